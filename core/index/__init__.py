@@ -1,0 +1,1 @@
+"""Questions answered from the store in place: lookup, status and verification of whole batches."""

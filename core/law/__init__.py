@@ -1,0 +1,1 @@
+"""Who may ask what: authority, items and functions as the law and its ordinances give them."""

@@ -1,0 +1,51 @@
+"""Every limit in one place: lengths, counts, queues and waits. Units stand last in each name.
+
+A limit that an operator may change is the default of a setting (docs/configuration.md); the others are part of a format.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Record codec (docs/store-format.md): lengths are UTF-8 bytes and stand in one byte each.
+NAME_BYTES_MAX: Final = 255
+KANA_BYTES_MAX: Final = 255
+ALIAS_BYTES_MAX: Final = 255
+ADDRESS_REST_BYTES_MAX: Final = 255
+TOWN_BYTES_MAX: Final = 255
+ADDRESS_BYTES_MAX: Final = TOWN_BYTES_MAX + ADDRESS_REST_BYTES_MAX
+RECORD_BYTES_MAX: Final = 1_100
+"""Four texts, their lengths, birth date, sex, town, successor code, update number, and room for later parts."""
+AREAS_MAX: Final = 4_095
+"""Area numbers take 12 bits; JIS X 0402 knows 1,892 current areas, and former ones stay."""
+TOWNS_MAX: Final = (1 << 24) - 1
+
+# Blocks and tables.
+BLOCK_BYTES_MIN: Final = 2_048
+"""Smaller values would sit inside a leaf page and move when a neighbour changes."""
+BLOCK_ENTRIES_MAX: Final = 65_535
+BUCKET_WIDTH_MAX: Final = 1 << 32
+RESIDENT_KEYS: Final = 10_000_000_000
+"""Keys of the resident table: the first ten digits of a code."""
+RESIDENTS_PER_BLOCK: Final = 64
+CHANGES_KEPT_TRANSACTIONS: Final = 4_096
+"""Change lists kept; a reader further behind rebuilds its directory in full."""
+
+# Wire (docs/protocol.md).
+FRAME_HEADER_BYTES: Final = 16
+CONTROL_BYTES_MAX: Final = 65_536
+CODES_PER_REQUEST_MAX: Final = 65_536
+REQUEST_BYTES_MAX: Final = 64 * 1_024 * 1_024
+"""A VERIFY of 65,536 rows with the longest texts would pass this and must be split."""
+ANSWER_BYTES_MAX: Final = 128 * 1_024 * 1_024
+REQUESTS_IN_FLIGHT_MAX: Final = 16
+SESSIONS_PER_CONNECTION_MAX: Final = 16
+OPERATOR_BYTES_MAX: Final = 64
+REASON_BYTES_MAX: Final = 512
+CASE_REFERENCE_BYTES_MAX: Final = 128
+ERROR_MESSAGE_BYTES_MAX: Final = 1_024
+
+assert RECORD_BYTES_MAX > NAME_BYTES_MAX + KANA_BYTES_MAX + ALIAS_BYTES_MAX + ADDRESS_REST_BYTES_MAX
+assert CODES_PER_REQUEST_MAX * 8 < REQUEST_BYTES_MAX
+assert CODES_PER_REQUEST_MAX * 8 + CONTROL_BYTES_MAX < REQUEST_BYTES_MAX <= ANSWER_BYTES_MAX
+assert BLOCK_BYTES_MIN >= 2_048

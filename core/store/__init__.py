@@ -1,0 +1,1 @@
+"""The register on disk: one LMDB environment, its tables of blocks, its directory and its builders."""

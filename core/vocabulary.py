@@ -1,0 +1,126 @@
+"""The words every part shares: outcomes, items, functions, change reasons, sex, roles. Values are part of the formats.
+
+A value once given never changes its meaning: it stands in stored blocks, in frames and in the record of use.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag, StrEnum
+
+
+class State(IntEnum):
+    """What the register holds under a code (4 bits of a block's status column)."""
+
+    CURRENT = 1
+    DEAD = 2
+    MOVED_AWAY = 3
+    REMOVED = 4
+    RETIRED = 5
+    """The code was changed at the resident's request or ex officio; it never names anyone again (Act 30-3)."""
+    ALLOTTED = 6
+    """The code was allotted to a municipality that is not connected: no identity information is held."""
+
+
+class Outcome(IntEnum):
+    """What one row of an answer says about its code (one byte on the wire and in the record of use)."""
+
+    CURRENT = 1
+    """A current resident. In an answer to STATUS: and nothing was registered on or after the date asked about."""
+    CHANGED = 2
+    """STATUS only: a current resident for whom a change was registered on or after the date asked about."""
+    DEAD = 3
+    MOVED_AWAY = 4
+    REMOVED = 5
+    CODE_CHANGED = 6
+    """The code is retired."""
+    EXPIRED = 7
+    """The record's retention period (Order 30-11) is over."""
+    NOT_CONNECTED = 8
+    """No data: the municipality that the code belongs to is not connected. Not the same as UNKNOWN."""
+    UNKNOWN = 9
+    """No such person: the register holds nothing under this code."""
+    BAD_CHECK_DIGIT = 10
+    MALFORMED = 11
+    """Not 11 digits. A client sends MALFORMED_CODE for text that is no code, so that rows keep their places."""
+
+
+class Item(IntFlag):
+    """Items of identity information that an affair may see (a 32-bit mask on the wire)."""
+
+    NAME = 1
+    KANA = 2
+    ALIAS = 4
+    BIRTH_DATE = 8
+    SEX = 16
+    ADDRESS = 32
+    CHANGE = 64
+    """Change reason and the date it arose (Order 30-5)."""
+    CODE = 128
+    """The resident record code itself: for a retired code, the code that replaced it."""
+
+
+ALL_ITEMS = Item(255)
+FOUR_ITEMS = Item.NAME | Item.BIRTH_DATE | Item.SEX | Item.ADDRESS
+
+
+class Function(IntFlag):
+    """Kinds of question. The bit is the mask of an authority; the values also name the function in a record of use."""
+
+    LOOKUP = 1
+    STATUS = 2
+    VERIFY = 4
+    SEARCH = 8
+    MATCH = 16
+    HISTORY = 32
+    COHORT = 64
+
+
+class ChangeReason(IntEnum):
+    """The eleven reasons of Order 30-5 and Rule 11. The values are this project's own; 0 stands for none recorded."""
+
+    MOVE_IN = 11
+    BIRTH = 12
+    EX_OFFICIO_ENTRY = 13
+    MOVE_OUT = 21
+    DEATH = 22
+    EX_OFFICIO_REMOVAL = 23
+    MOVE_WITHIN = 31
+    MINOR_CORRECTION = 32
+    EX_OFFICIO_CORRECTION = 33
+    CODE_CHANGE_REQUESTED = 41
+    CODE_CHANGE_EX_OFFICIO = 42
+
+
+class Sex(IntEnum):
+    """ISO/IEC 5218."""
+
+    NOT_KNOWN = 0
+    MALE = 1
+    FEMALE = 2
+    NOT_APPLICABLE = 9
+
+
+class Match(IntEnum):
+    """How one claimed item compares with the register (two bits of a VERIFY answer)."""
+
+    NOT_ASKED = 0
+    DIFFERENT = 1
+    EXACT = 2
+    FOLDED = 3
+    """Equal after folding: width, spaces, variation sequences, variant kanji, forms of address numbers."""
+
+
+class Role(StrEnum):
+    """What kind of peer a certificate names: the second word of its SAN URI, ``urn:jukinet:ROLE:BODY``."""
+
+    AGENCY = "agency"
+    PREFECTURE = "prefecture"
+    MUNICIPALITY = "municipality"
+    OPERATOR = "operator"
+    SERVER = "server"
+
+
+MALFORMED_CODE = (1 << 64) - 1
+"""Sent in place of text that is not 11 digits."""
+CODE_END = 100_000_000_000
+"""One more than the largest 11-digit code."""

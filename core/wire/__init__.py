@@ -1,0 +1,1 @@
+"""The wire protocol without I/O: frames, messages, columns and the states of a connection."""
