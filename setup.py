@@ -61,7 +61,13 @@ def extensions() -> list[Extension]:
         for source in sorted(Path(folder).rglob("*.pyx")):
             name = "jukinet." + ".".join(source.with_suffix("").parts)
             found.append(
-                Extension(name, [str(source)], extra_compile_args=compile_args, extra_link_args=link_args)
+                Extension(
+                    name,
+                    [str(source)],
+                    include_dirs=[str(source.parent)],
+                    extra_compile_args=compile_args,
+                    extra_link_args=link_args,
+                )
             )
     return found
 

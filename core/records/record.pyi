@@ -1,0 +1,6 @@
+from jukinet.core.records.resident import Resident
+
+ERRORS: dict[int, str]
+
+def encode(resident: Resident) -> tuple[int, bytes]: ...
+def decode(key: int, status: int, data: bytes) -> Resident: ...

@@ -1,0 +1,103 @@
+# A block: all entries of one bucket, packed in columns (docs/store-format.md, section 3).
+#
+# Readers here trust a block's header and columns: blocks come from our own writers through LMDB, and `store check` uses
+# block_verify, which trusts nothing. The one thing that every reader compares is the bucket number.
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    BLOCK_HEADER_BYTES = 16
+    BLOCK_FORMAT = 1
+    BLOCK_SLACK_BYTES = 32      # zero bytes after the records: texts may be copied in words of up to this
+    BLOCK_BYTES_MIN = 2048
+    BLOCK_RECORDS_BYTES_MAX = 65535
+
+# What block_verify found wrong first; 0 is nothing.
+cdef enum BlockFault:
+    FAULT_NONE = 0
+    FAULT_TOO_SHORT
+    FAULT_FORMAT
+    FAULT_BUCKET
+    FAULT_COUNT
+    FAULT_LENGTH
+    FAULT_CHECKSUM
+    FAULT_PADDING
+    FAULT_ORDER
+    FAULT_KEY_RANGE
+    FAULT_OFFSETS
+    FAULT_STATUS
+    FAULT_RECORD
+    FAULT_TEXT
+    FAULT_DATE
+    FAULT_TOWN
+    FAULT_AREA
+
+# Pointers to the parts of a block.
+ctypedef struct BlockView:
+    uint32_t bucket
+    uint32_t count
+    bint wide
+    const unsigned char *deltas
+    const uint64_t *statuses
+    const uint16_t *offsets
+    const unsigned char *records
+
+cdef inline uint32_t block_bucket(const unsigned char *block) noexcept nogil:
+    return (<const uint32_t *>block)[0]
+
+cdef inline void block_view(const unsigned char *block, BlockView *view) noexcept nogil:
+    cdef size_t deltas_bytes
+    view.bucket = (<const uint32_t *>block)[0]
+    view.count = (<const uint16_t *>(block + 4))[0]
+    view.wide = block[7]
+    view.deltas = block + BLOCK_HEADER_BYTES
+    deltas_bytes = (<size_t>view.count * (4 if view.wide else 2) + 7) & ~<size_t>7
+    view.statuses = <const uint64_t *>(view.deltas + deltas_bytes)
+    view.offsets = <const uint16_t *>(view.statuses + view.count)
+    view.records = <const unsigned char *>view.offsets + ((2 * (<size_t>view.count + 1) + 3) & ~<size_t>3)
+
+# Number of deltas below wanted: the place where wanted is, or would be. Whole-column count, so that the compiler uses
+# vector compares and no branch is mispredicted; a block has about 64 entries.
+cdef inline uint32_t block_rank(const BlockView *view, uint32_t wanted) noexcept nogil:
+    cdef uint32_t i, count = view.count
+    cdef uint16_t below16 = 0
+    cdef uint32_t below32 = 0
+    cdef const uint16_t *narrow
+    cdef const uint32_t *wide
+    cdef uint16_t wanted16
+    if view.wide:
+        wide = <const uint32_t *>view.deltas
+        for i in range(count):
+            below32 += wide[i] < wanted
+        return below32
+    narrow = <const uint16_t *>view.deltas
+    wanted16 = <uint16_t>wanted
+    for i in range(count):
+        below16 += narrow[i] < wanted16
+    return below16
+
+cdef inline bint block_has(const BlockView *view, uint32_t rank, uint32_t wanted) noexcept nogil:
+    if rank >= view.count:
+        return False
+    if view.wide:
+        return (<const uint32_t *>view.deltas)[rank] == wanted
+    return (<const uint16_t *>view.deltas)[rank] == wanted
+
+cdef inline uint32_t block_delta(const BlockView *view, uint32_t i) noexcept nogil:
+    if view.wide:
+        return (<const uint32_t *>view.deltas)[i]
+    return (<const uint16_t *>view.deltas)[i]
+
+# Bytes of a padded block.
+cdef size_t block_bytes(size_t count, size_t records_bytes, bint wide) noexcept nogil
+# Writes a padded block to out (block_bytes of room); returns its bytes, or 0 when count or records exceed the format.
+# deltas ascend strictly; record i is records[record_ends[i - 1]:record_ends[i]], record 0 starts at 0.
+cdef size_t block_encode(
+    uint32_t bucket, size_t count, bint wide, const uint32_t *deltas, const uint64_t *statuses,
+    const uint32_t *record_ends, const unsigned char *records, unsigned char *out,
+) noexcept nogil
+# Checks every byte; width, areas and towns bound what the entries may say. Reads only data[0:length].
+cdef BlockFault block_verify(
+    const unsigned char *data, size_t length, uint32_t bucket, uint64_t width, bint wide,
+    uint32_t areas, uint32_t towns,
+) noexcept nogil

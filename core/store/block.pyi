@@ -1,0 +1,9 @@
+from collections.abc import Sequence
+
+from typing_extensions import Buffer
+
+FAULTS: dict[int, str]
+
+def verify(block: Buffer, bucket: int, width: int, wide: bool, areas: int, towns: int) -> str | None: ...
+def encode(bucket: int, wide: bool, entries: Sequence[tuple[int, int, bytes]]) -> bytes: ...
+def decode(block: Buffer) -> list[tuple[int, int, bytes]]: ...

@@ -1,0 +1,302 @@
+"""Blocks: writing, checking and merging the packed entries of one bucket (docs/store-format.md, section 3)."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from jukinet.core.checksum cimport crc32c_update
+from jukinet.core.records.record cimport (
+    ResidentRecord, STATE_ALLOTTED, STATE_CURRENT, STATE_RETIRED, kana_unpack, record_decode, status_area,
+    status_change_date, status_reason, status_state,
+)
+
+from jukinet.core.errors import StoreCorruptError, StoreError
+
+FAULTS = {
+    FAULT_TOO_SHORT: "too short for its header",
+    FAULT_FORMAT: "unknown format or width of deltas",
+    FAULT_BUCKET: "header names another bucket",
+    FAULT_COUNT: "no entries",
+    FAULT_LENGTH: "length disagrees with the columns",
+    FAULT_CHECKSUM: "checksum",
+    FAULT_PADDING: "padding is missing or not zero",
+    FAULT_ORDER: "keys out of order",
+    FAULT_KEY_RANGE: "key outside the bucket",
+    FAULT_OFFSETS: "record offsets out of order",
+    FAULT_STATUS: "status column out of range",
+    FAULT_RECORD: "a record does not decode",
+    FAULT_TEXT: "a text is not UTF-8 or not packed kana",
+    FAULT_DATE: "an impossible date",
+    FAULT_TOWN: "a town number beyond the table",
+    FAULT_AREA: "an area number beyond the table",
+}
+"""What each BlockFault means, for reports; never with content."""
+
+
+cdef inline size_t columns_bytes(size_t count, bint wide) noexcept nogil:
+    return (
+        BLOCK_HEADER_BYTES
+        + ((count * (4 if wide else 2) + 7) & ~<size_t>7)
+        + count * 8
+        + ((2 * (count + 1) + 3) & ~<size_t>3)
+    )
+
+
+cdef size_t block_bytes(size_t count, size_t records_bytes, bint wide) noexcept nogil:
+    cdef size_t padded = (columns_bytes(count, wide) + records_bytes + BLOCK_SLACK_BYTES + 7) & ~<size_t>7
+    return padded if padded > BLOCK_BYTES_MIN else <size_t>BLOCK_BYTES_MIN
+
+
+cdef uint32_t block_checksum(const unsigned char *block, size_t length) noexcept nogil:
+    return crc32c_update(crc32c_update(0, block, 12), block + BLOCK_HEADER_BYTES, length - BLOCK_HEADER_BYTES)
+
+
+cdef size_t block_encode(
+    uint32_t bucket, size_t count, bint wide, const uint32_t *deltas, const uint64_t *statuses,
+    const uint32_t *record_ends, const unsigned char *records, unsigned char *out,
+) noexcept nogil:
+    cdef size_t records_bytes, length, padded, i
+    cdef unsigned char *place = out + BLOCK_HEADER_BYTES
+    if count == 0 or count > 65535:
+        return 0
+    records_bytes = record_ends[count - 1]
+    if records_bytes > BLOCK_RECORDS_BYTES_MAX:
+        return 0
+    length = columns_bytes(count, wide) + records_bytes
+    padded = block_bytes(count, records_bytes, wide)
+    (<uint32_t *>out)[0] = bucket
+    (<uint16_t *>(out + 4))[0] = <uint16_t>count
+    out[6] = BLOCK_FORMAT
+    out[7] = wide
+    (<uint32_t *>(out + 8))[0] = <uint32_t>length
+    if wide:
+        memcpy(place, deltas, count * 4)
+        place += count * 4
+    else:
+        for i in range(count):
+            (<uint16_t *>place)[i] = <uint16_t>deltas[i]
+        place += count * 2
+    while (place - out) & 7:
+        place[0] = 0
+        place += 1
+    memcpy(place, statuses, count * 8)
+    place += count * 8
+    (<uint16_t *>place)[0] = 0
+    for i in range(count):
+        (<uint16_t *>place)[i + 1] = <uint16_t>record_ends[i]
+    place += 2 * (count + 1)
+    while (place - out) & 3:
+        place[0] = 0
+        place += 1
+    memcpy(place, records, records_bytes)
+    place += records_bytes
+    memset(place, 0, padded - (place - out))
+    (<uint32_t *>(out + 12))[0] = block_checksum(out, length)
+    return padded
+
+
+cdef bint utf8_valid(const unsigned char *text, size_t length) noexcept nogil:
+    """Whether text is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms)."""
+    cdef size_t i = 0
+    cdef uint32_t point
+    while i < length:
+        if text[i] < 0x80:
+            i += 1
+        elif text[i] < 0xC2:
+            return False
+        elif text[i] < 0xE0:
+            if i + 1 >= length or text[i + 1] & 0xC0 != 0x80:
+                return False
+            i += 2
+        elif text[i] < 0xF0:
+            if i + 2 >= length or text[i + 1] & 0xC0 != 0x80 or text[i + 2] & 0xC0 != 0x80:
+                return False
+            point = <uint32_t>(text[i] & 15) << 12 | <uint32_t>(text[i + 1] & 63) << 6 | (text[i + 2] & 63)
+            if point < 0x800 or 0xD800 <= point <= 0xDFFF:
+                return False
+            i += 3
+        else:
+            if (text[i] > 0xF4 or i + 3 >= length or text[i + 1] & 0xC0 != 0x80
+                    or text[i + 2] & 0xC0 != 0x80 or text[i + 3] & 0xC0 != 0x80):
+                return False
+            point = (<uint32_t>(text[i] & 7) << 18 | <uint32_t>(text[i + 1] & 63) << 12
+                     | <uint32_t>(text[i + 2] & 63) << 6 | (text[i + 3] & 63))
+            if point < 0x10000 or point > 0x10FFFF:
+                return False
+            i += 4
+    return True
+
+
+cdef bint date_valid(uint32_t packed) noexcept nogil:
+    """A date of the Gregorian calendar, with unknown day, month or year as zeros (year, year-month, or nothing known)."""
+    cdef uint32_t year = packed >> 9, month = packed >> 5 & 15, day = packed & 31, longest
+    if year == 0:
+        return packed == 0
+    if year < 1800 or year > 2200 or month > 12:
+        return False
+    if month == 0:
+        return day == 0
+    if month == 2:
+        longest = 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    else:
+        longest = 30 if month in (4, 6, 9, 11) else 31
+    return day <= longest
+
+
+cdef bint kana_valid(const unsigned char *packed, size_t length) noexcept nogil:
+    cdef unsigned char out[4]
+    cdef size_t i
+    for i in range(length):
+        if kana_unpack(packed + i, 1, out) == 0:
+            return False
+    return True
+
+
+cdef BlockFault verify_entry(
+    const unsigned char *record_bytes, size_t length, uint64_t status, uint32_t areas, uint32_t towns,
+) noexcept nogil:
+    cdef ResidentRecord record
+    cdef uint8_t state = status_state(status), reason = status_reason(status)
+    if status >> 59 or state < STATE_CURRENT or state > STATE_ALLOTTED:
+        return FAULT_STATUS
+    if reason != 0 and reason not in (11, 12, 13, 21, 22, 23, 31, 32, 33, 41, 42):
+        return FAULT_STATUS
+    if status_area(status) >= areas:
+        return FAULT_AREA
+    if record_decode(record_bytes, length, status, &record) < 0:
+        return FAULT_RECORD
+    if (record.name == NULL) != (state >= STATE_RETIRED) or record.successor_key > 10_000_000_000u:
+        return FAULT_RECORD
+    if not date_valid(record.change_date) or not date_valid(record.birth_date):
+        return FAULT_DATE
+    if record.town > towns:
+        return FAULT_TOWN
+    if record.name == NULL:
+        return FAULT_NONE
+    if (not utf8_valid(record.name, record.name_bytes) or not utf8_valid(record.alias, record.alias_bytes)
+            or not utf8_valid(record.rest, record.rest_bytes)):
+        return FAULT_TEXT
+    if record.kana_packed:
+        return FAULT_NONE if kana_valid(record.kana, record.kana_bytes) else FAULT_TEXT
+    return FAULT_NONE if utf8_valid(record.kana, record.kana_bytes) else FAULT_TEXT
+
+
+cdef inline bint zeros(const unsigned char *data, const unsigned char *end) noexcept nogil:
+    while data < end:
+        if data[0]:
+            return False
+        data += 1
+    return True
+
+
+cdef BlockFault block_verify(
+    const unsigned char *data, size_t length, uint32_t bucket, uint64_t width, bint wide,
+    uint32_t areas, uint32_t towns,
+) noexcept nogil:
+    cdef BlockView view
+    cdef size_t used, i
+    cdef uint32_t delta, before = 0
+    cdef BlockFault fault
+    if length < BLOCK_BYTES_MIN or length & 7:
+        return FAULT_TOO_SHORT
+    if data[6] != BLOCK_FORMAT or data[7] != wide:
+        return FAULT_FORMAT
+    if block_bucket(data) != bucket:
+        return FAULT_BUCKET
+    block_view(data, &view)
+    used = (<const uint32_t *>(data + 8))[0]
+    if view.count == 0:
+        return FAULT_COUNT
+    if used > length or used < columns_bytes(view.count, wide):
+        return FAULT_LENGTH
+    if block_checksum(data, used) != (<const uint32_t *>(data + 12))[0]:
+        return FAULT_CHECKSUM
+    if used != columns_bytes(view.count, wide) + view.offsets[view.count] or view.offsets[0] != 0:
+        return FAULT_LENGTH
+    if length != block_bytes(view.count, view.offsets[view.count], wide) or not zeros(data + used, data + length):
+        return FAULT_PADDING
+    if not zeros(view.deltas + <size_t>view.count * (4 if wide else 2), <const unsigned char *>view.statuses):
+        return FAULT_PADDING
+    if not zeros(<const unsigned char *>(view.offsets + view.count + 1), view.records):
+        return FAULT_PADDING
+    for i in range(view.count):
+        delta = block_delta(&view, <uint32_t>i)
+        if i and delta <= before:
+            return FAULT_ORDER
+        before = delta
+        if delta >= width or delta + <uint64_t>bucket * width >= 10_000_000_000u:
+            return FAULT_KEY_RANGE
+        if view.offsets[i + 1] < view.offsets[i]:
+            return FAULT_OFFSETS
+        fault = verify_entry(
+            view.records + view.offsets[i], view.offsets[i + 1] - view.offsets[i], view.statuses[i], areas, towns
+        )
+        if fault != FAULT_NONE:
+            return fault
+    return FAULT_NONE
+
+
+def verify(const unsigned char[::1] block not None, uint32_t bucket, uint64_t width, bint wide,
+           uint32_t areas, uint32_t towns):
+    """None for a whole block, otherwise what is wrong with it in words without content."""
+    cdef BlockFault fault
+    if block.shape[0] == 0:
+        return FAULTS[FAULT_TOO_SHORT]
+    with nogil:
+        fault = block_verify(&block[0], <size_t>block.shape[0], bucket, width, wide, areas, towns)
+    return FAULTS.get(fault)
+
+
+def encode(uint32_t bucket, bint wide, entries):
+    """A padded block of ``entries``: (delta, status, record bytes), deltas strictly ascending.
+
+    Raises StoreError when there are none, too many, out of order, or more than 65,535 bytes of records.
+    """
+    cdef size_t count = len(entries), i = 0, written
+    cdef uint32_t *deltas
+    cdef uint32_t *ends
+    cdef uint64_t *statuses
+    cdef bytes records = b"".join([entry[2] for entry in entries])
+    if count == 0 or count > 65535 or len(records) > BLOCK_RECORDS_BYTES_MAX:
+        raise StoreError(f"a bucket of {count} entries and {len(records)} bytes of records does not fit a block")
+    deltas = <uint32_t *>malloc(count * 16)
+    if deltas == NULL:
+        raise MemoryError
+    ends = deltas + count
+    statuses = <uint64_t *>(deltas + 2 * count)
+    try:
+        for delta, status, record in entries:
+            deltas[i] = delta
+            statuses[i] = status
+            ends[i] = <uint32_t>len(record) + (ends[i - 1] if i else 0)
+            if (i and deltas[i] <= deltas[i - 1]) or (not wide and deltas[i] > 65535):
+                raise StoreError("the keys of a block must ascend and fit its width")
+            i += 1
+        out = PyBytes_FromStringAndSize(NULL, block_bytes(count, len(records), wide))
+        block_encode(bucket, count, wide, deltas, statuses, ends, records, <unsigned char *>PyBytes_AS_STRING(out))
+        return out
+    finally:
+        free(deltas)
+
+
+def decode(const unsigned char[::1] block not None):
+    """The entries of a block as (delta, status, record bytes). Raises StoreCorruptError unless the columns fit."""
+    cdef BlockView view
+    cdef uint32_t i
+    cdef size_t length = block.shape[0]
+    if length < BLOCK_BYTES_MIN or block[6] != BLOCK_FORMAT:
+        raise StoreCorruptError("a block is too short or of unknown format")
+    block_view(&block[0], &view)
+    if columns_bytes(view.count, view.wide) > length or view.records + view.offsets[view.count] > &block[0] + length:
+        raise StoreCorruptError("a block's columns pass its end")
+    entries = []
+    for i in range(view.count):
+        if view.offsets[i] > view.offsets[i + 1]:
+            raise StoreCorruptError("a block's record offsets are out of order")
+        entries.append((
+            block_delta(&view, i),
+            view.statuses[i],
+            (view.records + view.offsets[i])[:view.offsets[i + 1] - view.offsets[i]],
+        ))
+    return entries
