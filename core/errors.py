@@ -43,6 +43,12 @@ class ConfigurationError(JukinetError):
     """A configuration or authority file that cannot be used; the message names file, key and remedy."""
 
 
+class NotAuthorisedError(JukinetError):
+    """The affair, function, item or day is outside the body's authority."""
+
+    code = ErrorCode.NOT_AUTHORISED
+
+
 class StoreError(JukinetError):
     """The register cannot be opened, read or written."""
 

@@ -1,0 +1,32 @@
+"""The authority of every body, loaded from a file: what the server asks about rights (docs/authority.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from jukinet.core.errors import NotAuthorisedError
+from jukinet.core.law.authority_file import read_authority
+from jukinet.core.law.grant import Affair, BodyAuthority, Grant, day_in_japan
+
+__all__ = ["Affair", "Authority", "BodyAuthority", "Grant", "NotAuthorisedError", "day_in_japan"]
+
+
+class Authority(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole authority file, immutable: a reload makes a new one."""
+
+    title: str
+    digest: str
+    """SHA-256 of the file's bytes in hexadecimal: which file was in force."""
+    bodies: dict[tuple[str, str], BodyAuthority]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Authority:
+        """Read and check an authority file. Raises ConfigurationError that names file, line, table, key and remedy."""
+        title, digest, bodies = read_authority(Path(path))
+        return cls(title=title, digest=digest, bodies=bodies)
+
+    def body(self, role: str, name: str) -> BodyAuthority | None:
+        """The body that a certificate's SAN URI ``urn:jukinet:ROLE:BODY`` names; None when it has no authority here."""
+        return self.bodies.get((role, name))
