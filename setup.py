@@ -64,7 +64,7 @@ def extensions() -> list[Extension]:
                 Extension(
                     name,
                     [str(source)],
-                    include_dirs=[str(source.parent)],
+                    include_dirs=["core", str(source.parent)],
                     extra_compile_args=compile_args,
                     extra_link_args=link_args,
                 )

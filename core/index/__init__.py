@@ -1,1 +1,6 @@
 """Questions answered from the store in place: lookup, status and verification of whole batches."""
+
+from jukinet.core.index.lookup import LookupBatch
+from jukinet.core.index.status import StatusBatch
+
+__all__ = ["LookupBatch", "StatusBatch"]

@@ -1,0 +1,110 @@
+"""Finding entries of the resident table for a group of codes (docs/store-format.md, section 6).
+
+Each pass touches one level of memory for the whole group and asks for the next: directory, block header with the deltas,
+status and offset, record. One code alone would wait four times for memory; a group waits four times together.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from jukinet.core.codes cimport code_check_digit, codes_prepare
+from jukinet.core.records.record cimport status_area, status_state
+from jukinet.core.store.block cimport BlockView, block_has, block_rank, block_view
+from jukinet.core.store.snapshot cimport RegisterView
+
+cdef extern from *:
+    """
+    #define jukinet_prefetch(address) __builtin_prefetch((address), 0, 3)
+    """
+    void prefetch "jukinet_prefetch" (const void *address) noexcept nogil
+
+codes_prepare()
+
+# Outcome of each state; states 0 and 7 to 15 do not occur in a whole store.
+cdef uint8_t outcome_of_state[16]
+memset(outcome_of_state, OUTCOME_UNKNOWN, 16)
+outcome_of_state[1] = OUTCOME_CURRENT
+outcome_of_state[2] = OUTCOME_DEAD
+outcome_of_state[3] = OUTCOME_MOVED_AWAY
+outcome_of_state[4] = OUTCOME_REMOVED
+outcome_of_state[5] = OUTCOME_CODE_CHANGED
+outcome_of_state[6] = OUTCOME_NOT_CONNECTED
+
+ctypedef struct Probe:
+    const unsigned char *block
+    BlockView view
+    uint32_t bucket
+    uint32_t delta
+    uint32_t rank
+
+
+cdef inline void start_probe(
+    const RegisterView *view, const unsigned char *place, Probe *probe, Entry *entry,
+) noexcept nogil:
+    cdef uint64_t code, key
+    memcpy(&code, place, 8)
+    probe.block = NULL
+    entry.record = NULL
+    entry.record_bytes = 0
+    entry.status = 0
+    if code >= 100_000_000_000u:
+        entry.outcome = OUTCOME_MALFORMED
+        return
+    key = code // 10
+    if code_check_digit(key) != code - key * 10:
+        entry.outcome = OUTCOME_BAD_CHECK_DIGIT
+        return
+    entry.outcome = OUTCOME_UNKNOWN
+    probe.bucket = <uint32_t>(key // view.width)
+    probe.delta = <uint32_t>(key - probe.bucket * view.width)
+    if probe.bucket < view.buckets:
+        probe.block = <const unsigned char *>(view.directory + probe.bucket)
+        prefetch(probe.block)
+
+
+cdef bint gather(
+    const RegisterView *view, const unsigned char *codes, size_t count, bint records, Entry *entries,
+) noexcept nogil:
+    cdef Probe probes[GROUP_ROWS]
+    cdef size_t i
+    cdef Probe *probe
+    cdef Entry *entry
+    for i in range(count):
+        start_probe(view, codes + 8 * i, &probes[i], &entries[i])
+    for i in range(count):
+        probe = &probes[i]
+        if probe.block != NULL:
+            probe.block = (<const unsigned char **>probe.block)[0]
+            if probe.block != NULL:
+                prefetch(probe.block)
+                prefetch(probe.block + 64)
+                prefetch(probe.block + 128)
+    for i in range(count):
+        probe = &probes[i]
+        if probe.block == NULL:
+            continue
+        block_view(probe.block, &probe.view)
+        if probe.view.bucket != probe.bucket:
+            return False
+        probe.rank = block_rank(&probe.view, probe.delta)
+        if not block_has(&probe.view, probe.rank, probe.delta):
+            probe.block = NULL
+            continue
+        prefetch(probe.view.statuses + probe.rank)
+        if records:
+            prefetch(probe.view.offsets + probe.rank)
+    for i in range(count):
+        probe = &probes[i]
+        if probe.block == NULL:
+            continue
+        entry = &entries[i]
+        entry.status = probe.view.statuses[probe.rank]
+        entry.outcome = outcome_of_state[status_state(entry.status)]
+        if tells_of_person(entry.outcome) and not view.area_connected[status_area(entry.status)]:
+            entry.outcome = OUTCOME_NOT_CONNECTED
+        if records:
+            entry.record = probe.view.records + probe.view.offsets[probe.rank]
+            entry.record_bytes = probe.view.offsets[probe.rank + 1] - probe.view.offsets[probe.rank]
+            prefetch(entry.record)
+            prefetch(entry.record + 63)
+    return True

@@ -1,0 +1,340 @@
+"""LOOKUP: the records of a batch of codes, written straight into the columns of the answer (docs/protocol.md, 3.3)."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memset
+
+from jukinet.core.codes cimport code_check_digit, codes_prepare
+from jukinet.core.index.columns cimport (
+    COPY_WORD_BYTES, FRAME_HEADER_BYTES, TextColumn, fixed_write, pad8, text_column_bytes, text_free, text_prepare,
+    text_reserve, text_write,
+)
+from jukinet.core.index.gather cimport (
+    GROUP_ROWS, OUTCOME_CODE_CHANGED, Entry, gather, tells_of_person,
+)
+from jukinet.core.records.record cimport (
+    ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_change_date, status_reason,
+)
+from jukinet.core.store.snapshot cimport RegisterView, Snapshot
+
+from jukinet.core.errors import StoreCorruptError
+
+codes_prepare()
+
+cdef extern from *:
+    """
+    #define jukinet_prefetch(address) __builtin_prefetch((address), 0, 3)
+    """
+    void prefetch "jukinet_prefetch" (const void *address) noexcept nogil
+
+cdef enum:
+    ITEM_NAME = 1
+    ITEM_KANA = 2
+    ITEM_ALIAS = 4
+    ITEM_BIRTH_DATE = 8
+    ITEM_SEX = 16
+    ITEM_ADDRESS = 32
+    ITEM_CHANGE = 64
+    ITEM_CODE = 128
+    TEXT_BYTES_MAX = 255
+    KANA_UTF8_BYTES_MAX = 3 * TEXT_BYTES_MAX
+    FIXED_ROW_BYTES = 1 + 4 + 1 + 4 + 1 + 4 + 8
+    ANSWER_HEADER_BYTES = 16
+
+
+# Fixed-width columns of a batch, all in one piece of memory.
+ctypedef struct FixedColumns:
+    unsigned char *memory
+    size_t rows_room
+    uint64_t *successor_codes
+    uint32_t *birth_dates
+    uint32_t *areas
+    uint32_t *change_dates
+    uint8_t *outcomes
+    uint8_t *sexes
+    uint8_t *reasons
+
+
+cdef bint fixed_prepare(FixedColumns *columns, size_t rows) noexcept nogil:
+    cdef void *memory
+    if columns.rows_room < rows:
+        memory = realloc(columns.memory, rows * FIXED_ROW_BYTES)
+        if memory == NULL:
+            return False
+        columns.memory = <unsigned char *>memory
+        columns.rows_room = rows
+    rows = columns.rows_room
+    columns.successor_codes = <uint64_t *>columns.memory
+    columns.birth_dates = <uint32_t *>(columns.successor_codes + rows)
+    columns.areas = columns.birth_dates + rows
+    columns.change_dates = columns.areas + rows
+    columns.outcomes = <uint8_t *>(columns.change_dates + rows)
+    columns.sexes = columns.outcomes + rows
+    columns.reasons = columns.sexes + rows
+    return True
+
+
+cdef inline void append_text(TextColumn *column, size_t row, const unsigned char *text, size_t length) noexcept nogil:
+    """Room was reserved, and both sides have slack: short texts, nearly all, are copied as words."""
+    if length <= COPY_WORD_BYTES:
+        memcpy(column.data + column.used, text, COPY_WORD_BYTES)
+    else:
+        memcpy(column.data + column.used, text, length)
+    column.used += length
+    column.offsets[row + 1] = <uint32_t>column.used
+
+
+cdef inline void append_nothing(TextColumn *column, size_t row) noexcept nogil:
+    column.offsets[row + 1] = <uint32_t>column.used
+
+
+cdef bint write_texts(TextColumn *column, uint32_t item, size_t first_row, const ResidentRecord *records, size_t count) noexcept nogil:
+    cdef size_t i
+    if not text_reserve(column, count * TEXT_BYTES_MAX):
+        return False
+    if item == ITEM_NAME:
+        for i in range(count):
+            if records[i].name != NULL:
+                append_text(column, first_row + i, records[i].name, records[i].name_bytes)
+            else:
+                append_nothing(column, first_row + i)
+    else:
+        for i in range(count):
+            if records[i].name != NULL and records[i].alias_bytes:
+                append_text(column, first_row + i, records[i].alias, records[i].alias_bytes)
+            else:
+                append_nothing(column, first_row + i)
+    return True
+
+
+cdef bint write_kana(TextColumn *column, size_t first_row, const ResidentRecord *records, size_t count) noexcept nogil:
+    cdef size_t i
+    if not text_reserve(column, count * KANA_UTF8_BYTES_MAX):
+        return False
+    for i in range(count):
+        if records[i].name == NULL:
+            append_nothing(column, first_row + i)
+        elif records[i].kana_packed:
+            column.used += kana_unpack(records[i].kana, records[i].kana_bytes, column.data + column.used)
+            column.offsets[first_row + i + 1] = <uint32_t>column.used
+        else:
+            append_text(column, first_row + i, records[i].kana, records[i].kana_bytes)
+    return True
+
+
+cdef bint write_addresses(
+    TextColumn *column, const RegisterView *view, size_t first_row, const ResidentRecord *records, size_t count,
+) noexcept nogil:
+    cdef size_t i
+    cdef uint32_t start
+    if not text_reserve(column, count * 2 * TEXT_BYTES_MAX):
+        return False
+    for i in range(count):
+        if records[i].name != NULL and records[i].town and records[i].town <= view.towns:
+            prefetch(view.town_text + view.town_offsets[records[i].town - 1])
+    for i in range(count):
+        if records[i].name == NULL:
+            append_nothing(column, first_row + i)
+            continue
+        if records[i].town and records[i].town <= view.towns:
+            start = view.town_offsets[records[i].town - 1]
+            append_text(column, first_row + i, view.town_text + start, view.town_offsets[records[i].town] - start)
+        append_text(column, first_row + i, records[i].rest, records[i].rest_bytes)
+    return True
+
+
+cdef void write_fixed(
+    FixedColumns *columns, const RegisterView *view, size_t first_row, const Entry *entries,
+    const ResidentRecord *records, size_t count,
+) noexcept nogil:
+    cdef size_t i, row
+    cdef uint64_t successor
+    for i in range(count):
+        row = first_row + i
+        columns.outcomes[row] = entries[i].outcome
+        columns.birth_dates[row] = decimal_date(records[i].birth_date)
+        columns.sexes[row] = records[i].sex
+        successor = records[i].successor_key
+        if successor:
+            successor -= 1
+            successor = successor * 10 + code_check_digit(successor)
+        columns.successor_codes[row] = successor
+        if records[i].name != NULL:
+            columns.areas[row] = view.area_jis[status_area(entries[i].status)]
+        else:
+            columns.areas[row] = 0
+        if records[i].name != NULL or entries[i].outcome == OUTCOME_CODE_CHANGED:
+            columns.reasons[row] = status_reason(entries[i].status)
+            columns.change_dates[row] = decimal_date(status_change_date(entries[i].status))
+        else:
+            columns.reasons[row] = 0
+            columns.change_dates[row] = 0
+
+
+cdef bint decode_group(const RegisterView *view, const Entry *entries, ResidentRecord *records, size_t count) noexcept nogil:
+    """Unpack each disclosed record and ask for its town's offset; rows that disclose nothing become empty records."""
+    cdef size_t i
+    for i in range(count):
+        if entries[i].record == NULL or not (tells_of_person(entries[i].outcome) or entries[i].outcome == OUTCOME_CODE_CHANGED):
+            memset(&records[i], 0, sizeof(ResidentRecord))
+        elif record_decode(entries[i].record, entries[i].record_bytes, entries[i].status, &records[i]) < 0:
+            return False
+        elif records[i].town and records[i].town <= view.towns:
+            prefetch(view.town_offsets + records[i].town - 1)
+    return True
+
+
+cdef class LookupBatch:
+    """One LOOKUP under way; reusable, so that its memory is allocated once.
+
+    begin() states the batch, run() answers rows [start, stop) in ascending pieces with the GIL released, outcomes tells
+    what each row will say (for the record of use), finish() lays out the answer frame.
+    """
+
+    cdef Py_buffer codes
+    cdef bint holds_codes
+    cdef readonly size_t count
+    cdef readonly size_t done
+    cdef readonly uint32_t items
+    cdef readonly uint64_t version
+    cdef FixedColumns fixed
+    cdef TextColumn names, kana, aliases, addresses
+
+    def __cinit__(self):
+        self.holds_codes = False
+
+    def __dealloc__(self):
+        self._let_go()
+        free(self.fixed.memory)
+        text_free(&self.names)
+        text_free(&self.kana)
+        text_free(&self.aliases)
+        text_free(&self.addresses)
+
+    cdef void _let_go(self):
+        if self.holds_codes:
+            self.holds_codes = False
+            PyBuffer_Release(&self.codes)
+
+    def begin(self, codes, uint32_t items):
+        """Start a batch: a contiguous buffer of u64 codes, kept until finish() or the next begin(), and an items mask."""
+        self._let_go()
+        PyObject_GetBuffer(codes, &self.codes, PyBUF_SIMPLE)
+        self.holds_codes = True
+        if self.codes.len % 8 or items > 255:
+            raise ValueError("codes are 8 bytes each, and items a mask of 8 bits")
+        self.count = self.codes.len // 8
+        self.items = items
+        self.done = 0
+        self.version = 0
+        if (not fixed_prepare(&self.fixed, self.count) or not text_prepare(&self.names, self.count)
+                or not text_prepare(&self.kana, self.count) or not text_prepare(&self.aliases, self.count)
+                or not text_prepare(&self.addresses, self.count)):
+            raise MemoryError
+
+    def run(self, Snapshot snapshot not None, size_t start, size_t stop):
+        """Answer rows [start, stop); start is where the last piece ended. All pieces must use the same snapshot.
+
+        Raises StoreCorruptError when the store contradicts itself; nothing of the batch may be provided then.
+        """
+        cdef int result
+        if start != self.done or stop > self.count or stop < start:
+            raise ValueError("a batch is run in ascending pieces")
+        if self.version and self.version != snapshot.version:
+            raise ValueError("a batch is run in one snapshot")
+        self.version = snapshot.version
+        with nogil:
+            result = self._run(&snapshot.view, start, stop)
+        if result < 0:
+            raise MemoryError
+        if result > 0:
+            raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
+        self.done = stop
+
+    cdef int _run(self, const RegisterView *view, size_t start, size_t stop) noexcept nogil:
+        cdef Entry entries[GROUP_ROWS]
+        cdef ResidentRecord records[GROUP_ROWS]
+        cdef size_t row = start, count
+        cdef uint32_t items = self.items
+        while row < stop:
+            count = stop - row
+            if count > GROUP_ROWS:
+                count = GROUP_ROWS
+            if not gather(view, <const unsigned char *>self.codes.buf + 8 * row, count, True, entries):
+                return 1
+            if not decode_group(view, entries, records, count):
+                return 1
+            write_fixed(&self.fixed, view, row, entries, records, count)
+            if items & ITEM_NAME and not write_texts(&self.names, ITEM_NAME, row, records, count):
+                return -1
+            if items & ITEM_KANA and not write_kana(&self.kana, row, records, count):
+                return -1
+            if items & ITEM_ALIAS and not write_texts(&self.aliases, ITEM_ALIAS, row, records, count):
+                return -1
+            if items & ITEM_ADDRESS and not write_addresses(&self.addresses, view, row, records, count):
+                return -1
+            row += count
+        return 0
+
+    @property
+    def outcomes(self):
+        """u8 outcome of each row answered so far (a copy)."""
+        return (<const char *>self.fixed.outcomes)[:self.done]
+
+    def finish(self):
+        """The answer as a bytearray: 16 zero bytes for the frame header, then the LOOKUP_ANSWER payload."""
+        cdef size_t n = self.count, total = ANSWER_HEADER_BYTES + pad8(n)
+        cdef unsigned char *out
+        if self.done != n:
+            raise ValueError("the batch has rows that were not run")
+        if self.items & ITEM_NAME:
+            total += text_column_bytes(&self.names, n)
+        if self.items & ITEM_KANA:
+            total += text_column_bytes(&self.kana, n)
+        if self.items & ITEM_ALIAS:
+            total += text_column_bytes(&self.aliases, n)
+        if self.items & ITEM_BIRTH_DATE:
+            total += pad8(4 * n)
+        if self.items & ITEM_SEX:
+            total += pad8(n)
+        if self.items & ITEM_ADDRESS:
+            total += pad8(4 * n) + text_column_bytes(&self.addresses, n)
+        if self.items & ITEM_CHANGE:
+            total += pad8(n) + pad8(4 * n)
+        if self.items & ITEM_CODE:
+            total += 8 * n
+        frame = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + total)
+        out = <unsigned char *>PyByteArray_AS_STRING(frame)
+        with nogil:
+            self._lay_out(out)
+        self._let_go()
+        return frame
+
+    cdef void _lay_out(self, unsigned char *out) noexcept nogil:
+        cdef size_t n = self.count
+        memset(out, 0, FRAME_HEADER_BYTES)
+        out += FRAME_HEADER_BYTES
+        (<uint32_t *>out)[0] = self.items
+        (<uint32_t *>out)[1] = <uint32_t>n
+        (<uint64_t *>out)[1] = self.version
+        out = fixed_write(self.fixed.outcomes, n, out + ANSWER_HEADER_BYTES)
+        if self.items & ITEM_NAME:
+            out = text_write(&self.names, n, out)
+        if self.items & ITEM_KANA:
+            out = text_write(&self.kana, n, out)
+        if self.items & ITEM_ALIAS:
+            out = text_write(&self.aliases, n, out)
+        if self.items & ITEM_BIRTH_DATE:
+            out = fixed_write(self.fixed.birth_dates, 4 * n, out)
+        if self.items & ITEM_SEX:
+            out = fixed_write(self.fixed.sexes, n, out)
+        if self.items & ITEM_ADDRESS:
+            out = fixed_write(self.fixed.areas, 4 * n, out)
+            out = text_write(&self.addresses, n, out)
+        if self.items & ITEM_CHANGE:
+            out = fixed_write(self.fixed.reasons, n, out)
+            out = fixed_write(self.fixed.change_dates, 4 * n, out)
+        if self.items & ITEM_CODE:
+            fixed_write(self.fixed.successor_codes, 8 * n, out)

@@ -1,0 +1,16 @@
+from typing_extensions import Buffer
+
+from jukinet.core.store.snapshot import Snapshot
+
+def registered_day(since: int) -> int: ...
+
+class StatusBatch:
+    count: int
+    done: int
+    since: int
+    version: int
+    def begin(self, codes: Buffer, since: int) -> None: ...
+    def run(self, snapshot: Snapshot, start: int, stop: int) -> None: ...
+    @property
+    def outcomes(self) -> bytes: ...
+    def finish(self) -> bytearray: ...

@@ -1,0 +1,135 @@
+"""STATUS: what became of a batch of codes since a day, from the status column alone (docs/protocol.md, 3.4)."""
+
+import datetime
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
+
+from jukinet.core.index.columns cimport FRAME_HEADER_BYTES, fixed_write, pad8
+from jukinet.core.index.gather cimport (
+    GROUP_ROWS, OUTCOME_CHANGED, OUTCOME_CODE_CHANGED, OUTCOME_CURRENT, Entry, gather,
+)
+from jukinet.core.records.record cimport decimal_date, status_change_date, status_registered_day
+from jukinet.core.store.snapshot cimport RegisterView, Snapshot
+
+from jukinet.core.errors import StoreCorruptError
+from jukinet.core.records.resident import REGISTERED_EPOCH
+
+cdef enum:
+    ANSWER_HEADER_BYTES = 16
+
+
+def registered_day(uint32_t since):
+    """Days since 2000-01-01 of a full decimal date, 0 for anything earlier. ValueError unless it is a day of the calendar."""
+    day = (datetime.date(since // 10000, since // 100 % 100, since % 100) - REGISTERED_EPOCH).days
+    return min(max(day, 0), 0xFFFF + 1)
+
+
+cdef class StatusBatch:
+    """One STATUS under way; used like LookupBatch."""
+
+    cdef Py_buffer codes
+    cdef bint holds_codes
+    cdef readonly size_t count
+    cdef readonly size_t done
+    cdef readonly uint32_t since
+    cdef readonly uint64_t version
+    cdef uint32_t since_day
+    cdef size_t rows_room
+    cdef uint32_t *change_dates
+    cdef uint8_t *outcome_column
+
+    def __cinit__(self):
+        self.holds_codes = False
+
+    def __dealloc__(self):
+        self._let_go()
+        free(self.change_dates)
+
+    cdef void _let_go(self):
+        if self.holds_codes:
+            self.holds_codes = False
+            PyBuffer_Release(&self.codes)
+
+    def begin(self, codes, uint32_t since):
+        """Start a batch: a contiguous buffer of u64 codes, and the day of the last check as a decimal date (20260401)."""
+        cdef void *memory
+        self.since_day = registered_day(since)
+        self._let_go()
+        PyObject_GetBuffer(codes, &self.codes, PyBUF_SIMPLE)
+        self.holds_codes = True
+        if self.codes.len % 8:
+            raise ValueError("codes are 8 bytes each")
+        self.count = self.codes.len // 8
+        self.since = since
+        self.done = 0
+        self.version = 0
+        if self.count > self.rows_room:
+            memory = realloc(self.change_dates, self.count * 5)
+            if memory == NULL:
+                raise MemoryError
+            self.change_dates = <uint32_t *>memory
+            self.rows_room = self.count
+        self.outcome_column = <uint8_t *>(self.change_dates + self.rows_room)
+
+    def run(self, Snapshot snapshot not None, size_t start, size_t stop):
+        """Answer rows [start, stop); see LookupBatch.run."""
+        cdef bint whole
+        if start != self.done or stop > self.count or stop < start:
+            raise ValueError("a batch is run in ascending pieces")
+        if self.version and self.version != snapshot.version:
+            raise ValueError("a batch is run in one snapshot")
+        self.version = snapshot.version
+        with nogil:
+            whole = self._run(&snapshot.view, start, stop)
+        if not whole:
+            raise StoreCorruptError("a block is damaged; run `jukinet store check`")
+        self.done = stop
+
+    cdef bint _run(self, const RegisterView *view, size_t start, size_t stop) noexcept nogil:
+        cdef Entry entries[GROUP_ROWS]
+        cdef size_t row = start, count, i
+        cdef uint8_t outcome
+        while row < stop:
+            count = stop - row
+            if count > GROUP_ROWS:
+                count = GROUP_ROWS
+            if not gather(view, <const unsigned char *>self.codes.buf + 8 * row, count, False, entries):
+                return False
+            for i in range(count):
+                outcome = entries[i].outcome
+                if outcome == OUTCOME_CURRENT and status_registered_day(entries[i].status) >= self.since_day:
+                    outcome = OUTCOME_CHANGED
+                self.outcome_column[row + i] = outcome
+                if OUTCOME_CURRENT < outcome <= OUTCOME_CODE_CHANGED:
+                    self.change_dates[row + i] = decimal_date(status_change_date(entries[i].status))
+                else:
+                    self.change_dates[row + i] = 0
+            row += count
+        return True
+
+    @property
+    def outcomes(self):
+        """u8 outcome of each row answered so far (a copy)."""
+        return (<const char *>self.outcome_column)[:self.done]
+
+    def finish(self):
+        """The answer as a bytearray: 16 zero bytes for the frame header, then the STATUS_ANSWER payload."""
+        cdef size_t n = self.count
+        cdef unsigned char *out
+        if self.done != n:
+            raise ValueError("the batch has rows that were not run")
+        frame = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + ANSWER_HEADER_BYTES + pad8(n) + pad8(4 * n))
+        out = <unsigned char *>PyByteArray_AS_STRING(frame)
+        with nogil:
+            memset(out, 0, FRAME_HEADER_BYTES)
+            out += FRAME_HEADER_BYTES
+            (<uint32_t *>out)[0] = self.since
+            (<uint32_t *>out)[1] = <uint32_t>n
+            (<uint64_t *>out)[1] = self.version
+            fixed_write(self.change_dates, 4 * n, fixed_write(self.outcome_column, n, out + ANSWER_HEADER_BYTES))
+        self._let_go()
+        return frame

@@ -1,0 +1,165 @@
+"""Bulk building of a whole register: sorted blocks appended into a directory that takes its name only when it is done."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import lmdb
+import msgspec
+from typing_extensions import Buffer
+
+from jukinet.core import limits
+from jukinet.core.errors import StoreError
+from jukinet.core.store import schema
+from jukinet.core.store.schema import Area, Meta, Town
+
+__all__ = ["Area", "RegisterBuilder", "Town"]
+
+BLOCKS_PER_TRANSACTION = 16_384
+"""LMDB keeps a transaction's pages in memory: this many blocks are 64 to 128 MB."""
+
+
+class RegisterBuilder:
+    """Builds a register in ``DIR.building`` and renames it to ``DIR`` when finish() has synced it.
+
+    Invariant: a directory of the register's own name is complete. Leaving the context without finish() removes the remains
+    after an error in the build; a killed build leaves ``DIR.building``, which the next build removes.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        expected_entries: int,
+        areas: Sequence[Area],
+        towns: Sequence[Town],
+        origin: Mapping[str, Any],
+        replace: bool = False,
+    ) -> None:
+        self.directory = Path(directory)
+        self.building = self.directory.with_name(self.directory.name + schema.BUILDING_SUFFIX)
+        if self.directory.exists() and not replace and any(self.directory.iterdir()):
+            raise StoreError(f"{self.directory}: exists and is not empty; name another directory or ask to replace it")
+        if not 0 < len(areas) <= limits.AREAS_MAX or len(towns) > limits.TOWNS_MAX:
+            raise StoreError(f"{len(areas)} areas and {len(towns)} towns do not fit the store's tables")
+        self.width = schema.bucket_width(expected_entries)
+        self.wide = schema.is_wide(self.width)
+        self._areas = len(areas)
+        self._towns = len(towns)
+        self._origin = dict(origin)
+        self._last_bucket = -1
+        self._blocks = 0
+        if self.building.exists():
+            shutil.rmtree(self.building)
+        self.building.mkdir(parents=True)
+        self._environment = schema.open_environment(self.building, readonly=False, sync=False)
+        self._residents = schema.open_database(self._environment, b"residents", integer=True, create=True)
+        self._meta = schema.open_database(self._environment, b"meta", integer=False, create=True)
+        schema.open_database(self._environment, b"changes", integer=True, create=True)
+        self._put_tables(areas, towns)
+        self._transaction: lmdb.Transaction | None = None
+        self._finished = False
+
+    def _put_tables(self, areas: Sequence[Area], towns: Sequence[Town]) -> None:
+        areas_database = schema.open_database(self._environment, b"areas", integer=True, create=True)
+        towns_database = schema.open_database(self._environment, b"towns", integer=True, create=True)
+        with self._environment.begin(write=True) as transaction:
+            for number, area in enumerate(areas):
+                transaction.put(schema.NUMBER.pack(number), msgspec.msgpack.encode(area), db=areas_database)
+            for page in range(0, len(towns), schema.TOWNS_PER_PAGE):
+                packed = schema.pack_towns(list(towns[page : page + schema.TOWNS_PER_PAGE]))
+                transaction.put(schema.NUMBER.pack(page // schema.TOWNS_PER_PAGE), packed, db=towns_database)
+            transaction.put(schema.META_KEY, msgspec.msgpack.encode(self._describe("building", 0, 0)), db=self._meta)
+
+    def _describe(self, state: str, entries: int, residents: int) -> Meta:
+        return Meta(
+            format=schema.FORMAT,
+            identifier=secrets.token_hex(16),
+            state=state,
+            width=self.width,
+            wide=self.wide,
+            entries=entries,
+            residents=residents,
+            version=1,
+            areas=self._areas,
+            towns=self._towns,
+            origin=self._origin,
+        )
+
+    def append(self, blocks: Iterable[tuple[int, Buffer]]) -> int:
+        """Append blocks, buckets ascending over all calls; returns how many. Bounded memory: commits as it goes.
+
+        Raises StoreError when the order is broken or the disk is full.
+        """
+        before = self._blocks
+        pairs = iter(blocks)
+        try:
+            while self._append_some(pairs):
+                pass
+        except lmdb.Error as error:
+            raise StoreError(f"{self.building}: writing failed: {error}") from error
+        return self._blocks - before
+
+    def _append_some(self, pairs: Iterator[tuple[int, Buffer]]) -> bool:
+        """Put pairs until the transaction is full (True) or there are no more (False)."""
+        if self._transaction is None:
+            self._transaction = self._environment.begin(write=True)
+        put = self._transaction.put
+        pack = schema.NUMBER.pack
+        database = self._residents
+        for bucket, block in pairs:
+            if bucket <= self._last_bucket:
+                raise StoreError(f"blocks must come in ascending order of buckets: {bucket} after {self._last_bucket}")
+            put(pack(bucket), block, append=True, db=database)
+            self._last_bucket = bucket
+            self._blocks += 1
+            if self._blocks % BLOCKS_PER_TRANSACTION == 0:
+                self._transaction.commit()
+                self._transaction = None
+                return True
+        return False
+
+    def finish(self, *, entries: int, residents: int) -> None:
+        """Mark complete, sync, close and rename into place. entries counts all, residents those that hold a person."""
+        try:
+            if self._transaction is not None:
+                self._transaction.commit()
+                self._transaction = None
+            with self._environment.begin(write=True) as transaction:
+                meta = self._describe("complete", entries, residents)
+                transaction.put(schema.META_KEY, msgspec.msgpack.encode(meta), db=self._meta)
+            self._environment.sync(True)
+        except lmdb.Error as error:
+            raise StoreError(f"{self.building}: writing failed: {error}") from error
+        self._environment.close()
+        self._finished = True
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+        self.building.rename(self.directory)
+        descriptor = os.open(self.directory.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._finished:
+            return
+        if self._transaction is not None:
+            self._transaction.abort()
+        self._environment.close()
+        shutil.rmtree(self.building, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise StoreError(f"{self.building}: the disk is full; nothing was built") from error

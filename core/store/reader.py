@@ -1,0 +1,217 @@
+"""Reading a register in place: opening it, warming it, and keeping a snapshot that follows the writer.
+
+Theory of operation. A reader has one current Snapshot: a read transaction and a directory of pointers that are good in
+it. refresh() compares the register's last transaction with the snapshot's; when there is a newer one it brings the *spare*
+directory up to date from the change lists and makes it the new current snapshot. The old one lives until its last pin
+goes; then its directory becomes the spare. So a refresh costs the changed buckets twice and never the whole table, no
+reader waits, and no pointer is used after its transaction. While the spare is still pinned by a slow request, refresh()
+does nothing and is called again.
+
+All methods belong to one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import lmdb
+import msgspec
+
+from jukinet.core import limits
+from jukinet.core.errors import StoreCorruptError, StoreError
+from jukinet.core.store import schema
+from jukinet.core.store.schema import Area, Meta, Town
+from jukinet.core.store.snapshot import Directory, PlaceTables, Snapshot
+
+WARM_READ_BYTES = 8 * 1024 * 1024
+TOUCH_BUCKETS = 65_536
+
+
+class RegisterReader:
+    """A register opened for reading. Raises StoreError, StoreIncompleteError or StoreCorruptError when it cannot be served."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self._environment = schema.open_environment(self.directory, readonly=True)
+        try:
+            self._databases = {
+                name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
+                for name in ("meta", "areas", "towns", "residents", "changes")
+            }
+            self._spare: Directory | None = None
+            self._current = self._first_snapshot()
+        except lmdb.Error as error:
+            self._environment.close()
+            raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
+        except StoreError:
+            self._environment.close()
+            raise
+
+    def _begin(self) -> lmdb.Transaction:
+        try:
+            return self._environment.begin(buffers=True)
+        except lmdb.ReadersFullError as error:
+            raise StoreError(f"{self.directory}: all {schema.READERS_MAX} reader slots are taken") from error
+
+    def _first_snapshot(self) -> Snapshot:
+        transaction = self._begin()
+        try:
+            meta = schema.read_meta(transaction, self._databases["meta"], self.directory)
+            if not 0 < meta.width <= limits.BUCKET_WIDTH_MAX * 4 or meta.wide != schema.is_wide(meta.width):
+                raise StoreCorruptError(f"{self.directory}: the bucket width is out of range")
+            self.meta = meta
+            self.buckets = -(-limits.RESIDENT_KEYS // meta.width)
+            self._places = PlaceTables(self._read_areas(transaction, meta), self._read_towns(transaction, meta))
+            directory = Directory(self.buckets)
+            directory.fill(transaction, self._databases["residents"])
+            directory.version = meta.version
+        except BaseException:
+            transaction.abort()
+            raise
+        self._spare = Directory(self.buckets)
+        return self._snapshot(directory, meta, transaction)
+
+    def _snapshot(self, directory: Directory, meta: Meta, transaction: lmdb.Transaction) -> Snapshot:
+        return Snapshot(directory, self._places, meta.version, meta.width, transaction, self._take_spare)
+
+    def _take_spare(self, directory: Directory) -> None:
+        self._spare = directory
+
+    def _read_areas(self, transaction: lmdb.Transaction, meta: Meta) -> list[Area]:
+        try:
+            with transaction.cursor(db=self._databases["areas"]) as cursor:
+                areas = [msgspec.msgpack.decode(bytes(value), type=Area) for value in cursor.iternext(keys=False)]
+        except msgspec.MsgspecError as error:
+            raise StoreCorruptError(f"{self.directory}: the areas table cannot be read: {error}") from error
+        if len(areas) != meta.areas:
+            raise StoreCorruptError(f"{self.directory}: the areas table has {len(areas)} rows instead of {meta.areas}")
+        return areas
+
+    def _read_towns(self, transaction: lmdb.Transaction, meta: Meta) -> list[Town]:
+        towns: list[Town] = []
+        with transaction.cursor(db=self._databases["towns"]) as cursor:
+            for value in cursor.iternext(keys=False):
+                towns += schema.unpack_towns(bytes(value))
+        if len(towns) != meta.towns:
+            raise StoreCorruptError(f"{self.directory}: the towns table has {len(towns)} rows instead of {meta.towns}")
+        return towns
+
+    @property
+    def identifier(self) -> str:
+        """The register's identifier, 32 hexadecimal digits, the same for its life."""
+        return self.meta.identifier
+
+    @property
+    def areas(self) -> list[Area]:
+        """All areas; the position is the area number in status columns."""
+        return self._places.areas
+
+    @property
+    def areas_not_connected(self) -> list[int]:
+        """Five-digit numbers of areas that hold no data here."""
+        return self._places.areas_not_connected
+
+    @property
+    def residents(self) -> int:
+        """Entries that hold a person."""
+        return self.meta.residents
+
+    @property
+    def version(self) -> int:
+        """Version of the current snapshot."""
+        return self._current.version
+
+    def pin(self) -> Snapshot:
+        """The current snapshot, pinned; the caller releases it (or uses it as a context) within the same request."""
+        return self._current.pin()
+
+    def refresh(self) -> bool:
+        """Follow the writer; True when there is a new snapshot. A few microseconds when nothing changed."""
+        transaction = self._begin()
+        try:
+            meta = schema.read_meta(transaction, self._databases["meta"], self.directory)
+            spare = self._spare
+            if meta.version == self._current.version or spare is None:
+                transaction.abort()
+                return False
+            self._spare = None
+            try:
+                self._advance(spare, transaction, meta)
+            except BaseException:
+                spare.version = 0
+                self._spare = spare
+                raise
+        except BaseException:
+            transaction.abort()
+            raise
+        before, self._current = self._current, self._snapshot(spare, meta, transaction)
+        self.meta = meta
+        before.retire()
+        return True
+
+    def _advance(self, spare: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
+        """Bring the spare directory, some versions behind, to ``meta.version``."""
+        if meta.areas != self._places.areas_count or meta.towns != self._places.towns_count:
+            self._places = PlaceTables(self._read_areas(transaction, meta), self._read_towns(transaction, meta))
+        changes = self._databases["changes"]
+        lists = []
+        for version in range(spare.version + 1, meta.version + 1) if spare.version else ():
+            changed = transaction.get(schema.NUMBER.pack(version), db=changes)
+            if changed is None:
+                break
+            lists.append(changed)
+        if spare.version and len(lists) == meta.version - spare.version:
+            for changed in lists:
+                if len(changed):
+                    spare.replace(transaction, self._databases["residents"], memoryview(changed).cast("I"))
+        else:
+            spare.fill(transaction, self._databases["residents"])
+        spare.version = meta.version
+
+    def warm(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Bring the whole file into memory, reading it in order, then map every block's page.
+
+        progress(bytes done, bytes in all) is called about every 8 MiB; touching counts as already done bytes.
+        """
+        path = self.directory / "data.mdb"
+        with path.open("rb", buffering=0) as file:
+            total = os.fstat(file.fileno()).st_size
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            buffer = bytearray(WARM_READ_BYTES)
+            done = 0
+            while count := file.readinto(buffer):
+                done += count
+                if progress is not None:
+                    progress(min(done, total), total)
+        with self.pin() as snapshot:
+            for start in range(0, self.buckets, TOUCH_BUCKETS):
+                snapshot.directory.touch(start, start + TOUCH_BUCKETS)
+
+    def self_check(self, buckets: list[int]) -> list[int]:
+        """Those of ``buckets`` whose pointer in the current directory is not where the store says; empty is well."""
+        with self.pin() as snapshot:
+            transaction = snapshot.transaction
+            if transaction is None:
+                raise StoreError("the current snapshot has ended")
+            get = transaction.get
+            database = self._databases["residents"]
+            return [b for b in buckets if snapshot.directory.differs(b, get(schema.NUMBER.pack(b), None, database))]
+
+    def close(self) -> None:
+        """End the current snapshot and close the environment. Pins must have been released."""
+        if self._current.pins:
+            raise StoreError("the register is closed while a request reads it")
+        self._current.retire()
+        self._environment.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,148 @@
+"""Names, structures and constants of the register's LMDB environment (docs/store-format.md, sections 1 and 2)."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any, Final
+
+import lmdb
+import msgspec
+
+from jukinet.core import limits
+from jukinet.core.errors import StoreCorruptError, StoreError, StoreIncompleteError
+
+FORMAT: Final = 1
+MAP_BYTES: Final = 1 << 40
+"""Address space reserved once; the file grows only with its content."""
+READERS_MAX: Final = 512
+DATABASES_MAX: Final = 16
+BUILDING_SUFFIX: Final = ".building"
+
+META_KEY: Final = b"register"
+TOWNS_PER_PAGE: Final = 1_024
+
+NUMBER: Final = struct.Struct("<Q")
+"""Keys of integer databases: u64 in the machine's order, which is little-endian on every supported machine."""
+
+
+class Area(msgspec.Struct, frozen=True, array_like=True):
+    """One municipality or ward: JIS X 0402 five-digit number, full name, reading, and whether it feeds this register."""
+
+    jis: int
+    name: str
+    kana: str
+    connected: bool
+
+
+class Town(msgspec.Struct, frozen=True, array_like=True):
+    """The part of an address that many residents share: area number (position in the areas table) and text."""
+
+    area: int
+    text: str
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """The one map under ``register`` in the ``meta`` database."""
+
+    format: int
+    identifier: str
+    state: str
+    width: int
+    wide: bool
+    entries: int
+    residents: int
+    version: int
+    areas: int
+    towns: int
+    origin: dict[str, Any]
+
+
+def bucket_width(expected_entries: int) -> int:
+    """Width for about RESIDENTS_PER_BLOCK entries a bucket, so that a block of average records fills its page."""
+    buckets = max(1, round(expected_entries / limits.RESIDENTS_PER_BLOCK))
+    return max(1, -(-limits.RESIDENT_KEYS // buckets))
+
+
+def is_wide(width: int) -> bool:
+    """Whether deltas need more than 16 bits."""
+    return width > 65_536
+
+
+def open_environment(directory: Path, *, readonly: bool, sync: bool = True) -> lmdb.Environment:
+    """Open the environment in ``directory``; StoreError names the directory and what to do."""
+    if readonly and not (directory / "data.mdb").exists():
+        if (directory.parent / (directory.name + BUILDING_SUFFIX)).exists():
+            raise StoreIncompleteError(
+                f"{directory}: a build never finished (its remains are in {directory}{BUILDING_SUFFIX}); build again"
+            )
+        raise StoreError(f"{directory}: no register here; build one or name the right directory")
+    try:
+        return lmdb.open(
+            str(directory),
+            map_size=MAP_BYTES,
+            max_dbs=DATABASES_MAX,
+            max_readers=READERS_MAX,
+            readonly=readonly,
+            create=not readonly,
+            sync=sync,
+            metasync=sync,
+            readahead=False,
+        )
+    except lmdb.Error as error:
+        raise StoreError(f"{directory}: the register cannot be opened: {error}") from error
+
+
+def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory: Path) -> Meta:
+    """The register's description; StoreIncompleteError for a build under way, StoreCorruptError for anything unreadable."""
+    packed = transaction.get(META_KEY, db=database)
+    if packed is None:
+        raise StoreIncompleteError(f"{directory}: holds no finished register; build again")
+    try:
+        meta = msgspec.msgpack.decode(bytes(packed), type=Meta)
+    except msgspec.MsgspecError as error:
+        raise StoreCorruptError(f"{directory}: the register's description cannot be read: {error}") from error
+    if meta.format != FORMAT:
+        raise StoreError(f"{directory}: store format {meta.format}; this program knows format {FORMAT}")
+    if meta.state != "complete":
+        raise StoreIncompleteError(f"{directory}: a build never finished; build again")
+    return meta
+
+
+def open_database(
+    environment: lmdb.Environment,
+    name: bytes,
+    *,
+    integer: bool,
+    transaction: lmdb.Transaction | None = None,
+    create: bool,
+) -> lmdb._Database:
+    """One named database; StoreCorruptError when a finished register lacks it."""
+    try:
+        return environment.open_db(name, txn=transaction, integerkey=integer, create=create)
+    except lmdb.NotFoundError as error:
+        raise StoreCorruptError(f"the register lacks its {name.decode()} database") from error
+
+
+def pack_towns(towns: list[Town]) -> bytes:
+    """One page of the towns database: at most TOWNS_PER_PAGE towns."""
+    texts = [town.text.encode() for town in towns]
+    offsets = [0]
+    for text in texts:
+        offsets.append(offsets[-1] + len(text))
+    count = len(towns)
+    return struct.pack(f"<I{count}H{count + 1}I", count, *[town.area for town in towns], *offsets) + b"".join(texts)
+
+
+def unpack_towns(page: bytes) -> list[Town]:
+    """The towns of one page; StoreCorruptError when it is damaged."""
+    try:
+        (count,) = struct.unpack_from("<I", page)
+        areas = struct.unpack_from(f"<{count}H", page, 4)
+        offsets = struct.unpack_from(f"<{count + 1}I", page, 4 + 2 * count)
+        start = 4 + 2 * count + 4 * (count + 1)
+        if count > TOWNS_PER_PAGE or start + offsets[-1] != len(page) or list(offsets) != sorted(offsets):
+            raise StoreCorruptError("a page of the towns table contradicts its own lengths")
+        return [Town(areas[i], page[start + offsets[i] : start + offsets[i + 1]].decode()) for i in range(count)]
+    except (struct.error, UnicodeDecodeError) as error:
+        raise StoreCorruptError("a page of the towns table cannot be read") from error
