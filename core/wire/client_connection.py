@@ -1,0 +1,282 @@
+"""The client's end of a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from jukinet.core.errors import ErrorCode as Code
+from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
+from jukinet.core.wire import answers, control, questions
+from jukinet.core.wire import messages as m
+from jukinet.core.wire.connection import CLOSED, SERVER_DONE, Connection, Sendable
+from jukinet.core.wire.frames import PING_BYTES, REQUEST_ID_MAX, MessageType, frame, payload_limits
+from jukinet.core.wire.states import CLOSING_CODES, FROM_CLIENT, FROM_SERVER, QUESTION_OF, REPORTED, SERVER_TYPES
+
+_PROGRESS: Final = int(MessageType.PROGRESS)
+_ERROR: Final = int(MessageType.ERROR)
+_GOODBYE: Final = int(MessageType.GOODBYE)
+_LOOKUP: Final = int(MessageType.LOOKUP)
+_STATUS: Final = int(MessageType.STATUS)
+_VERIFY: Final = int(MessageType.VERIFY)
+
+
+class ClientConnection(Connection):
+    """Sends requests, receives answers; starts by receiving the Greeting, whose limits it then keeps.
+
+    ``limits`` are what this side bears whatever the server announces: the smaller of both holds. A server that answers
+    nothing that was asked, other rows than asked, or columns that do not hold gives RemoteProtocolError.
+    """
+
+    _incoming_rows = FROM_SERVER
+    _outgoing_rows = FROM_CLIENT
+    _peer_types = SERVER_TYPES
+    _headed_types = frozenset()
+
+    def __init__(self, limits: m.Limits | None = None) -> None:
+        super().__init__(limits if limits is not None else m.Limits())
+        self.greeting: m.Greeting | None = None
+        self.sessions: dict[int, m.SessionOpened] = {}
+        """Sessions that are open: session_id -> what was granted."""
+        self._asked: dict[int, tuple[Any, ...]] = {}
+        self._last_request_id = 0
+
+    def new_request_id(self) -> int:
+        """An id that no request under way has."""
+        request_id = self._last_request_id
+        while True:
+            request_id = request_id + 1 if request_id < REQUEST_ID_MAX else 1
+            if request_id not in self.under_way:
+                self._last_request_id = request_id
+                return request_id
+
+    # Receiving.
+
+    def _admit(self, kind: int, request_id: int, size: int, zero: int) -> None:
+        self._check_header(kind, request_id, size, zero)
+        question = QUESTION_OF.get(kind)
+        if question is not None:
+            if self.under_way.get(request_id) != question:
+                raise RemoteProtocolError("an answer to no request under way", Code.WRONG_STATE)
+            exact = answers.answer_bytes(kind, self._asked[request_id][1]) if question in REPORTED else None
+            if exact is not None and size != exact:
+                raise RemoteProtocolError("the answer's length does not fit the count asked")
+        elif (kind == _PROGRESS and self.under_way.get(request_id) not in REPORTED) or (
+            kind == _ERROR and request_id and request_id not in self.under_way
+        ):
+            raise RemoteProtocolError("it concerns no request under way", Code.WRONG_STATE)
+
+    def _accept(self, kind: int, request_id: int, payload: bytes | bytearray) -> m.Message | None:
+        return self._ACCEPT[kind](self, request_id, payload)
+
+    def _accept_lookup_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        items, count = self._asked[request_id]
+        message = answers.parse_lookup_answer(request_id, items, count, payload)
+        self._answered(request_id)
+        return message
+
+    def _accept_status_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        since, count = self._asked[request_id]
+        message = answers.parse_status_answer(request_id, since, count, payload)
+        self._answered(request_id)
+        return message
+
+    def _accept_verify_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        items, count = self._asked[request_id]
+        message = answers.parse_verify_answer(request_id, items, count, payload)
+        self._answered(request_id)
+        return message
+
+    def _answered(self, request_id: int) -> None:
+        self._asked.pop(request_id, None)
+        self._end_request(request_id)
+
+    def _accept_greeting(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        greeting = control.decode(MessageType.GREETING, request_id, payload)
+        assert isinstance(greeting, m.Greeting)
+        self.greeting = greeting
+        own, told = self.limits, greeting.limits
+        self.limits = m.Limits(*(min(getattr(own, name), getattr(told, name)) for name in m.Limits.__struct_fields__))
+        self._payload_max = payload_limits(self.limits.request_bytes_max, self.limits.answer_bytes_max)
+        self._enter(self._incoming[MessageType.GREETING])
+        return greeting
+
+    def _accept_session_opened(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = control.decode(MessageType.SESSION_OPENED, request_id, payload)
+        assert isinstance(message, m.SessionOpened)
+        if message.session_id in self.sessions:
+            raise RemoteProtocolError("the session_id is in use")
+        self.sessions[message.session_id] = message
+        self._answered(request_id)
+        return message
+
+    def _accept_session_closed(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = control.decode(MessageType.SESSION_CLOSED, request_id, payload)
+        assert isinstance(message, m.SessionClosed)
+        if self._asked[request_id] != (message.session_id,):
+            raise RemoteProtocolError("another session was to be closed")
+        self._answered(request_id)
+        return message
+
+    def _accept_pong(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        if self._asked[request_id] != (payload,):
+            raise RemoteProtocolError("the PONG does not repeat its PING")
+        self._answered(request_id)
+        return m.Pong(request_id, bytes(payload))
+
+    def _accept_progress(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = control.decode(MessageType.PROGRESS, request_id, payload)
+        assert isinstance(message, m.Progress)
+        if message.total != self._asked[request_id][1] or message.done > message.total:
+            raise RemoteProtocolError("the progress is not of the codes asked")
+        return message
+
+    def _accept_error(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = control.decode(MessageType.ERROR, request_id, payload)
+        assert isinstance(message, m.Error)
+        if request_id == 0:
+            self._enter(CLOSED)
+        elif message.code in CLOSING_CODES:
+            raise RemoteProtocolError("an error that closes the connection names a request")
+        else:
+            self._answered(request_id)
+        return message
+
+    def _accept_goodbye(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = control.decode(MessageType.GOODBYE, request_id, payload)
+        self._enter(self._incoming[_GOODBYE])
+        return message
+
+    _ACCEPT: ClassVar[dict[int, Callable[..., m.Message | None]]] = {
+        MessageType.LOOKUP_ANSWER: _accept_lookup_answer,
+        MessageType.STATUS_ANSWER: _accept_status_answer,
+        MessageType.VERIFY_ANSWER: _accept_verify_answer,
+        MessageType.GREETING: _accept_greeting,
+        MessageType.SESSION_OPENED: _accept_session_opened,
+        MessageType.SESSION_CLOSED: _accept_session_closed,
+        MessageType.PONG: _accept_pong,
+        MessageType.PROGRESS: _accept_progress,
+        MessageType.ERROR: _accept_error,
+        MessageType.GOODBYE: _accept_goodbye,
+    }
+
+    def _ended(self) -> None:
+        self._enter(CLOSED)
+
+    def _refuse_by_head(self, *_: object) -> None:
+        raise AssertionError("a client refuses nothing")
+
+    # Sending.
+
+    def send(self, message: m.ClientMessage) -> Sendable:
+        """The message's bytes; the state has moved. Raises LocalProtocolError: not allowed now, nothing changed.
+
+        A large LOOKUP or STATUS is a list that refers to the caller's codes: leave them unchanged until it is written.
+        """
+        kind = int(message.type)
+        if kind not in self._outgoing:
+            raise LocalProtocolError(f"{MessageType(kind).name} cannot be sent in state {self.state.name}")
+        return self._SEND[kind](self, message)
+
+    def _check_request(self, request_id: int) -> None:
+        under_way = self.under_way
+        if self._state is SERVER_DONE:
+            raise LocalProtocolError("the server is stopping: connect again")
+        if not 0 < request_id <= REQUEST_ID_MAX or request_id in under_way:
+            raise LocalProtocolError("a request_id is 1 to 4294967295, and not that of a request under way")
+        if len(under_way) >= self.limits.requests_in_flight_max:
+            raise LocalProtocolError("requests_in_flight_max requests are under way")
+
+    def _check_question(self, session_id: int, count: int) -> m.SessionOpened:
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise LocalProtocolError("no such session is open")
+        if count > session.codes_per_request_max or count > self.limits.codes_per_request_max:
+            raise LocalProtocolError("more codes than codes_per_request_max: split the batch")
+        return session
+
+    def _send_lookup(self, message: m.LookupRequest) -> Sendable:
+        request_id, items, codes = message.request_id, message.items, message.codes
+        self._check_request(request_id)
+        count = len(codes)
+        session = self._check_question(message.session_id, count)
+        data = questions.encode_codes_question(_LOOKUP, request_id, message.session_id, items, codes)
+        self.under_way[request_id] = _LOOKUP
+        self._asked[request_id] = (items or session.items, count)
+        return data
+
+    def _send_status(self, message: m.StatusRequest) -> Sendable:
+        request_id, codes = message.request_id, message.codes
+        self._check_request(request_id)
+        count = len(codes)
+        self._check_question(message.session_id, count)
+        data = questions.encode_codes_question(_STATUS, request_id, message.session_id, message.since, codes)
+        self.under_way[request_id] = _STATUS
+        self._asked[request_id] = (message.since, count)
+        return data
+
+    def _send_verify(self, message: m.VerifyRequest) -> Sendable:
+        request_id = message.request_id
+        self._check_request(request_id)
+        count = len(message.codes)
+        self._check_question(message.session_id, count)
+        data = questions.encode_verify(message)
+        if len(data) > self._payload_max[_VERIFY]:
+            raise LocalProtocolError("the claims are above request_bytes_max: split the batch")
+        self.under_way[request_id] = _VERIFY
+        self._asked[request_id] = (message.items, count)
+        return data
+
+    def _send_open_session(self, message: m.OpenSession) -> Sendable:
+        self._check_request(message.request_id)
+        fault = control.open_session_fault(message)
+        if fault is not None:
+            raise LocalProtocolError(fault)
+        data = frame(message.type, message.request_id, control.encode(message))
+        self.under_way[message.request_id] = message.type
+        return data
+
+    def _send_close_session(self, message: m.CloseSession) -> Sendable:
+        self._check_request(message.request_id)
+        if message.session_id not in self.sessions:
+            raise LocalProtocolError("no such session is open")
+        data = frame(message.type, message.request_id, control.encode(message))
+        del self.sessions[message.session_id]
+        self.under_way[message.request_id] = message.type
+        self._asked[message.request_id] = (message.session_id,)
+        return data
+
+    def _send_ping(self, message: m.Ping) -> Sendable:
+        self._check_request(message.request_id)
+        if len(message.data) != PING_BYTES:
+            raise LocalProtocolError("a PING has 8 bytes")
+        self.under_way[message.request_id] = message.type
+        self._asked[message.request_id] = (message.data,)
+        return frame(message.type, message.request_id, message.data)
+
+    def _send_cancel(self, message: m.Cancel) -> Sendable:
+        if message.request_id not in self.under_way:
+            raise LocalProtocolError("no such request is under way")
+        return frame(message.type, message.request_id, b"")
+
+    def _send_goodbye(self, message: m.Goodbye) -> Sendable:
+        if message.request_id:
+            raise LocalProtocolError("a GOODBYE has request_id 0")
+        payload = control.encode(message)
+        try:
+            control.decode(MessageType.GOODBYE, 0, payload)
+        except RemoteProtocolError as error:
+            raise LocalProtocolError(str(error)) from None
+        self._enter(self._outgoing[_GOODBYE])
+        return frame(message.type, 0, payload)
+
+    _SEND: ClassVar[dict[int, Callable[..., Sendable]]] = {
+        MessageType.LOOKUP: _send_lookup,
+        MessageType.STATUS: _send_status,
+        MessageType.VERIFY: _send_verify,
+        MessageType.OPEN_SESSION: _send_open_session,
+        MessageType.CLOSE_SESSION: _send_close_session,
+        MessageType.PING: _send_ping,
+        MessageType.CANCEL: _send_cancel,
+        MessageType.GOODBYE: _send_goodbye,
+    }

@@ -1,0 +1,328 @@
+"""Kernel: finds and checks the columns of a payload in one pass, without a Python object a row.
+
+Every read is inside the buffer whatever the bytes say. The plain-Python twin stands in tests/wire/column_twin.py.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_FromStringAndSize
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+cdef enum:
+    SOUND = 0
+    # The layout does not hold; nothing after it can be trusted.
+    TRUNCATED = 1
+    TRAILING = 2
+    PADDING = 3
+    OFFSETS = 4
+    NOT_UTF8 = 5
+    # The layout holds, a value is not allowed.
+    VALUE = 16
+    TEXT_TOO_LONG = 17
+
+    COLUMNS_MAX = 16
+    GIL_KEPT_BYTES_MAX = 4096          # below this, releasing the GIL costs more than the pass
+
+cdef uint64_t ONE = 1
+cdef uint64_t LOOKUP_OUTCOMES = 0b111111111010     # 1 and 3 to 11: CHANGED belongs to STATUS
+cdef uint64_t STATUS_OUTCOMES = 0b111111111110
+cdef uint64_t SEXES = 0b1000000111
+cdef uint64_t REASONS = (1 | (ONE << 11) | (ONE << 12) | (ONE << 13) | (ONE << 21) | (ONE << 22) | (ONE << 23)
+                         | (ONE << 31) | (ONE << 32) | (ONE << 33) | (ONE << 41) | (ONE << 42))
+cdef uint32_t AREA_END = 100_000
+cdef uint64_t SUCCESSOR_END = 100_000_000_000
+
+
+class ColumnFault(ValueError):  # noqa: N818
+    """A payload whose columns do not hold; ``fault`` says how, ``column`` which column of the plan (0-based)."""
+
+    def __init__(self, fault, column):
+        super().__init__(f"column {column}: {FAULT_NAMES[fault]}")
+        self.fault = fault
+        self.column = column
+
+    @property
+    def is_value(self):
+        """True when the layout is sound and only a value is not allowed."""
+        return self.fault >= VALUE
+
+
+FAULT_NAMES = {
+    TRUNCATED: "the payload is too short",
+    TRAILING: "bytes follow the last column",
+    PADDING: "padding is not zero",
+    OFFSETS: "offsets do not start at 0 or decrease",
+    NOT_UTF8: "text is not UTF-8",
+    VALUE: "a value is not allowed",
+    TEXT_TOO_LONG: "a text is too long",
+}
+
+
+cdef inline uint32_t load_u32(const unsigned char *place) noexcept nogil:
+    cdef uint32_t value
+    memcpy(&value, place, 4)
+    return value
+
+
+cdef inline uint64_t load_u64(const unsigned char *place) noexcept nogil:
+    cdef uint64_t value
+    memcpy(&value, place, 8)
+    return value
+
+
+cdef inline size_t character_bytes(const unsigned char *place, size_t left) noexcept nogil:
+    """Bytes of the UTF-8 character at place (RFC 3629), 0 when there is none within `left` bytes."""
+    cdef unsigned char lead = place[0]
+    cdef unsigned char second
+    if lead < 0x80:
+        return 1
+    if lead < 0xC2 or lead > 0xF4 or left < 2:
+        return 0
+    second = place[1]
+    if (second & 0xC0) != 0x80:
+        return 0
+    if lead < 0xE0:
+        return 2
+    if left < 3 or (place[2] & 0xC0) != 0x80:
+        return 0
+    if lead < 0xF0:
+        if (lead == 0xE0 and second < 0xA0) or (lead == 0xED and second > 0x9F):
+            return 0
+        return 3
+    if left < 4 or (place[3] & 0xC0) != 0x80:
+        return 0
+    if (lead == 0xF0 and second < 0x90) or (lead == 0xF4 and second > 0x8F):
+        return 0
+    return 4
+
+
+cdef bint utf8_holds(const unsigned char *text, size_t size) noexcept nogil:
+    """True when the bytes are UTF-8. Takes 8 ASCII bytes or two 3-byte characters (kana, kanji) at a step."""
+    cdef size_t i = 0
+    cdef size_t step
+    cdef uint64_t word
+    while i + 8 <= size:
+        word = load_u64(text + i)
+        if (word & <uint64_t>0x0000C0C0F0C0C0F0) == <uint64_t>0x00008080E08080E0:
+            # Leads E0 and ED restrict their second byte: leave those to the slow step.
+            if (((0x2001 >> (word & 0xF)) | (0x2001 >> ((word >> 24) & 0xF))) & 1) == 0:
+                i += 6
+                continue
+        elif (word & <uint64_t>0x8080808080808080) == 0:
+            i += 8
+            continue
+        step = character_bytes(text + i, size - i)
+        if step == 0:
+            return False
+        i += step
+    while i < size:
+        step = character_bytes(text + i, size - i)
+        if step == 0:
+            return False
+        i += step
+    return True
+
+
+cdef inline bint zeros(const unsigned char *place, size_t size) noexcept nogil:
+    cdef unsigned char seen = 0
+    cdef size_t i
+    for i in range(size):
+        seen |= place[i]
+    return seen == 0
+
+
+cdef bint bytes_in(const unsigned char *place, size_t count, uint64_t allowed) noexcept nogil:
+    cdef size_t i
+    cdef unsigned int bad = 0
+    for i in range(count):
+        bad |= <unsigned int>(place[i] >> 6) | <unsigned int>(((allowed >> (place[i] & 63)) & 1) ^ 1)
+    return bad == 0
+
+
+cdef bint dates_hold(const unsigned char *place, size_t count) noexcept nogil:
+    """0, or year 1 to 9999, month 0 to 12, day 0 to 31, and no day without a month."""
+    cdef size_t i
+    cdef uint32_t value, year, rest, month, day
+    cdef unsigned int bad = 0
+    for i in range(count):
+        value = load_u32(place + 4 * i)
+        year = value // 10_000
+        rest = value - year * 10_000
+        month = rest // 100
+        day = rest - month * 100
+        bad |= (value != 0) & ((year - 1 > 9_998) | (month > 12) | (day > 31) | ((month == 0) & (day != 0)))
+    return bad == 0
+
+
+cdef bint below_u32(const unsigned char *place, size_t count, uint32_t end) noexcept nogil:
+    cdef size_t i
+    cdef unsigned int bad = 0
+    for i in range(count):
+        bad |= load_u32(place + 4 * i) >= end
+    return bad == 0
+
+
+cdef bint below_u64(const unsigned char *place, size_t count, uint64_t end) noexcept nogil:
+    cdef size_t i
+    cdef unsigned int bad = 0
+    for i in range(count):
+        bad |= load_u64(place + 8 * i) >= end
+    return bad == 0
+
+
+cdef inline bint value_holds(unsigned char kind, const unsigned char *place, size_t count,
+                             unsigned char matches_mask) noexcept nogil:
+    cdef size_t i
+    cdef unsigned char seen = 0
+    if kind == c"o":
+        return bytes_in(place, count, LOOKUP_OUTCOMES)
+    if kind == c"p":
+        return bytes_in(place, count, STATUS_OUTCOMES)
+    if kind == c"s":
+        return bytes_in(place, count, SEXES)
+    if kind == c"r":
+        return bytes_in(place, count, REASONS)
+    if kind == c"m":
+        for i in range(count):
+            seen |= place[i]
+        return (seen & ~matches_mask) == 0
+    if kind == c"d":
+        return dates_hold(place, count)
+    if kind == c"a":
+        return below_u32(place, count, AREA_END)
+    if kind == c"c":
+        return below_u64(place, count, SUCCESSOR_END)
+    return True          # "k": codes as asked; a wrong one has an outcome of its own
+
+
+cdef int text_fault(const unsigned char *payload, size_t size, size_t at, size_t count, size_t text_bytes_max,
+                    size_t *data_at, size_t *data_bytes) noexcept nogil:
+    """Checks the text column at `at`; SOUND or TEXT_TOO_LONG fill data_at and data_bytes."""
+    cdef size_t offsets_bytes = 4 * (count + 1)
+    cdef size_t data_start = (at + offsets_bytes + 7) & ~<size_t>7
+    cdef const unsigned char *offsets = payload + at
+    cdef const unsigned char *data
+    cdef size_t i, last
+    cdef uint32_t previous, offset
+    cdef unsigned int bad = 0
+    cdef unsigned int long_text = 0
+    if data_start > size:
+        return TRUNCATED
+    if not zeros(payload + at + offsets_bytes, data_start - at - offsets_bytes):
+        return PADDING
+    if load_u32(offsets) != 0:
+        return OFFSETS
+    for i in range(count):
+        previous = load_u32(offsets + 4 * i)
+        offset = load_u32(offsets + 4 * i + 4)
+        bad |= offset < previous
+        long_text |= <size_t>(offset - previous) > text_bytes_max
+    if bad:
+        return OFFSETS
+    last = load_u32(offsets + 4 * count)
+    if ((last + 7) & ~<size_t>7) > size - data_start:
+        return TRUNCATED
+    data = payload + data_start
+    if not zeros(data + last, (8 - (last & 7)) & 7):
+        return PADDING
+    if not utf8_holds(data, last):
+        return NOT_UTF8
+    # The whole is UTF-8, so each row is when no row starts inside a character.
+    for i in range(1, count):
+        offset = load_u32(offsets + 4 * i)
+        if offset < last:
+            bad |= (data[offset] & 0xC0) == 0x80
+    if bad:
+        return NOT_UTF8
+    data_at[0] = data_start
+    data_bytes[0] = last
+    return TEXT_TOO_LONG if long_text else SOUND
+
+
+cdef int locate(const unsigned char *payload, size_t size, size_t at, size_t count,
+                const unsigned char *plan, size_t columns, unsigned char matches_mask, size_t text_bytes_max,
+                size_t *positions, size_t *column) noexcept nogil:
+    """Walks the plan. A fault of the layout ends it; the first fault of a value is kept while the layout is checked."""
+    cdef size_t width, length, end, data_at, data_bytes
+    cdef size_t filled = 0
+    cdef size_t i
+    cdef size_t value_column = 0
+    cdef int value_fault = SOUND
+    cdef int fault
+    cdef unsigned char kind
+    for i in range(columns):
+        column[0] = i
+        kind = plan[i]
+        if kind == c"t":
+            data_at = data_bytes = 0
+            if at > size:
+                return TRUNCATED
+            fault = text_fault(payload, size, at, count, text_bytes_max, &data_at, &data_bytes)
+            if fault != SOUND and fault != TEXT_TOO_LONG:
+                return fault
+            positions[filled] = at
+            positions[filled + 1] = data_at
+            positions[filled + 2] = data_at + data_bytes
+            filled += 3
+            at = (data_at + data_bytes + 7) & ~<size_t>7
+        else:
+            width = 8 if kind == c"k" or kind == c"c" else 4 if kind == c"d" or kind == c"a" else 1
+            length = width * count
+            end = (at + length + 7) & ~<size_t>7
+            if end > size:
+                return TRUNCATED
+            if not zeros(payload + at + length, end - at - length):
+                return PADDING
+            fault = SOUND if value_holds(kind, payload + at, count, matches_mask) else VALUE
+            positions[filled] = at
+            filled += 1
+            at = end
+        if fault != SOUND and value_fault == SOUND:
+            value_fault = fault
+            value_column = i
+    if at != size:
+        return TRAILING
+    column[0] = value_column
+    return value_fault
+
+
+def locate_columns(payload, size_t start, size_t count, bytes plan, unsigned char matches_mask, size_t text_bytes_max):
+    """Positions of the columns of a payload, checked.
+
+    payload: contiguous bytes; start: where the first column is (a multiple of 8); count: rows; plan: one letter a column
+    (jukinet.core.wire.columns names them). Gives one position a column, three for a text column: offsets, data, end of
+    data. Raises ColumnFault; a fault of the layout in any column goes before a fault of a value.
+    """
+    cdef Py_buffer view
+    cdef size_t positions[3 * COLUMNS_MAX]
+    cdef size_t column = 0
+    cdef size_t i
+    cdef size_t columns = len(plan)
+    cdef size_t filled = 0
+    cdef const unsigned char *letters = plan
+    cdef int fault
+    if columns > COLUMNS_MAX or start % 8 or count > 0xFFFFFFFF:
+        raise ValueError("a plan has at most 16 columns, starts at a multiple of 8, and rows are counted in 32 bits")
+    for i in range(columns):
+        filled += 3 if letters[i] == c"t" else 1
+    PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+    try:
+        if view.len <= GIL_KEPT_BYTES_MAX:
+            fault = locate(<const unsigned char *>view.buf, view.len, start, count, letters, columns, matches_mask,
+                           text_bytes_max, positions, &column)
+        else:
+            with nogil:
+                fault = locate(<const unsigned char *>view.buf, view.len, start, count, letters, columns, matches_mask,
+                               text_bytes_max, positions, &column)
+    finally:
+        PyBuffer_Release(&view)
+    if fault != SOUND:
+        raise ColumnFault(fault, column)
+    return tuple([positions[i] for i in range(filled)])
+
+
+def unfilled(Py_ssize_t size):
+    """A bytearray whose bytes are not set yet: the caller fills all of it before anyone reads it."""
+    if size < 0:
+        raise ValueError("size is negative")
+    return PyByteArray_FromStringAndSize(NULL, size)

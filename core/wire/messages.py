@@ -1,0 +1,239 @@
+"""The messages, each declared once: fields, limits and payload form of docs/protocol.md, chapter 3, come from here.
+
+Every message has ``request_id`` first. A control message's other fields are its MessagePack map, in this order and
+under these names. No repr shows more than the type and the request_id: fields may hold personal data.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from jukinet.core import limits as bounds
+from jukinet.core.errors import ErrorCode
+from jukinet.core.wire.columns import TextColumn
+from jukinet.core.wire.frames import PROTOCOL_VERSION, MessageType
+
+U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+Positive = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
+Mask = Annotated[int, Meta(ge=0, le=0xFF)]
+
+
+class Message(Struct, frozen=True):
+    """What both connections send and give out. ``type`` is the number in the frame's header."""
+
+    type: ClassVar[MessageType]
+    request_id: int
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(request_id={self.request_id})"
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the server allows on this connection; part of GREETING. Lengths in bytes are of a frame's payload."""
+
+    request_bytes_max: Positive = bounds.REQUEST_BYTES_MAX
+    answer_bytes_max: Positive = bounds.ANSWER_BYTES_MAX
+    codes_per_request_max: Positive = bounds.CODES_PER_REQUEST_MAX
+    requests_in_flight_max: Positive = bounds.REQUESTS_IN_FLIGHT_MAX
+    sessions_max: Positive = bounds.SESSIONS_PER_CONNECTION_MAX
+    idle_seconds_max: Positive = bounds.IDLE_SECONDS_MAX
+
+
+class Greeting(Message, frozen=True, kw_only=True):
+    """The server's first frame: who the peer is taken for, and the limits of the connection."""
+
+    type: ClassVar[MessageType] = MessageType.GREETING
+    request_id: int = 0
+    protocol: Annotated[int, Meta(ge=PROTOCOL_VERSION, le=PROTOCOL_VERSION)] = PROTOCOL_VERSION
+    server: Annotated[str, Meta(max_length=256)]
+    register: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    role: Annotated[str, Meta(pattern="^(agency|prefecture|municipality|operator)$")]
+    body: Annotated[str, Meta(pattern="^[a-z0-9-]{1,64}$")]
+    limits: Limits
+    areas_not_connected: Annotated[list[Annotated[int, Meta(ge=1, le=99_999)]], Meta(max_length=bounds.AREAS_MAX)]
+
+
+class OpenSession(Message, frozen=True):
+    """Asks for an affair session: under which authority, by whom and why the following requests are made."""
+
+    type: ClassVar[MessageType] = MessageType.OPEN_SESSION
+    schedule: int
+    item: str
+    number: int
+    operator: str
+    reason: str
+    case_reference: str
+
+
+class SessionOpened(Message, frozen=True):
+    """What the session may do: masks of functions and items, codes a request, last day (decimal date, 0 open)."""
+
+    type: ClassVar[MessageType] = MessageType.SESSION_OPENED
+    session_id: Positive
+    functions: Mask
+    items: Mask
+    codes_per_request_max: Positive
+    valid_until: Annotated[int, Meta(ge=0, le=9999_12_31)]
+
+
+class CloseSession(Message, frozen=True):
+    type: ClassVar[MessageType] = MessageType.CLOSE_SESSION
+    session_id: U32
+
+
+class SessionClosed(Message, frozen=True):
+    type: ClassVar[MessageType] = MessageType.SESSION_CLOSED
+    session_id: U32
+
+
+class Ping(Message, frozen=True):
+    """8 bytes that the PONG repeats."""
+
+    type: ClassVar[MessageType] = MessageType.PING
+    data: bytes = bytes(8)
+
+
+class Pong(Message, frozen=True):
+    type: ClassVar[MessageType] = MessageType.PONG
+    data: bytes = bytes(8)
+
+
+class Cancel(Message, frozen=True):
+    """Asks that the request under way with this request_id be given up."""
+
+    type: ClassVar[MessageType] = MessageType.CANCEL
+
+
+class Progress(Message, frozen=True):
+    """Codes done of codes in all, for a question that waits or runs."""
+
+    type: ClassVar[MessageType] = MessageType.PROGRESS
+    done: U32
+    total: Positive
+
+
+class Error(Message, frozen=True):
+    """Ends a request, or with request_id 0 the connection. retry_after_ms 0: repeating is of no use."""
+
+    type: ClassVar[MessageType] = MessageType.ERROR
+    code: ErrorCode
+    message: Annotated[str, Meta(max_length=bounds.ERROR_MESSAGE_BYTES_MAX)]
+    retry_after_ms: U32 = 0
+
+
+class Goodbye(Message, frozen=True, kw_only=True):
+    """From a client: no more requests will come. From a server: new requests will be refused."""
+
+    type: ClassVar[MessageType] = MessageType.GOODBYE
+    request_id: int = 0
+    reason: Annotated[str, Meta(max_length=bounds.GOODBYE_REASON_BYTES_MAX)] = ""
+
+
+class LookupRequest(Message, frozen=True):
+    """codes: u64[count] ('Q'); items: mask, 0 for all that the session may see."""
+
+    type: ClassVar[MessageType] = MessageType.LOOKUP
+    session_id: int
+    items: int
+    codes: memoryview
+
+
+class StatusRequest(Message, frozen=True):
+    """codes: u64[count] ('Q'); since: decimal date (20240401)."""
+
+    type: ClassVar[MessageType] = MessageType.STATUS
+    session_id: int
+    since: int
+    codes: memoryview
+
+
+class VerifyRequest(Message, frozen=True):
+    """codes: u64[count] ('Q'); claims for the items set: birth_dates 'I' (decimal dates), sexes 'B'; the rest None."""
+
+    type: ClassVar[MessageType] = MessageType.VERIFY
+    session_id: int
+    items: int
+    codes: memoryview
+    names: TextColumn | None = None
+    birth_dates: memoryview | None = None
+    sexes: memoryview | None = None
+    addresses: TextColumn | None = None
+
+
+class LookupAnswer(Message, frozen=True):
+    """Columns of count rows in the order asked; None for items that were not asked.
+
+    outcomes, sexes, reasons: 'B'. birth_dates, areas, change_dates: 'I'. successor_codes: 'Q'.
+    """
+
+    type: ClassVar[MessageType] = MessageType.LOOKUP_ANSWER
+    items: int
+    count: int
+    register_version: int
+    outcomes: memoryview
+    names: TextColumn | None = None
+    kana: TextColumn | None = None
+    aliases: TextColumn | None = None
+    birth_dates: memoryview | None = None
+    sexes: memoryview | None = None
+    areas: memoryview | None = None
+    addresses: TextColumn | None = None
+    reasons: memoryview | None = None
+    change_dates: memoryview | None = None
+    successor_codes: memoryview | None = None
+
+
+class StatusAnswer(Message, frozen=True):
+    """outcomes 'B' and change_dates 'I' (decimal dates), count rows in the order asked."""
+
+    type: ClassVar[MessageType] = MessageType.STATUS_ANSWER
+    since: int
+    count: int
+    register_version: int
+    outcomes: memoryview
+    change_dates: memoryview
+
+
+class VerifyAnswer(Message, frozen=True):
+    """outcomes 'B' and matches 'B' (two bits an item, see vocabulary.Match), count rows in the order asked."""
+
+    type: ClassVar[MessageType] = MessageType.VERIFY_ANSWER
+    items: int
+    count: int
+    register_version: int
+    outcomes: memoryview
+    matches: memoryview
+
+
+class Refused(Struct, frozen=True):
+    """Event of a ServerConnection, not a message: a request that must be answered with ``answer()`` and nothing else.
+
+    The request was counted but not accepted; ``kind`` is its message type, ``code`` the reason. The stream goes on.
+    """
+
+    request_id: int
+    code: ErrorCode
+    message: str
+    kind: MessageType
+    retry_after_ms: int = 0
+
+    def answer(self) -> Error:
+        """The ERROR that the server owes for this request."""
+        return Error(self.request_id, self.code, self.message, self.retry_after_ms)
+
+
+ClientMessage = OpenSession | CloseSession | Ping | Cancel | Goodbye | LookupRequest | StatusRequest | VerifyRequest
+ServerMessage = (
+    Greeting
+    | SessionOpened
+    | SessionClosed
+    | Pong
+    | Progress
+    | Error
+    | Goodbye
+    | LookupAnswer
+    | StatusAnswer
+    | VerifyAnswer
+)

@@ -1,0 +1,92 @@
+"""The states of a connection as data: which message each side may send in which state, and where it leads.
+
+Rules over the table:
+
+1. A message that its sender's row does not hold is an error: LocalProtocolError for the side that tries to send it,
+   WRONG_STATE for the side that receives it.
+2. ERROR with request_id 0 concerns the connection and leads to CLOSED from every state.
+3. BOTH_DONE becomes CLOSED as soon as no request is under way.
+
+In SERVER_DONE a request is still allowed on the stream, since it may have crossed the server's GOODBYE; it is refused
+with DRAINING. A client that has seen the GOODBYE sends none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Final
+
+from jukinet.core.errors import ErrorCode
+from jukinet.core.wire.frames import MessageType as T
+
+
+class ConnectionState(IntEnum):
+    """Named after what has been said: GOODBYE from neither, one or both sides."""
+
+    GREETING = 0
+    OPEN = 1
+    SERVER_DONE = 2
+    CLIENT_DONE = 3
+    BOTH_DONE = 4
+    CLOSED = 5
+
+
+S = ConnectionState
+Row = Mapping[int, ConnectionState]
+
+REQUESTS: Final = (T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY)
+ANSWER_OF: Final[Mapping[int, int]] = {
+    T.OPEN_SESSION: T.SESSION_OPENED,
+    T.CLOSE_SESSION: T.SESSION_CLOSED,
+    T.PING: T.PONG,
+    T.LOOKUP: T.LOOKUP_ANSWER,
+    T.STATUS: T.STATUS_ANSWER,
+    T.VERIFY: T.VERIFY_ANSWER,
+}
+QUESTION_OF: Final[Mapping[int, int]] = {answer: question for question, answer in ANSWER_OF.items()}
+REPORTED: Final = frozenset((int(T.LOOKUP), int(T.STATUS), int(T.VERIFY)))
+"""Requests for which the server may send PROGRESS."""
+
+
+def _stay(state: ConnectionState, *kinds: int) -> dict[int, ConnectionState]:
+    return dict.fromkeys(map(int, kinds), state)
+
+
+_ANSWERS: Final = (*ANSWER_OF.values(), T.PROGRESS, T.ERROR)
+
+FROM_CLIENT: Final[Mapping[ConnectionState, Row]] = {
+    S.GREETING: {},
+    S.OPEN: {**_stay(S.OPEN, *REQUESTS, T.CANCEL), T.GOODBYE: S.CLIENT_DONE},
+    S.SERVER_DONE: {**_stay(S.SERVER_DONE, *REQUESTS, T.CANCEL), T.GOODBYE: S.BOTH_DONE},
+    S.CLIENT_DONE: _stay(S.CLIENT_DONE, T.CANCEL),
+    S.BOTH_DONE: _stay(S.BOTH_DONE, T.CANCEL),
+    S.CLOSED: {},
+}
+
+FROM_SERVER: Final[Mapping[ConnectionState, Row]] = {
+    S.GREETING: {T.GREETING: S.OPEN, T.ERROR: S.CLOSED},
+    S.OPEN: {**_stay(S.OPEN, *_ANSWERS), T.GOODBYE: S.SERVER_DONE},
+    S.SERVER_DONE: _stay(S.SERVER_DONE, *_ANSWERS),
+    S.CLIENT_DONE: {**_stay(S.CLIENT_DONE, *_ANSWERS), T.GOODBYE: S.BOTH_DONE},
+    S.BOTH_DONE: _stay(S.BOTH_DONE, *_ANSWERS),
+    S.CLOSED: {},
+}
+
+CLIENT_TYPES: Final = frozenset((*map(int, REQUESTS), int(T.CANCEL), int(T.GOODBYE)))
+SERVER_TYPES: Final = frozenset((int(T.GREETING), *map(int, _ANSWERS), int(T.GOODBYE)))
+CONNECTION_TYPES: Final = frozenset((int(T.GREETING), int(T.GOODBYE)))
+"""Messages that belong to no request: their request_id is 0."""
+
+CLOSING_CODES: Final = frozenset(
+    (
+        ErrorCode.MALFORMED_FRAME,
+        ErrorCode.UNKNOWN_TYPE,
+        ErrorCode.WRONG_STATE,
+        ErrorCode.FRAME_TOO_LARGE,
+        ErrorCode.TOO_MANY_CONNECTIONS,
+        ErrorCode.UNKNOWN_BODY,
+        ErrorCode.TIMED_OUT,
+    )
+)
+"""Errors that end the connection: they are sent with request_id 0 only."""

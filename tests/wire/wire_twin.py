@@ -1,0 +1,172 @@
+"""Plain-Python twins: reference encoders of the answers, and the column checks that column_kernel makes natively.
+
+Written from docs/protocol.md alone and as plainly as possible; nothing here is shared with the implementation.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+ITEM_BITS = {"names": 1, "kana": 2, "aliases": 4, "birth_dates": 8, "sexes": 16, "addresses": 32, "change": 64}
+
+
+def pad8(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 8)
+
+
+def text_column(texts: Sequence[str]) -> bytes:
+    rows = [text.encode() for text in texts]
+    offsets = [0]
+    for row in rows:
+        offsets.append(offsets[-1] + len(row))
+    return pad8(struct.pack(f"<{len(offsets)}I", *offsets)) + pad8(b"".join(rows))
+
+
+def u8(values: Sequence[int]) -> bytes:
+    return pad8(bytes(values))
+
+
+def u32(values: Sequence[int]) -> bytes:
+    return pad8(struct.pack(f"<{len(values)}I", *values))
+
+
+def u64(values: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(values)}Q", *values)
+
+
+def header(payload: bytes, kind: int, request_id: int, flags: int = 0, reserved: int = 0) -> bytes:
+    return struct.pack("<IHHII", len(payload), kind, flags, request_id, reserved)
+
+
+def frame(payload: bytes, kind: int, request_id: int) -> bytes:
+    return header(payload, kind, request_id) + payload
+
+
+def question(session_id: int, second: int, codes: Sequence[int], claims: bytes = b"") -> bytes:
+    return struct.pack("<IIII", session_id, second, len(codes), 0) + u64(codes) + claims
+
+
+def lookup_answer(items: int, version: int, outcomes: Sequence[int], **columns: Sequence[Any]) -> bytes:
+    """columns: names, kana, aliases, birth_dates, sexes, areas, addresses, reasons, change_dates, successor_codes."""
+    out = struct.pack("<IIQ", items, len(outcomes), version) + u8(outcomes)
+    if items & 1:
+        out += text_column(columns["names"])
+    if items & 2:
+        out += text_column(columns["kana"])
+    if items & 4:
+        out += text_column(columns["aliases"])
+    if items & 8:
+        out += u32(columns["birth_dates"])
+    if items & 16:
+        out += u8(columns["sexes"])
+    if items & 32:
+        out += u32(columns["areas"]) + text_column(columns["addresses"])
+    if items & 64:
+        out += u8(columns["reasons"]) + u32(columns["change_dates"])
+    if items & 128:
+        out += u64(columns["successor_codes"])
+    return out
+
+
+def status_answer(since: int, version: int, outcomes: Sequence[int], change_dates: Sequence[int]) -> bytes:
+    return struct.pack("<IIQ", since, len(outcomes), version) + u8(outcomes) + u32(change_dates)
+
+
+def verify_answer(items: int, version: int, outcomes: Sequence[int], matches: Sequence[int]) -> bytes:
+    return struct.pack("<IIQ", items, len(outcomes), version) + u8(outcomes) + u8(matches)
+
+
+class Fault(Exception):  # noqa: N818
+    """What the twin of the kernel raises: the fault's number, the column."""
+
+    def __init__(self, fault: int, column: int) -> None:
+        super().__init__(fault, column)
+        self.fault = fault
+        self.column = column
+
+
+TRUNCATED, TRAILING, PADDING, OFFSETS, NOT_UTF8, VALUE, TEXT_TOO_LONG = 1, 2, 3, 4, 5, 16, 17
+WIDTHS = {"o": 1, "p": 1, "s": 1, "r": 1, "m": 1, "d": 4, "a": 4, "k": 8, "c": 8}
+REASONS = {0, 11, 12, 13, 21, 22, 23, 31, 32, 33, 41, 42}
+
+
+def date_holds(value: int) -> bool:
+    text = f"{value:010d}"
+    year, month, day = int(text[:-4]), int(text[-4:-2]), int(text[-2:])
+    if value == 0:
+        return True
+    return 1 <= year <= 9999 and month <= 12 and day <= 31 and (month > 0 or day == 0)
+
+
+def value_holds(kind: str, value: int, matches_mask: int) -> bool:
+    return {
+        "o": value in {1, *range(3, 12)},
+        "p": value in set(range(1, 12)),
+        "s": value in {0, 1, 2, 9},
+        "r": value in REASONS,
+        "m": value | matches_mask == matches_mask,
+        "d": date_holds(value),
+        "a": value < 100_000,
+        "c": value < 10**11,
+        "k": True,
+    }[kind]
+
+
+def _padding(payload: bytes, start: int, column: int) -> int:
+    end = start + -start % 8
+    if end > len(payload):
+        raise Fault(TRUNCATED, column)
+    if any(payload[start:end]):
+        raise Fault(PADDING, column)
+    return end
+
+
+def _text(payload: bytes, at: int, count: int, longest: int, column: int) -> tuple[list[int], int, int]:
+    if at + 4 * (count + 1) > len(payload):
+        raise Fault(TRUNCATED, column)
+    offsets = struct.unpack_from(f"<{count + 1}I", payload, at)
+    data_at = _padding(payload, at + 4 * (count + 1), column)
+    if offsets[0] != 0 or list(offsets) != sorted(offsets):
+        raise Fault(OFFSETS, column)
+    data_end = data_at + offsets[-1]
+    if data_end > len(payload):
+        raise Fault(TRUNCATED, column)
+    end = _padding(payload, data_end, column)
+    rows = [payload[data_at + offsets[i] : data_at + offsets[i + 1]] for i in range(count)]
+    for row in rows:
+        try:
+            row.decode()
+        except UnicodeDecodeError:
+            raise Fault(NOT_UTF8, column) from None
+    fault = TEXT_TOO_LONG if any(len(row) > longest for row in rows) else 0
+    return [at, data_at, data_end], end, fault
+
+
+def locate_columns(payload: bytes, start: int, count: int, plan: bytes, matches_mask: int, longest: int) -> list[int]:
+    """Twin of column_kernel.locate_columns: the same positions, the same faults."""
+    at = start
+    positions: list[int] = []
+    kept: Fault | None = None
+    for column, kind in enumerate(plan.decode()):
+        if kind == "t":
+            found, at, fault = _text(payload, at, count, longest, column)
+            positions += found
+        else:
+            width = WIDTHS[kind]
+            end = at + width * count
+            if end > len(payload):
+                raise Fault(TRUNCATED, column)
+            letter = {1: "B", 4: "I", 8: "Q"}[width]
+            values = struct.unpack_from(f"<{count}{letter}", payload, at)
+            positions.append(at)
+            at = _padding(payload, end, column)
+            fault = 0 if all(value_holds(kind, value, matches_mask) for value in values) else VALUE
+        if fault and kept is None:
+            kept = Fault(fault, column)
+    if at != len(payload):
+        raise Fault(TRAILING, len(plan) - 1)
+    if kept is not None:
+        raise kept
+    return positions
