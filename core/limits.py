@@ -1,6 +1,6 @@
 """Every limit in one place: lengths, counts, queues and waits. Units stand last in each name.
 
-A limit that an operator may change is the default of a setting (docs/configuration.md); the others are part of a format.
+A limit that an operator may change is the default of a setting (docs/configuration.md); others belong to a format.
 """
 
 from __future__ import annotations

@@ -294,9 +294,68 @@ def decode(const unsigned char[::1] block not None):
     for i in range(view.count):
         if view.offsets[i] > view.offsets[i + 1]:
             raise StoreCorruptError("a block's record offsets are out of order")
-        entries.append((
-            block_delta(&view, i),
-            view.statuses[i],
-            (view.records + view.offsets[i])[:view.offsets[i + 1] - view.offsets[i]],
-        ))
+        entries.append(_entry(&view, i))
     return entries
+
+
+cdef inline bint holds_person(uint64_t status) noexcept nogil:
+    return STATE_CURRENT <= status_state(status) < STATE_RETIRED
+
+
+def merge(const unsigned char[::1] block, uint32_t bucket, bint wide, changes):
+    """(new block or None when nothing is left, change in entries, change in persons) of a bucket after ``changes``.
+
+    ``block`` is the present one or None. ``changes`` are (delta, status, record bytes), deltas strictly ascending; an entry
+    replaces the one with its delta or is added; record None takes it away. Raises StoreError when the result does not fit,
+    StoreCorruptError when the present block is not whole.
+    """
+    cdef BlockView view
+    cdef uint32_t i = 0, before
+    cdef long entries = 0, persons = 0
+    cdef list merged = []
+    view.count = 0
+    if block is not None:
+        if block.shape[0] < BLOCK_BYTES_MIN:
+            raise StoreCorruptError(f"the block of bucket {bucket} is too short")
+        block_view(&block[0], &view)
+        if view.bucket != bucket or view.wide != wide or block_checksum(
+            &block[0], min((<const uint32_t *>(&block[8]))[0], <uint32_t>block.shape[0])
+        ) != (<const uint32_t *>(&block[12]))[0]:
+            raise StoreCorruptError(f"the block of bucket {bucket} is damaged; run `jukinet store check`")
+    for delta, status, record in changes:
+        while i < view.count and block_delta(&view, i) < delta:
+            merged.append(_entry(&view, i))
+            i += 1
+        if i < view.count and block_delta(&view, i) == delta:
+            entries -= 1
+            persons -= holds_person(view.statuses[i])
+            i += 1
+        if record is not None:
+            entries += 1
+            persons += holds_person(status)
+            merged.append((delta, status, record))
+    while i < view.count:
+        merged.append(_entry(&view, i))
+        i += 1
+    return (encode(bucket, wide, merged) if merged else None), entries, persons
+
+
+cdef tuple _entry(const BlockView *view, uint32_t i):
+    return (
+        block_delta(view, i),
+        view.statuses[i],
+        (view.records + view.offsets[i])[:view.offsets[i + 1] - view.offsets[i]],
+    )
+
+
+def find(const unsigned char[::1] block not None, uint32_t delta):
+    """(status, record bytes) of the entry with ``delta``, or None."""
+    cdef BlockView view
+    cdef uint32_t rank
+    if block.shape[0] < BLOCK_BYTES_MIN:
+        raise StoreCorruptError("a block is too short")
+    block_view(&block[0], &view)
+    rank = block_rank(&view, delta)
+    if not block_has(&view, rank, delta):
+        return None
+    return view.statuses[rank], (view.records + view.offsets[rank])[:view.offsets[rank + 1] - view.offsets[rank]]

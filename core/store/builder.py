@@ -1,4 +1,4 @@
-"""Bulk building of a whole register: sorted blocks appended into a directory that takes its name only when it is done."""
+"""Bulk building of a whole register: sorted blocks appended into a directory that takes its name only when done."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ BLOCKS_PER_TRANSACTION = 16_384
 class RegisterBuilder:
     """Builds a register in ``DIR.building`` and renames it to ``DIR`` when finish() has synced it.
 
-    Invariant: a directory of the register's own name is complete. Leaving the context without finish() removes the remains
-    after an error in the build; a killed build leaves ``DIR.building``, which the next build removes.
+    Invariant: a directory of the register's own name is complete. Leaving the context without finish() removes the
+    remains; a killed build leaves ``DIR.building``, which the next build removes.
     """
 
     def __init__(

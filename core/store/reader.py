@@ -1,7 +1,7 @@
 """Reading a register in place: opening it, warming it, and keeping a snapshot that follows the writer.
 
 Theory of operation. A reader has one current Snapshot: a read transaction and a directory of pointers that are good in
-it. refresh() compares the register's last transaction with the snapshot's; when there is a newer one it brings the *spare*
+it. refresh() compares the register's last version with the snapshot's; when there is a newer one it brings the *spare*
 directory up to date from the change lists and makes it the new current snapshot. The old one lives until its last pin
 goes; then its directory becomes the spare. So a refresh costs the changed buckets twice and never the whole table, no
 reader waits, and no pointer is used after its transaction. While the spare is still pinned by a slow request, refresh()
@@ -32,23 +32,25 @@ TOUCH_BUCKETS = 65_536
 
 
 class RegisterReader:
-    """A register opened for reading. Raises StoreError, StoreIncompleteError or StoreCorruptError when it cannot be served."""
+    """A register opened for reading. Raises StoreError (incomplete, corrupt) when it cannot be served."""
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, *, environment: lmdb.Environment | None = None) -> None:
+        """``environment``: one that this process has already opened (LMDB allows one only); close() leaves it open."""
         self.directory = Path(directory)
-        self._environment = schema.open_environment(self.directory, readonly=True)
+        self._owns_environment = environment is None
+        self._environment = environment or schema.open_environment(self.directory, readonly=True)
         try:
-            self._databases = {
+            self.databases = {
                 name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
                 for name in ("meta", "areas", "towns", "residents", "changes")
             }
             self._spare: Directory | None = None
             self._current = self._first_snapshot()
         except lmdb.Error as error:
-            self._environment.close()
+            self._close_environment()
             raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
         except StoreError:
-            self._environment.close()
+            self._close_environment()
             raise
 
     def _begin(self) -> lmdb.Transaction:
@@ -60,14 +62,12 @@ class RegisterReader:
     def _first_snapshot(self) -> Snapshot:
         transaction = self._begin()
         try:
-            meta = schema.read_meta(transaction, self._databases["meta"], self.directory)
-            if not 0 < meta.width <= limits.BUCKET_WIDTH_MAX * 4 or meta.wide != schema.is_wide(meta.width):
-                raise StoreCorruptError(f"{self.directory}: the bucket width is out of range")
+            meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
             self.meta = meta
             self.buckets = -(-limits.RESIDENT_KEYS // meta.width)
             self._places = PlaceTables(self._read_areas(transaction, meta), self._read_towns(transaction, meta))
             directory = Directory(self.buckets)
-            directory.fill(transaction, self._databases["residents"])
+            directory.fill(transaction, self.databases["residents"])
             directory.version = meta.version
         except BaseException:
             transaction.abort()
@@ -83,7 +83,7 @@ class RegisterReader:
 
     def _read_areas(self, transaction: lmdb.Transaction, meta: Meta) -> list[Area]:
         try:
-            with transaction.cursor(db=self._databases["areas"]) as cursor:
+            with transaction.cursor(db=self.databases["areas"]) as cursor:
                 areas = [msgspec.msgpack.decode(bytes(value), type=Area) for value in cursor.iternext(keys=False)]
         except msgspec.MsgspecError as error:
             raise StoreCorruptError(f"{self.directory}: the areas table cannot be read: {error}") from error
@@ -93,7 +93,7 @@ class RegisterReader:
 
     def _read_towns(self, transaction: lmdb.Transaction, meta: Meta) -> list[Town]:
         towns: list[Town] = []
-        with transaction.cursor(db=self._databases["towns"]) as cursor:
+        with transaction.cursor(db=self.databases["towns"]) as cursor:
             for value in cursor.iternext(keys=False):
                 towns += schema.unpack_towns(bytes(value))
         if len(towns) != meta.towns:
@@ -133,7 +133,7 @@ class RegisterReader:
         """Follow the writer; True when there is a new snapshot. A few microseconds when nothing changed."""
         transaction = self._begin()
         try:
-            meta = schema.read_meta(transaction, self._databases["meta"], self.directory)
+            meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
             spare = self._spare
             if meta.version == self._current.version or spare is None:
                 transaction.abort()
@@ -157,7 +157,7 @@ class RegisterReader:
         """Bring the spare directory, some versions behind, to ``meta.version``."""
         if meta.areas != self._places.areas_count or meta.towns != self._places.towns_count:
             self._places = PlaceTables(self._read_areas(transaction, meta), self._read_towns(transaction, meta))
-        changes = self._databases["changes"]
+        changes = self.databases["changes"]
         lists = []
         for version in range(spare.version + 1, meta.version + 1) if spare.version else ():
             changed = transaction.get(schema.NUMBER.pack(version), db=changes)
@@ -167,9 +167,9 @@ class RegisterReader:
         if spare.version and len(lists) == meta.version - spare.version:
             for changed in lists:
                 if len(changed):
-                    spare.replace(transaction, self._databases["residents"], memoryview(changed).cast("I"))
+                    spare.replace(transaction, self.databases["residents"], memoryview(changed).cast("I"))
         else:
-            spare.fill(transaction, self._databases["residents"])
+            spare.fill(transaction, self.databases["residents"])
         spare.version = meta.version
 
     def warm(self, progress: Callable[[int, int], None] | None = None) -> None:
@@ -198,7 +198,7 @@ class RegisterReader:
             if transaction is None:
                 raise StoreError("the current snapshot has ended")
             get = transaction.get
-            database = self._databases["residents"]
+            database = self.databases["residents"]
             return [b for b in buckets if snapshot.directory.differs(b, get(schema.NUMBER.pack(b), None, database))]
 
     def close(self) -> None:
@@ -206,7 +206,11 @@ class RegisterReader:
         if self._current.pins:
             raise StoreError("the register is closed while a request reads it")
         self._current.retire()
-        self._environment.close()
+        self._close_environment()
+
+    def _close_environment(self) -> None:
+        if self._owns_environment:
+            self._environment.close()
 
     def __enter__(self) -> Self:
         return self

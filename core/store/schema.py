@@ -27,7 +27,7 @@ NUMBER: Final = struct.Struct("<Q")
 
 
 class Area(msgspec.Struct, frozen=True, array_like=True):
-    """One municipality or ward: JIS X 0402 five-digit number, full name, reading, and whether it feeds this register."""
+    """One municipality or ward: JIS X 0402 five-digit number, full name, reading, whether it feeds this register."""
 
     jis: int
     name: str
@@ -61,7 +61,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 def bucket_width(expected_entries: int) -> int:
     """Width for about RESIDENTS_PER_BLOCK entries a bucket, so that a block of average records fills its page."""
     buckets = max(1, round(expected_entries / limits.RESIDENTS_PER_BLOCK))
-    return max(1, -(-limits.RESIDENT_KEYS // buckets))
+    return min(-(-limits.RESIDENT_KEYS // buckets), limits.BUCKET_WIDTH_MAX)
 
 
 def is_wide(width: int) -> bool:
@@ -94,7 +94,7 @@ def open_environment(directory: Path, *, readonly: bool, sync: bool = True) -> l
 
 
 def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory: Path) -> Meta:
-    """The register's description; StoreIncompleteError for a build under way, StoreCorruptError for anything unreadable."""
+    """The register's description; StoreIncompleteError for a broken-off build, StoreCorruptError when unreadable."""
     packed = transaction.get(META_KEY, db=database)
     if packed is None:
         raise StoreIncompleteError(f"{directory}: holds no finished register; build again")
@@ -106,6 +106,8 @@ def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory
         raise StoreError(f"{directory}: store format {meta.format}; this program knows format {FORMAT}")
     if meta.state != "complete":
         raise StoreIncompleteError(f"{directory}: a build never finished; build again")
+    if not 0 < meta.width <= limits.BUCKET_WIDTH_MAX or meta.wide != is_wide(meta.width):
+        raise StoreCorruptError(f"{directory}: the bucket width is out of range")
     return meta
 
 

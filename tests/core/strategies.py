@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 from hypothesis import strategies as st
+
 from jukinet.core.records.resident import Resident
 from jukinet.core.vocabulary import ChangeReason, State
 

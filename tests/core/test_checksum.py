@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from jukinet.core.checksum import crc32c, crc32c_portable
 
 from .twins import crc32c as twin

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from jukinet.core import codes
 from jukinet.core.vocabulary import MALFORMED_CODE
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from jukinet.core.index import LookupBatch, StatusBatch
 from jukinet.core.index.status import registered_day
 from jukinet.core.records.resident import Resident

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from jukinet.core.errors import RecordFormatError
 from jukinet.core.records import record
 from jukinet.core.records.resident import Resident

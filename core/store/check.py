@@ -1,0 +1,112 @@
+"""The offline check of a register: every byte of every block, every list, and the directory against LMDB.
+
+Findings name buckets and counts, never what a record says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+import msgspec
+
+from jukinet.core.errors import StoreCorruptError, StoreError
+from jukinet.core.store import schema
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.survey import BlockSurvey
+
+FAULTS_LISTED_MAX = 100
+PROGRESS_BLOCKS = 16_384
+
+
+class CheckReport(msgspec.Struct, kw_only=True):
+    """What a check saw. ``faults`` are sentences, at most FAULTS_LISTED_MAX; ``faults_count`` counts all."""
+
+    blocks: int = 0
+    entries: int = 0
+    residents: int = 0
+    retired: int = 0
+    block_bytes: int = 0
+    pages: int = 0
+    by_state: dict[str, int] = msgspec.field(default_factory=dict)
+    faults: list[str] = msgspec.field(default_factory=list)
+    faults_count: int = 0
+
+    def add(self, fault: str) -> None:
+        self.faults_count += 1
+        if len(self.faults) < FAULTS_LISTED_MAX:
+            self.faults.append(fault)
+
+
+def check_register(directory: str | Path, progress: Callable[[int, int], None] | None = None) -> CheckReport:
+    """Check the register in ``directory`` as of its last transaction; progress(buckets done, buckets in all).
+
+    Raises StoreError when it cannot be opened at all; everything else is a fault in the report.
+    """
+    report = CheckReport()
+    with RegisterReader(directory) as reader, reader.pin() as snapshot:
+        transaction = snapshot.transaction
+        if transaction is None:
+            raise StoreError("the snapshot ended before the check began")
+        survey = BlockSurvey(reader.meta.width, reader.meta.wide, reader.meta.areas, reader.meta.towns)
+        try:
+            _check_blocks(reader, transaction, survey, report, progress)
+            for bucket in survey.dangling_successors(snapshot):
+                report.add(f"bucket {bucket}: a retired code's successor does not exist or holds nobody")
+            _check_changes(reader, transaction, report)
+        except (StoreCorruptError, lmdb.Error) as error:
+            report.add(str(error))
+        report.blocks, report.entries, report.residents = survey.blocks, survey.entries, survey.residents
+        report.retired, report.block_bytes, report.pages = survey.retired, survey.block_bytes, survey.pages
+        report.by_state = survey.by_state
+        if survey.entries != reader.meta.entries:
+            report.add(f"the register says {reader.meta.entries} entries; its blocks hold {survey.entries}")
+        if survey.residents != reader.meta.residents:
+            report.add(f"the register says {reader.meta.residents} residents; its blocks hold {survey.residents}")
+    return report
+
+
+def _check_blocks(
+    reader: RegisterReader,
+    transaction: lmdb.Transaction,
+    survey: BlockSurvey,
+    report: CheckReport,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    with transaction.cursor(db=reader.databases["residents"]) as cursor, reader.pin() as snapshot:
+        directory = snapshot.directory
+        expected_bucket = 0
+        for count, (key, value) in enumerate(cursor.iternext(keys=True, values=True)):
+            bucket = schema.NUMBER.unpack(key)[0]
+            for missing in range(expected_bucket, min(bucket, expected_bucket + 1_000)):
+                if directory.address(missing):
+                    report.add(f"bucket {missing}: the directory has a pointer where the store has no block")
+            expected_bucket = bucket + 1
+            if directory.differs(bucket, value):
+                report.add(f"bucket {bucket}: the directory does not point to the store's block")
+            fault = survey.add(bucket, value)
+            if fault is not None:
+                report.add(f"bucket {bucket}: {fault}")
+            if progress is not None and count % PROGRESS_BLOCKS == 0:
+                progress(bucket, reader.buckets)
+    if progress is not None:
+        progress(reader.buckets, reader.buckets)
+
+
+def _check_changes(reader: RegisterReader, transaction: lmdb.Transaction, report: CheckReport) -> None:
+    before = None
+    with transaction.cursor(db=reader.databases["changes"]) as cursor:
+        for key, value in cursor.iternext(keys=True, values=True):
+            version = schema.NUMBER.unpack(key)[0]
+            if before is not None and version != before + 1:
+                report.add(f"change list {version} follows {before}")
+            before = version
+            if len(value) % 4:
+                report.add(f"change list {version} has a length that is no multiple of 4")
+                continue
+            buckets = memoryview(value).cast("I").tolist()
+            if buckets != sorted(set(buckets)) or (buckets and buckets[-1] >= reader.buckets):
+                report.add(f"change list {version} is out of order or out of range")
+    if before is not None and before != reader.meta.version:
+        report.add(f"the register is at version {reader.meta.version} but its last change list is {before}")

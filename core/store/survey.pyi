@@ -1,0 +1,18 @@
+from typing_extensions import Buffer
+
+from jukinet.core.store.snapshot import Snapshot
+
+class BlockSurvey:
+    width: int
+    blocks: int
+    entries: int
+    residents: int
+    retired: int
+    block_bytes: int
+    pages: int
+    wide: bool
+    def __init__(self, width: int, wide: bool, areas: int, towns: int) -> None: ...
+    def add(self, bucket: int, block: Buffer) -> str | None: ...
+    @property
+    def by_state(self) -> dict[str, int]: ...
+    def dangling_successors(self, snapshot: Snapshot) -> list[int]: ...

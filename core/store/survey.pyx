@@ -1,0 +1,119 @@
+"""Counting and verifying blocks one after another: the native half of the offline check."""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
+
+from jukinet.core.codes cimport code_check_digit, codes_prepare
+from jukinet.core.index.gather cimport GROUP_ROWS, OUTCOME_CODE_CHANGED, OUTCOME_NOT_CONNECTED, Entry, gather
+from jukinet.core.records.record cimport (
+    STATE_RETIRED, ResidentRecord, record_decode, status_state,
+)
+from jukinet.core.store.block cimport FAULT_NONE, BlockFault, BlockView, block_verify, block_view
+from jukinet.core.store.snapshot cimport Snapshot
+
+from jukinet.core.store.block import FAULTS
+from jukinet.core.vocabulary import State
+
+codes_prepare()
+
+cdef enum:
+    PAGE_BYTES = 4096
+    PAGE_HEADER_BYTES = 16
+    SUCCESSORS_MAX = 1 << 28
+
+
+cdef class BlockSurvey:
+    """Totals over all blocks, and the successors that retired codes name (8 bytes each), to be looked up at the end."""
+
+    cdef readonly uint64_t width, blocks, entries, residents, retired, block_bytes, pages
+    cdef readonly bint wide
+    cdef uint32_t areas, towns
+    cdef uint64_t states[16]
+    cdef uint64_t *successors
+    cdef size_t successors_count, successors_room
+
+    def __cinit__(self, uint64_t width, bint wide, uint32_t areas, uint32_t towns):
+        self.width, self.wide, self.areas, self.towns = width, wide, areas, towns
+        memset(self.states, 0, sizeof(self.states))
+
+    def __dealloc__(self):
+        free(self.successors)
+
+    def add(self, uint64_t bucket, const unsigned char[::1] block not None):
+        """Verify one block and count it. None, or what is wrong with it in words; a damaged block is not counted."""
+        cdef BlockFault fault
+        cdef bint remembered
+        if bucket > 0xFFFFFFFF or block.shape[0] == 0:
+            return "the bucket number or the block's length is impossible"
+        with nogil:
+            fault = block_verify(
+                &block[0], <size_t>block.shape[0], <uint32_t>bucket, self.width, self.wide, self.areas, self.towns
+            )
+            if fault == FAULT_NONE:
+                remembered = self._count(&block[0])
+        if fault != FAULT_NONE:
+            return FAULTS[fault]
+        if not remembered:
+            raise MemoryError
+        self.blocks += 1
+        self.block_bytes += block.shape[0]
+        self.pages += (block.shape[0] + PAGE_HEADER_BYTES + PAGE_BYTES - 1) // PAGE_BYTES
+        return None
+
+    cdef bint _count(self, const unsigned char *block) noexcept nogil:
+        cdef BlockView view
+        cdef ResidentRecord record
+        cdef uint32_t i, state
+        cdef void *memory
+        block_view(block, &view)
+        self.entries += view.count
+        for i in range(view.count):
+            state = status_state(view.statuses[i])
+            self.states[state] += 1
+            self.residents += state < STATE_RETIRED
+            if state != STATE_RETIRED:
+                continue
+            self.retired += 1
+            record_decode(
+                view.records + view.offsets[i], view.offsets[i + 1] - view.offsets[i], view.statuses[i], &record
+            )
+            if record.successor_key == 0:
+                continue
+            if self.successors_count == self.successors_room:
+                if self.successors_room >= SUCCESSORS_MAX:
+                    return False
+                self.successors_room = 2 * self.successors_room + 1024
+                memory = realloc(self.successors, self.successors_room * sizeof(uint64_t))
+                if memory == NULL:
+                    return False
+                self.successors = <uint64_t *>memory
+            self.successors[self.successors_count] = record.successor_key - 1
+            self.successors_count += 1
+        return True
+
+    @property
+    def by_state(self):
+        """Entries of each state, by its name in lower case."""
+        return {state.name.lower(): self.states[<int>state] for state in State}
+
+    def dangling_successors(self, Snapshot snapshot not None):
+        """Buckets of successors that are not entries with a person or retired codes themselves (a chain of changes)."""
+        cdef Entry entries[GROUP_ROWS]
+        cdef uint64_t codes[GROUP_ROWS]
+        cdef size_t start = 0, count, i
+        cdef bint whole
+        found = []
+        while start < self.successors_count:
+            count = min(<size_t>GROUP_ROWS, self.successors_count - start)
+            for i in range(count):
+                codes[i] = self.successors[start + i] * 10 + code_check_digit(self.successors[start + i])
+            with nogil:
+                whole = gather(&snapshot.view, <const unsigned char *>codes, count, False, entries)
+            if not whole:
+                break
+            for i in range(count):
+                if entries[i].outcome > OUTCOME_CODE_CHANGED and entries[i].outcome != OUTCOME_NOT_CONNECTED:
+                    found.append(self.successors[start + i] // self.width)
+            start += count
+        return found

@@ -1,0 +1,214 @@
+"""Changing a register: transactions that rewrite whole blocks and leave the list of what they rewrote.
+
+One process writes; LMDB's writer lock keeps a second one waiting. A transaction is visible to readers when it is
+committed, wholly or not at all, and durable when commit() returns.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import lmdb
+import msgspec
+
+from jukinet.core import limits
+from jukinet.core.errors import StoreCorruptError, StoreError
+from jukinet.core.records import record
+from jukinet.core.records.resident import Resident
+from jukinet.core.store import block, schema
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.schema import Town
+
+CHANGES_PER_TRANSACTION_MAX = 100_000
+"""Each changed block is about 4 KB of memory until the commit."""
+
+
+class RegisterWriter:
+    """A register opened for changing. Raises what RegisterReader raises."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        schema.open_environment(self.directory, readonly=True).close()
+        self._environment = schema.open_environment(self.directory, readonly=False)
+        try:
+            self.databases = {
+                name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
+                for name in ("meta", "areas", "towns", "residents", "changes")
+            }
+            with self._environment.begin() as transaction:
+                schema.read_meta(transaction, self.databases["meta"], self.directory)
+        except StoreError:
+            self._environment.close()
+            raise
+
+    def transaction(self) -> ChangeTransaction:
+        """Begin a transaction; it belongs to this thread until commit() or the end of its context."""
+        try:
+            return ChangeTransaction(self, self._environment.begin(write=True, buffers=True))
+        except lmdb.Error as error:
+            raise StoreError(f"{self.directory}: cannot begin a transaction: {error}") from error
+
+    def reader(self) -> RegisterReader:
+        """A reader in the same process; it must be closed before the writer."""
+        return RegisterReader(self.directory, environment=self._environment)
+
+    def close(self) -> None:
+        """Close the environment; a transaction under way is lost."""
+        self._environment.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ChangeTransaction:
+    """Changes that take effect together. Leaving the context without commit() undoes all.
+
+    Invariant: what get() returns is what a reader would see if commit() were called now.
+    """
+
+    def __init__(self, writer: RegisterWriter, transaction: lmdb.Transaction) -> None:
+        self._writer = writer
+        self._transaction: lmdb.Transaction | None = transaction
+        self.meta = schema.read_meta(transaction, writer.databases["meta"], writer.directory)
+        self._changes: dict[int, tuple[int, bytes | None]] = {}
+        self._new_towns: list[Town] = []
+
+    def _open(self) -> lmdb.Transaction:
+        if self._transaction is None:
+            raise StoreError("the transaction has ended")
+        return self._transaction
+
+    def get(self, key: int) -> Resident | None:
+        """The entry of a key as this transaction sees it."""
+        transaction = self._open()
+        if key in self._changes:
+            status, data = self._changes[key]
+            return None if data is None else record.decode(key, status, data)
+        bucket, delta = divmod(key, self.meta.width)
+        present = transaction.get(schema.NUMBER.pack(bucket), None, self._writer.databases["residents"])
+        found = None if present is None else block.find(present, delta)
+        return None if found is None else record.decode(key, *found)
+
+    def put(self, resident: Resident) -> None:
+        """Add or replace an entry. RecordFormatError: a field does not fit. StoreError: past the transaction's limit."""
+        self._open()
+        self._limit(resident.key)
+        if resident.area >= self.meta.areas or resident.town > self.meta.towns + len(self._new_towns):
+            raise StoreError("the entry names an area or town that the register does not have")
+        self._changes[resident.key] = record.encode(resident)
+
+    def remove(self, key: int) -> None:
+        """Take an entry away wholly, as the end of its retention demands. No entry, no effect."""
+        self._open()
+        self._limit(key)
+        self._changes[key] = (0, None)
+
+    def _limit(self, key: int) -> None:
+        if not 0 <= key < limits.RESIDENT_KEYS:
+            raise StoreError("a key has at most ten digits")
+        if len(self._changes) >= CHANGES_PER_TRANSACTION_MAX and key not in self._changes:
+            raise StoreError(
+                f"a transaction takes at most {CHANGES_PER_TRANSACTION_MAX} changes; commit and begin anew"
+            )
+
+    def add_town(self, area: int, text: str) -> int:
+        """Append a town and return its number, to be used by entries of the same or later transactions."""
+        self._open()
+        if not 0 <= area < self.meta.areas or len(text.encode()) > limits.TOWN_BYTES_MAX:
+            raise StoreError("a town needs an area of the register and a text of at most 255 bytes")
+        if self.meta.towns + len(self._new_towns) >= limits.TOWNS_MAX:
+            raise StoreError("the towns table is full")
+        self._new_towns.append(Town(area, text))
+        return self.meta.towns + len(self._new_towns)
+
+    def commit(self) -> int:
+        """Write all changes durably; returns the register's new version (the old one when nothing changed).
+
+        Raises StoreError when the disk is full or fails; then nothing was changed.
+        """
+        transaction = self._open()
+        if not self._changes and not self._new_towns:
+            self._end()
+            return self.meta.version
+        try:
+            version = self._write(transaction)
+            transaction.commit()
+        except lmdb.Error as error:
+            self._end()
+            raise StoreError(f"{self._writer.directory}: the change could not be written: {error}") from error
+        except BaseException:
+            self._end()
+            raise
+        self._transaction = None
+        return version
+
+    def _write(self, transaction: lmdb.Transaction) -> int:
+        databases = self._writer.databases
+        meta = self.meta
+        entries, persons = meta.entries, meta.residents
+        rewritten = array("I")
+        for bucket, keys in groupby(sorted(self._changes), key=lambda key: key // meta.width):
+            name = schema.NUMBER.pack(bucket)
+            present = transaction.get(name, None, databases["residents"])
+            changes = [(key - bucket * meta.width, *self._changes[key]) for key in keys]
+            merged, more_entries, more_persons = block.merge(present, bucket, meta.wide, changes)
+            entries += more_entries
+            persons += more_persons
+            if merged is not None:
+                transaction.put(name, merged, db=databases["residents"])
+            elif present is not None:
+                transaction.delete(name, db=databases["residents"])
+            rewritten.append(bucket)
+        self._write_towns(transaction)
+        version = meta.version + 1
+        transaction.put(schema.NUMBER.pack(version), rewritten.tobytes(), append=True, db=databases["changes"])
+        self._trim(transaction, version)
+        described = msgspec.structs.replace(
+            meta, entries=entries, residents=persons, version=version, towns=meta.towns + len(self._new_towns)
+        )
+        transaction.put(schema.META_KEY, msgspec.msgpack.encode(described), db=databases["meta"])
+        return version
+
+    def _write_towns(self, transaction: lmdb.Transaction) -> None:
+        """Add the new towns to the last page and to pages after it."""
+        databases = self._writer.databases
+        number = self.meta.towns // schema.TOWNS_PER_PAGE
+        pending = self._new_towns
+        while pending:
+            page = transaction.get(schema.NUMBER.pack(number), None, databases["towns"])
+            towns = [] if page is None else schema.unpack_towns(bytes(page))
+            if len(towns) != min(schema.TOWNS_PER_PAGE, max(0, self.meta.towns - number * schema.TOWNS_PER_PAGE)):
+                raise StoreCorruptError("the towns table does not have the rows that the register says")
+            room = schema.TOWNS_PER_PAGE - len(towns)
+            packed = schema.pack_towns(towns + pending[:room])
+            transaction.put(schema.NUMBER.pack(number), packed, db=databases["towns"])
+            pending = pending[room:]
+            number += 1
+
+    def _trim(self, transaction: lmdb.Transaction, version: int) -> None:
+        oldest_kept = version - limits.CHANGES_KEPT_TRANSACTIONS + 1
+        with transaction.cursor(db=self._writer.databases["changes"]) as cursor:
+            while cursor.first() and schema.NUMBER.unpack(cursor.key())[0] < oldest_kept:
+                cursor.delete()
+
+    def _end(self) -> None:
+        if self._transaction is not None:
+            self._transaction.abort()
+            self._transaction = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end()

@@ -1,0 +1,97 @@
+"""The command `jukinet store`: the offline check of a register, and a short description of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jukinet.core.store.check import CheckReport, check_register
+from jukinet.core.store.reader import RegisterReader
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Subcommands `check DIR` and `info DIR`."""
+    commands = parser.add_subparsers(dest="store_command", required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="verify every block, list and pointer; exit 1 when anything is wrong")
+    info = commands.add_parser("info", help="describe a register")
+    for command in (check, info):
+        command.add_argument("directory", type=Path, metavar="DIR", help="the register's directory")
+        command.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 when all is well, 1 when the check found faults. Raises StoreError when there is no register to look at."""
+    if arguments.store_command == "check":
+        return check(arguments.directory, as_json=arguments.json)
+    return info(arguments.directory, as_json=arguments.json)
+
+
+def check(directory: Path, *, as_json: bool) -> int:
+    """Check with a progress bar on stderr; the report goes to stdout."""
+    started = time.monotonic()
+    columns = (TextColumn("checking"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("checking", total=None)
+        report = check_register(directory, lambda done, total: progress.update(task, completed=done, total=total))
+    seconds = time.monotonic() - started
+    if as_json:
+        print(msgspec.json.encode(report).decode())
+    else:
+        show_report(directory, report, seconds)
+    return 1 if report.faults_count else 0
+
+
+def show_report(directory: Path, report: CheckReport, seconds: float) -> None:
+    """Counts and faults; a fault names a bucket, never a person."""
+    print(f"{directory}: {report.entries:,} entries in {report.blocks:,} blocks read in {seconds:.1f} s")
+    states = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in report.by_state.items() if count)
+    print(f"  {states or 'nobody'}")
+    for fault in report.faults:
+        print(f"  fault: {fault}")
+    if report.faults_count > len(report.faults):
+        print(f"  and {report.faults_count - len(report.faults):,} more faults")
+    print("no faults" if not report.faults_count else f"{report.faults_count:,} faults: restore from a good copy")
+
+
+def info(directory: Path, *, as_json: bool) -> int:
+    """What the register says of itself, and how large it is."""
+    with RegisterReader(directory) as reader:
+        meta = reader.meta
+        size = (directory / "data.mdb").stat().st_size
+        described = {
+            "directory": str(directory),
+            "identifier": meta.identifier,
+            "format": meta.format,
+            "version": meta.version,
+            "entries": meta.entries,
+            "residents": meta.residents,
+            "bucket_width": meta.width,
+            "buckets": reader.buckets,
+            "areas": meta.areas,
+            "areas_not_connected": reader.areas_not_connected,
+            "towns": meta.towns,
+            "bytes": size,
+            "bytes_per_entry": round(size / max(1, meta.entries), 1),
+            "origin": meta.origin,
+        }
+    if as_json:
+        print(msgspec.json.encode(described).decode())
+        return 0
+    table = Table(show_header=False, box=None)
+    for name, value in described.items():
+        if isinstance(value, list):
+            shown = ", ".join(f"{area:05d}" for area in value) or "none"
+        elif isinstance(value, dict):
+            shown = ", ".join(f"{key} {item}" for key, item in value.items())
+        else:
+            shown = f"{value:,}" if isinstance(value, int | float) else str(value)
+        table.add_row(name.replace("_", " "), shown)
+    Console().print(table)
+    return 0

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import argparse
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+import msgspec
+import pytest
+
+from jukinet.core.errors import StoreError, StoreIncompleteError
+from jukinet.core.records.resident import Resident
+from jukinet.core.store import schema
+from jukinet.core.store.builder import RegisterBuilder
+from jukinet.core.store.check import check_register
+from jukinet.core.store.reader import RegisterReader
+from jukinet.server import store_command
+
+from . import twins
+from .stores import AREAS, TOWNS, build_store
+
+Damage = Callable[[lmdb.Transaction, Callable[[bytes], "lmdb._Database"]], None]
+N = schema.NUMBER
+
+
+def people() -> list[Resident]:
+    return [
+        Resident(
+            key=key * 19_000_003, name="検査　花子", kana="ケンサ　ハナコ", area=0, town=1, birth_date=19700101, sex=2
+        )
+        for key in range(500)
+    ] + [Resident(key=77, state=5, reason=41, change_date=20200101, successor_key=3 * 19_000_003)]
+
+
+def damage(directory: Path, change: Damage) -> None:
+    """Change a store behind the library's back."""
+    environment = lmdb.open(str(directory), map_size=1 << 30, max_dbs=16)
+    databases = {
+        name: environment.open_db(name, integerkey=name != b"meta", create=False)
+        for name in (b"meta", b"residents", b"changes", b"areas", b"towns")
+    }
+    with environment.begin(write=True) as transaction:
+        change(transaction, databases.__getitem__)
+    environment.close()
+
+
+def test_a_whole_register_has_no_faults_and_is_counted(tmp_path: Path) -> None:
+    table = build_store(tmp_path / "r", people())
+    seen: list[tuple[int, int]] = []
+    report = check_register(tmp_path / "r", lambda done, total: seen.append((done, total)))
+    assert report.faults == []
+    assert report.faults_count == 0
+    assert report.entries == len(table) == 501
+    assert report.residents == 500
+    assert report.retired == 1
+    assert report.by_state["current"] == 500
+    assert seen[-1][0] == seen[-1][1]
+
+
+def flip(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    block = bytearray(transaction.get(N.pack(0), db=database(b"residents")) or b"")
+    block[900] ^= 4
+    transaction.put(N.pack(0), bytes(block), db=database(b"residents"))
+
+
+def swap(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    with transaction.cursor(db=database(b"residents")) as cursor:
+        cursor.first()
+        cursor.next()
+        other = bytes(cursor.value())
+    transaction.put(N.pack(0), other, db=database(b"residents"))
+
+
+def drop(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    transaction.delete(N.pack(0), db=database(b"residents"))
+
+
+def unpadded(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    status, data = twins.encode_record(Resident(key=1, name="x"))
+    block = twins.encode_block(0, True, [(1, status, data)])[:-8]
+    transaction.put(N.pack(0), block, db=database(b"residents"))
+
+
+def successor(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    status, data = twins.encode_record(Resident(key=1, state=5, successor_key=123))
+    transaction.put(N.pack(0), twins.encode_block(0, True, [(1, status, data)]), db=database(b"residents"))
+
+
+def lists(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    transaction.put(N.pack(1), struct.pack("<2I", 9, 3), db=database(b"changes"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (flip, "checksum"),
+        (swap, "another bucket"),
+        (drop, "entries; its blocks hold"),
+        (unpadded, "shorter than a block"),
+        (successor, "successor"),
+        (lists, "out of order"),
+    ],
+)
+def test_each_kind_of_damage_is_found(tmp_path: Path, change: Damage, words: str) -> None:
+    build_store(tmp_path / "r", people())
+    damage(tmp_path / "r", change)
+    try:
+        faults = check_register(tmp_path / "r").faults
+    except StoreError as error:
+        faults = [str(error)]
+    assert any(words in fault for fault in faults), faults
+
+
+def test_a_broken_off_build_is_recognised_and_replaced(tmp_path: Path) -> None:
+    builder = RegisterBuilder(tmp_path / "r", expected_entries=10, areas=AREAS, towns=TOWNS, origin={})
+    status, data = twins.encode_record(Resident(key=1, name="x"))
+    builder.append([(0, twins.encode_block(0, builder.wide, [(1, status, data)]))])
+    del builder  # as a killed process would leave it
+    with pytest.raises(StoreIncompleteError, match="never finished"):
+        RegisterReader(tmp_path / "r")
+    (tmp_path / "r.building").rename(tmp_path / "renamed")
+    with pytest.raises(StoreIncompleteError):
+        RegisterReader(tmp_path / "renamed")
+    build_store(tmp_path / "r", people())
+    assert check_register(tmp_path / "r").faults == []
+
+
+def test_a_builder_refuses_disorder_and_what_exists(tmp_path: Path) -> None:
+    build_store(tmp_path / "r", people())
+    with pytest.raises(StoreError, match="not empty"):
+        RegisterBuilder(tmp_path / "r", expected_entries=10, areas=AREAS, towns=TOWNS, origin={})
+    with (
+        pytest.raises(StoreError, match="ascending"),
+        RegisterBuilder(tmp_path / "b", expected_entries=10, areas=AREAS, towns=TOWNS, origin={}) as builder,
+    ):
+        builder.append([(1, bytes(2048)), (1, bytes(2048))])
+    assert not (tmp_path / "b.building").exists()
+
+
+def test_meta_that_cannot_be_read(tmp_path: Path) -> None:
+    build_store(tmp_path / "r", people())
+
+    def other_format(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+        meta = msgspec.msgpack.decode(transaction.get(b"register", db=database(b"meta")) or b"")
+        transaction.put(b"register", msgspec.msgpack.encode({**meta, "format": 9}), db=database(b"meta"))
+
+    damage(tmp_path / "r", other_format)
+    with pytest.raises(StoreError, match="format 9"):
+        RegisterReader(tmp_path / "r")
+
+
+def run_store(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    store_command.add_arguments(parser)
+    return store_command.run(parser.parse_args(words))
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_store(tmp_path / "r", people())
+    assert run_store("check", str(tmp_path / "r")) == 0
+    assert "no faults" in capsys.readouterr().out
+    assert run_store("info", str(tmp_path / "r")) == 0
+    shown = capsys.readouterr().out
+    assert "501" in shown
+    assert run_store("info", str(tmp_path / "r"), "--json") == 0
+    assert msgspec.json.decode(capsys.readouterr().out)["entries"] == 501
+    damage(tmp_path / "r", flip)
+    assert run_store("check", str(tmp_path / "r")) == 1
+    shown = capsys.readouterr().out
+    assert "checksum" in shown
+    assert "検査" not in shown
