@@ -56,3 +56,18 @@ assert RECORD_BYTES_MAX > NAME_BYTES_MAX + KANA_BYTES_MAX + ALIAS_BYTES_MAX + AD
 assert CODES_PER_REQUEST_MAX * 8 < REQUEST_BYTES_MAX
 assert CODES_PER_REQUEST_MAX * 8 + CONTROL_BYTES_MAX < REQUEST_BYTES_MAX <= ANSWER_BYTES_MAX
 assert BLOCK_BYTES_MIN >= 2_048
+
+# Record of use (docs/record-of-use.md).
+SEGMENT_BYTES_MAX: Final = 256 * 1_024 * 1_024
+"""Default size at which a new segment begins: about 40 M provisions in bulk, about 1 M single requests."""
+SEGMENT_STEP_BYTES: Final = 16 * 1_024 * 1_024
+"""Room reserved at a time, so that fdatasync seldom has a new size to write."""
+RECORD_BUFFER_BYTES_MAX: Final = 64 * 1_024 * 1_024
+"""Records in memory that wait for one commit: 10 M provisions."""
+FREE_BYTES_MIN: Final = 256 * 1_024 * 1_024
+"""Default room that must stay free on the file system of the record of use."""
+RECORD_HEAD_BYTES_MAX: Final = 4_096
+WORKERS_MAX: Final = 1_000
+
+assert RECORD_HEAD_BYTES_MAX > OPERATOR_BYTES_MAX + REASON_BYTES_MAX + CASE_REFERENCE_BYTES_MAX + 256
+assert RECORD_BUFFER_BYTES_MAX > CODES_PER_REQUEST_MAX * 6 + RECORD_HEAD_BYTES_MAX

@@ -1,0 +1,37 @@
+import builtins
+from array import array
+
+from typing_extensions import Buffer
+
+def pack_provisions(codes: Buffer, outcomes: Buffer) -> bytes: ...
+def unpack_provisions(packed: Buffer) -> tuple[array[int], bytes]: ...
+
+class Group:
+    bytes: int
+    records: int
+    first_sequence: int
+    @property
+    def last_sequence(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class RecordBuffer:
+    limit: int
+    next_sequence: int
+    def __init__(self, worker: int, next_sequence: int, bytes_max: int) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    def append(
+        self,
+        constant: builtins.bytes,
+        codes: Buffer,
+        outcomes: Buffer,
+        function: int,
+        items: int,
+        register_version: int,
+        since: int = 0,
+        request_id: int = 0,
+        time_ns: int = 0,
+    ) -> int: ...
+    def take(self) -> Group | None: ...
+    def give_back(self, group: Group) -> None: ...
