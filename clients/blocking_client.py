@@ -1,0 +1,372 @@
+"""The blocking client: `connect_blocking`, `BlockingClient`, `BlockingSession`; the shape of the Trio client."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from jukinet.clients import requests
+from jukinet.clients.answers import Answer, LookupAnswer, LookupRow, StatusAnswer, VerifyAnswer
+from jukinet.clients.codes import Code, Codes, code_number
+from jukinet.clients.errors import ClientError, DrainingError
+from jukinet.clients.requests import Affair, Claims, DateLike, Grant
+from jukinet.clients.settings import IN_FLIGHT_DEFAULT, Credentials, Deadlines, Retry
+from jukinet.clients.transport.blocking_link import BlockingLink, open_blocking_link
+from jukinet.clients.transport.exchange import Pending, ProgressCallback
+from jukinet.core.vocabulary import Function, Item, Sex
+from jukinet.core.wire import messages as m
+from jukinet.core.wire.columns import TextColumn
+
+AnyAnswer = TypeVar("AnyAnswer", bound=Answer[Any])
+
+
+@contextmanager
+def connect_blocking(
+    host: str,
+    port: int,
+    *,
+    tls: Credentials,
+    deadlines: Deadlines | None = None,
+    retry: Retry | None = None,
+) -> Iterator[BlockingClient]:
+    """Connect to a query service; the first connection is tried once, later ones as ``retry`` says.
+
+    ConfigurationError for unusable credentials, ConnectionFailedError or DeadlineExceededError when there is no
+    connection to be had, UnknownBodyError when the register does not know the certificate's body.
+    """
+    client = BlockingClient(host, port, tls, deadlines or Deadlines(), retry or Retry())
+    client._connected()
+    try:
+        yield client
+    finally:
+        client._close()
+
+
+class BlockingClient:
+    """One connection to the register, made anew when it is lost. Threads that share one take turns; open
+    several clients to ask at the same time. Made by `connect_blocking`."""
+
+    def __init__(self, host: str, port: int, tls: Credentials, deadlines: Deadlines, retry: Retry) -> None:
+        self.host = host
+        self.port = port
+        self.retry = retry
+        self._tls = tls
+        self._deadlines = deadlines
+        self._link: BlockingLink | None = None
+        self._replaced: list[BlockingLink] = []
+        self._connecting = threading.RLock()
+        self._closed = False
+
+    @property
+    def greeting(self) -> m.Greeting:
+        """What the server said of itself, of this peer and of its limits, on the latest connection."""
+        greeting = self._link.exchange.greeting if self._link is not None else None
+        if greeting is None:
+            raise RuntimeError("not connected: use `with connect_blocking(...)`")
+        return greeting
+
+    def ping(self) -> float:
+        """Ask the server for a sign of life; the round trip in seconds."""
+        started = time.monotonic()
+        link = self._connected()
+        link.ask(m.Ping, ())
+        return time.monotonic() - started
+
+    @contextmanager
+    def session(
+        self, *, schedule: int, item: str, number: int = 0, operator: str, reason: str, case_reference: str = ""
+    ) -> Iterator[BlockingSession]:
+        """Open an affair session: the authority under which is asked, by whom and why (all of it is recorded).
+
+        NotAuthorisedError when the body has no authority for the affair today.
+        """
+        session = BlockingSession(self, Affair(schedule, item, number, operator, reason, case_reference))
+        session._retrying(session._ready)
+        try:
+            yield session
+        except BaseException:
+            session._leave()
+            raise
+        session._close()
+
+    def _connected(self) -> BlockingLink:
+        if self._link is not None and self._link.exchange.usable:
+            return self._link
+        with self._connecting:
+            if self._closed:
+                raise RuntimeError("the client is closed")
+            if self._link is None or not self._link.exchange.usable:
+                link = open_blocking_link(self.host, self.port, self._tls, self._deadlines)
+                if self._link is not None:
+                    self._replaced.append(self._link)  # requests under way there may still be answered
+                self._link = link
+                for old in [old for old in self._replaced if not old.exchange.pending]:
+                    self._replaced.remove(old)
+                    old.close()
+            return self._link
+
+    def _close(self) -> None:
+        self._closed = True
+        for link in (*self._replaced, self._link):
+            if link is not None:
+                link.close()
+
+
+class BlockingSession:
+    """Questions under one affair. A lost connection is made anew and the session opened again, within ``retry``."""
+
+    def __init__(self, client: BlockingClient, affair: Affair) -> None:
+        self.affair = affair
+        self._client = client
+        self._link: BlockingLink | None = None
+        self._grant: Grant | None = None
+        self._opening = threading.RLock()
+
+    @property
+    def grant(self) -> Grant:
+        """What the affair may do: functions, items, codes a request, last day."""
+        if self._grant is None:
+            raise RuntimeError("the session is not open: use `with client.session(...)`")
+        return self._grant
+
+    @property
+    def functions(self) -> Function:
+        return self.grant.functions
+
+    @property
+    def items(self) -> Item:
+        return self.grant.items
+
+    @property
+    def codes_per_request_max(self) -> int:
+        return self.grant.codes_per_request_max
+
+    def lookup(
+        self, codes: Codes, *, items: Item | None = None, progress: ProgressCallback | None = None
+    ) -> LookupAnswer:
+        """The items of each code's resident; None asks for all that the affair may see. At most
+        ``codes_per_request_max`` codes: TooManyCodesError. Items outside the grant: NotAuthorisedError."""
+        arguments = requests.lookup_arguments(codes, items, self.codes_per_request_max)
+        return LookupAnswer(self._ask(m.LookupRequest, arguments, progress), arguments[1])
+
+    def lookup_one(self, code: Code, *, items: Item | None = None) -> LookupRow:
+        """`lookup` of a single code, as its row."""
+        column = memoryview(code_number(code).to_bytes(8, "little")).cast("Q")
+        answer = self._ask(m.LookupRequest, (0 if items is None else int(items), column), None)
+        return LookupAnswer(answer, column)[0]
+
+    def status(
+        self, codes: Codes, *, since: DateLike, progress: ProgressCallback | None = None
+    ) -> StatusAnswer:
+        """What became of each code: CHANGED when something was registered on or after ``since``, a full date."""
+        arguments = requests.status_arguments(codes, since, self.codes_per_request_max)
+        return StatusAnswer(self._ask(m.StatusRequest, arguments, progress), arguments[1])
+
+    def verify(
+        self,
+        codes: Codes,
+        *,
+        names: Iterable[str] | TextColumn | None = None,
+        birth_dates: Iterable[DateLike] | memoryview[int] | None = None,
+        sexes: Iterable[int | Sex] | memoryview[int] | None = None,
+        addresses: Iterable[str] | TextColumn | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> VerifyAnswer:
+        """Whether the claimed items agree with the register; nothing else is disclosed. One claim a code in each column
+        given; an empty text, date 0 or sex 0 claims nothing."""
+        claims = Claims(codes, names, birth_dates, sexes, addresses)
+        arguments = requests.verify_arguments(claims, self.codes_per_request_max)
+        return VerifyAnswer(self._ask(m.VerifyRequest, arguments, progress), arguments[1])
+
+    def lookup_many(
+        self, batches: Iterable[Codes], *, items: Item | None = None, in_flight: int = IN_FLIGHT_DEFAULT
+    ) -> BlockingAnswersInOrder[LookupAnswer]:
+        """Look up batch after batch, up to ``in_flight`` requests under way; answers in the order of the batches."""
+
+        def arguments(batch: Codes) -> tuple[Any, ...]:
+            return requests.lookup_arguments(batch, items, self.codes_per_request_max)
+
+        return BlockingAnswersInOrder(self, m.LookupRequest, LookupAnswer, map(arguments, batches), in_flight)
+
+    def status_many(
+        self, batches: Iterable[Codes], *, since: DateLike, in_flight: int = IN_FLIGHT_DEFAULT
+    ) -> BlockingAnswersInOrder[StatusAnswer]:
+        """`status` of batch after batch, like `lookup_many`."""
+
+        def arguments(batch: Codes) -> tuple[Any, ...]:
+            return requests.status_arguments(batch, since, self.codes_per_request_max)
+
+        return BlockingAnswersInOrder(self, m.StatusRequest, StatusAnswer, map(arguments, batches), in_flight)
+
+    def verify_many(
+        self, batches: Iterable[Claims], *, in_flight: int = IN_FLIGHT_DEFAULT
+    ) -> BlockingAnswersInOrder[VerifyAnswer]:
+        """`verify` of batch after batch, like `lookup_many`."""
+
+        def arguments(batch: Claims) -> tuple[Any, ...]:
+            return requests.verify_arguments(batch, self.codes_per_request_max)
+
+        return BlockingAnswersInOrder(self, m.VerifyRequest, VerifyAnswer, map(arguments, batches), in_flight)
+
+    def _ask(self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None) -> Any:
+        failures = 0
+        while True:
+            try:
+                link = self._ready()
+                pending = link.start(kind, (self.grant.session_id, *arguments), progress)
+                return link.finish(pending)
+            except ClientError as error:
+                failures += 1
+                self._back_off(error, failures)
+
+    def _retrying(self, step: Callable[[], Any]) -> Any:
+        failures = 0
+        while True:
+            try:
+                return step()
+            except ClientError as error:
+                failures += 1
+                self._back_off(error, failures)
+
+    def _back_off(self, error: ClientError, failures: int) -> None:
+        """Wait before the next try, or raise the error again when there is to be none."""
+        if isinstance(error, DrainingError) and self._link is not None:
+            self._link.exchange.draining = True
+        wait = self._client.retry.wait_after(error, failures)
+        if wait is None:
+            raise error
+        time.sleep(wait)
+
+    def _ready(self) -> BlockingLink:
+        """The connection on which the session is open, opening it again where needed."""
+        link = self._link
+        if link is not None and link.exchange.usable:
+            return link
+        with self._opening:
+            link = self._client._connected()
+            if link is not self._link:
+                opened = link.ask(m.OpenSession, self.affair.fields())
+                self._grant = requests.grant_from_wire(opened)
+                self._link = link
+        return link
+
+    def _close(self) -> None:
+        link = self._link
+        if link is None or not link.exchange.usable:
+            return
+        try:
+            link.ask(m.CloseSession, (self.grant.session_id,), seconds=link.deadlines.close)
+        except ClientError:
+            pass  # the server forgets the session with its connection
+
+    def _leave(self) -> None:
+        """Close without waiting for the answer."""
+        if self._link is not None and self._link.exchange.usable:
+            self._link.post(m.CloseSession, (self.grant.session_id,))
+
+
+class _Flight:
+    """One batch on its way: its request's fields, and where it is under way."""
+
+    __slots__ = ("arguments", "link", "pending")
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self.arguments = arguments
+        self.link: BlockingLink | None = None
+        self.pending: Pending | None = None
+
+    def land(self) -> None:
+        """Forget a failed try of the kind that passes, so that the batch is started again."""
+        pending = self.pending
+        if pending is not None and pending.failure is not None and pending.failure().repeatable:
+            self.pending = None
+
+
+class BlockingAnswersInOrder(Generic[AnyAnswer]):
+    """Iterator over the answers to many batches, in order, several requests under way at a time.
+
+    An error that `Retry` does not cover ends it. After leaving early call `close`, or the batches under way are still
+    answered (and recorded as provided).
+    """
+
+    def __init__(
+        self,
+        session: BlockingSession,
+        kind: Any,
+        wrap: Callable[[Any, memoryview[int]], AnyAnswer],
+        arguments: Iterator[tuple[Any, ...]],
+        in_flight: int,
+    ) -> None:
+        if in_flight < 1:
+            raise ValueError("in_flight must be at least 1")
+        self._session = session
+        self._kind = kind
+        self._wrap = wrap
+        self._arguments = arguments
+        self._in_flight = in_flight
+        self._flights: deque[_Flight] = deque()
+        self._exhausted = False
+
+    def __iter__(self) -> BlockingAnswersInOrder[AnyAnswer]:
+        return self
+
+    def __next__(self) -> AnyAnswer:
+        try:
+            self._fill()
+            answer = self._head() if self._flights else None
+        except BaseException:
+            self.close()
+            raise
+        if answer is None:
+            raise StopIteration
+        flight = self._flights.popleft()
+        return self._wrap(answer, flight.arguments[1])
+
+    def close(self) -> None:
+        """Cancel what is under way; the iterator is at its end."""
+        self._exhausted = True
+        while self._flights:
+            flight = self._flights.popleft()
+            if flight.link is not None and flight.pending is not None:
+                flight.link.abandon(flight.pending)
+
+    def _fill(self) -> None:
+        while not self._exhausted and len(self._flights) < self._in_flight:
+            arguments = next(self._arguments, None)
+            if arguments is None:
+                self._exhausted = True
+                return
+            flight = _Flight(arguments)
+            self._flights.append(flight)
+            try:
+                self._start(flight)
+            except ClientError as error:
+                if not error.repeatable:
+                    raise
+                return  # started again when its turn comes
+
+    def _start(self, flight: _Flight) -> None:
+        session = self._session
+        flight.link = session._ready()
+        flight.pending = flight.link.start(self._kind, (session.grant.session_id, *flight.arguments))
+
+    def _head(self) -> Any:
+        failures = 0
+        head = self._flights[0]
+        while True:
+            try:
+                for flight in self._flights:
+                    if flight.pending is None:
+                        self._start(flight)
+                assert head.link is not None
+                assert head.pending is not None
+                return head.link.finish(head.pending)
+            except ClientError as error:
+                failures += 1
+                self._session._back_off(error, failures)
+                for flight in self._flights:
+                    flight.land()

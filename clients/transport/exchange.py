@@ -1,0 +1,166 @@
+"""One connection's requests under way: which answer belongs to whom. No I/O; both transports drive it.
+
+Invariant: every request that was begun is in ``pending`` until its answer or error came, abandoned or not; a request is
+finished exactly when it has an answer or a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from jukinet.clients.errors import ClientError, ConnectionLostError, DrainingError, RequestError, error_from_wire
+from jukinet.core.errors import ErrorCode
+from jukinet.core.wire import ClientConnection, Sendable
+from jukinet.core.wire import messages as m
+
+ProgressCallback: TypeAlias = Callable[[int, int], None]
+"""Called with codes done and codes in all while a request waits or runs for longer than a second."""
+ErrorFactory: TypeAlias = Callable[[], ClientError]
+"""Makes the exception anew for each request that it ends, so that no two tasks share one traceback."""
+
+REQUEST_ID_MAX: Final = (1 << 32) - 1
+
+
+def parts(data: Sendable) -> list[memoryview]:
+    """What is to be sent, as views of bytes in order; nothing empty."""
+    pieces = data if isinstance(data, list) else [data]
+    return [memoryview(piece).cast("B") for piece in pieces if len(piece)]
+
+
+class Waiter:
+    """Something that a caller waits for; ``token`` is the transport's handle on who sleeps for it."""
+
+    __slots__ = ("finished", "token")
+
+    def __init__(self) -> None:
+        self.finished = False
+        self.token: Any = None
+
+
+class Pending(Waiter):
+    """One request under way."""
+
+    __slots__ = ("answer", "failure", "progress", "request_id")
+
+    def __init__(self, request_id: int, progress: ProgressCallback | None) -> None:
+        self.finished = False
+        self.token = None
+        self.request_id = request_id
+        self.answer: Any = None
+        self.failure: ErrorFactory | None = None
+        self.progress = progress
+
+    def result(self) -> Any:
+        """The answer, once finished; raises the failure."""
+        if self.failure is not None:
+            raise self.failure()
+        return self.answer
+
+
+class Exchange:
+    """Bookkeeping over one `ClientConnection`.
+
+    ``failure`` is set when the connection can carry no request any more; ``draining`` when the server said goodbye.
+    """
+
+    __slots__ = ("_last_id", "connection", "draining", "failure", "greeted", "greeting", "pending", "slots")
+
+    def __init__(self) -> None:
+        self.connection = ClientConnection()
+        self.greeting: m.Greeting | None = None
+        self.greeted = Waiter()
+        self.failure: ErrorFactory | None = None
+        self.draining = False
+        self.pending: dict[int, Pending] = {}
+        self.slots = 1
+        self._last_id = 0
+
+    @property
+    def usable(self) -> bool:
+        return self.failure is None and not self.draining
+
+    def begin(
+        self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None = None
+    ) -> tuple[Pending, Sendable]:
+        """Give the request an id and serialise it: what to wait for and what to send.
+
+        Raises the connection's failure when there is one, and LocalProtocolError when a limit forbids the message.
+        """
+        if self.failure is not None:
+            raise self.failure()
+        if self.draining:
+            raise DrainingError("the server is stopping", ErrorCode.DRAINING)
+        request_id = self._last_id + 1
+        if request_id > REQUEST_ID_MAX:
+            request_id = 1
+        while request_id in self.pending:
+            request_id += 1
+        self._last_id = request_id
+        data = self.connection.send(kind(request_id, *arguments))
+        pending = self.pending[request_id] = Pending(request_id, progress)
+        return pending, data
+
+    def abandon(self, pending: Pending) -> Sendable | None:
+        """Nobody waits for this request any more: the CANCEL to send, None when it is over or the connection is."""
+        pending.progress = None
+        if pending.finished or self.failure is not None or pending.request_id not in self.pending:
+            return None
+        return self.connection.send(m.Cancel(pending.request_id))
+
+    def take(self, event: Any) -> Pending | None:
+        """Apply one event of the connection; the request that it finished, if any."""
+        pending = self.pending.get(event.request_id)
+        kind = type(event)
+        if kind is m.Progress:
+            if pending is not None and pending.progress is not None:
+                pending.progress(event.done, event.total)
+            return None
+        if kind is m.Error:
+            failure = _failure_factory(event)
+            if pending is None:
+                # With request id 0 it concerns the connection; any other stray id is a request already over.
+                if event.request_id == 0:
+                    self.fail(failure)
+                return None
+            pending.failure = failure
+        elif pending is None:
+            if kind is m.Greeting:
+                self.greeting = event
+                self.greeted.finished = True
+                self.slots = self.connection.limits.requests_in_flight_max
+            elif kind is m.Goodbye:
+                self.draining = True
+            return None
+        else:
+            pending.answer = event
+        del self.pending[event.request_id]
+        pending.finished = True
+        return pending
+
+    def fail(self, failure: ErrorFactory) -> list[Pending]:
+        """The connection is over: every request under way ends with this failure (the first one given stays)."""
+        if self.failure is None:
+            self.failure = failure
+        ended = list(self.pending.values())
+        self.pending.clear()
+        for pending in ended:
+            pending.failure = self.failure
+            pending.finished = True
+        return ended
+
+
+def lost(explanation: str) -> ErrorFactory:
+    """A `ConnectionLostError` factory."""
+    return lambda: ConnectionLostError(
+        f"the connection to the server was lost ({explanation}); queries may be repeated safely"
+    )
+
+
+def _failure_factory(event: m.Error) -> ErrorFactory:
+    code, message, retry_after_ms = event.code, event.message, event.retry_after_ms
+
+    def make() -> RequestError:
+        return error_from_wire(code, message, retry_after_ms)
+
+    return make

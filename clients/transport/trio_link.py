@@ -1,0 +1,414 @@
+"""One TLS connection driven by Trio: whoever waits for an answer reads for all.
+
+Theory of operation. There is no background task. A task that asked something and finds nobody reading becomes the
+reader: it reads until its own answer is there, handing other answers to the tasks that sleep for them, and then passes
+the reading on to one of those. So a lone request costs one send, one wait and one read, and nothing runs while nobody
+asks. Sending works alike: one task at a time empties ``outbox``; the others only add to it.
+
+The socket is a non-blocking `ssl.SSLSocket` with `trio.lowlevel.wait_readable`: reads go straight into the buffer of
+the protocol's connection, without another copy.
+
+Cancellation keeps the connection usable: the request is abandoned with a CANCEL, and a frame that was half sent is
+finished under a shield for at most ``Deadlines.cancel`` seconds (else the connection is closed).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections import deque
+from typing import Any, Final
+
+import trio
+
+from jukinet.clients.errors import DeadlineExceededError
+from jukinet.clients.settings import Credentials, Deadlines, check_server
+from jukinet.clients.transport.exchange import ErrorFactory, Exchange, Pending, ProgressCallback, Waiter, lost, parts
+from jukinet.clients.transport.tls import loss, refusal
+from jukinet.core.errors import JukinetError, RemoteProtocolError
+from jukinet.core.wire import Sendable
+from jukinet.core.wire import messages as m
+
+CHECKPOINT_BYTES: Final = 4 * 1_024 * 1_024
+"""A reader that never has to wait still lets other tasks run once for this many bytes."""
+
+
+class Link:
+    """One connection. Invariant: at most one task reads and at most one sends; ``slots_used`` counts the requests that
+    the server still knows as under way."""
+
+    def __init__(self, sock: ssl.SSLSocket, deadlines: Deadlines) -> None:
+        self.exchange = Exchange()
+        self.deadlines = deadlines
+        self.slots_used = 0
+        self._sock = sock
+        self._outbox: deque[memoryview] = deque()
+        self._sending = False
+        self._reading = False
+        self._parked: dict[Waiter, trio.lowlevel.Task] = {}
+        self._queue: deque[Waiter] = deque()
+
+    # -- requests
+
+    async def start(
+        self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None = None
+    ) -> Pending:
+        """Send a request, waiting for room among the requests under way."""
+        if self.slots_used >= self.exchange.slots or self._queue:
+            await self._wait_for_slot()
+        else:
+            self.slots_used += 1
+        try:
+            pending, data = self.exchange.begin(kind, arguments, progress)
+        except BaseException:
+            self._release_slot()
+            raise
+        try:
+            if self._sending:
+                self._push(data)  # the task that sends takes it along
+            elif not self._send_now(data):
+                await self._flush()
+        except BaseException:
+            self.abandon(pending)
+            raise
+        return pending
+
+    async def finish(self, pending: Pending) -> Any:
+        """Wait for the answer; raises the request's failure. On cancellation the request is abandoned."""
+        if pending.finished:
+            await trio.lowlevel.checkpoint()
+            return pending.result()
+        try:
+            await self._wait(pending)
+        except BaseException:
+            self.abandon(pending)
+            raise
+        return pending.result()
+
+    async def ask(self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None = None) -> Any:
+        """`start` and `finish`."""
+        return await self.finish(await self.start(kind, arguments, progress))
+
+    def post(self, kind: Any, arguments: tuple[Any, ...]) -> None:
+        """Send a request without waiting for room, for sending or for its answer; nothing when there is no room."""
+        if self.slots_used >= self.exchange.slots or self.exchange.failure is not None:
+            return
+        self.slots_used += 1
+        try:
+            _, data = self.exchange.begin(kind, arguments)
+            self._put(data)
+        except JukinetError:
+            self.fail(lost("a message could not be sent"))
+
+    def abandon(self, pending: Pending) -> None:
+        """Send CANCEL for a request that nobody waits for any more; without blocking (it may stay in the outbox)."""
+        try:
+            data = self.exchange.abandon(pending)
+            if data is not None:
+                self._put(data)
+        except JukinetError:
+            self.fail(lost("a request could not be cancelled"))
+
+    # -- waiting
+
+    async def _wait(self, waiter: Waiter) -> None:
+        """Until ``waiter`` is finished, reading when nobody else does; within the deadlines `request` and `idle`."""
+        deadlines = self.deadlines
+        limit = trio.current_time() + deadlines.request
+        with trio.CancelScope(deadline=limit) as scope:
+            while not waiter.finished:
+                if self.exchange.failure is not None:
+                    raise self.exchange.failure()
+                if self._reading:
+                    scope.deadline = limit
+                    await self._park(waiter)
+                else:
+                    await self._lead(waiter, scope, limit)
+        if waiter.finished:
+            return
+        if trio.current_time() < limit:
+            explanation = f"the server was silent for {deadlines.idle:g} s"
+            self.fail(lost(explanation))
+            raise DeadlineExceededError(f"{explanation}; the connection was closed; try again or raise Deadlines.idle")
+        raise DeadlineExceededError(
+            f"no answer within {deadlines.request:g} s; the connection stays; ask for fewer codes at once or raise "
+            "Deadlines.request"
+        )
+
+    async def _lead(self, waiter: Waiter | None, scope: trio.CancelScope | None = None, limit: float = 0.0) -> None:
+        """Read for everybody until ``waiter`` is finished (None: until cancelled), then pass the reading on."""
+        self._reading = True
+        try:
+            await self._read_until(waiter, scope, limit)
+        finally:
+            self._reading = False
+            if self._parked:
+                self._wake(next(iter(self._parked)))
+
+    async def _park(self, waiter: Waiter) -> None:
+        self._parked[waiter] = trio.lowlevel.current_task()
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            del self._parked[waiter]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _wake(self, waiter: Waiter) -> None:
+        task = self._parked.pop(waiter, None)
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    async def _wait_for_slot(self) -> None:
+        waiter = Waiter()
+        self._queue.append(waiter)
+        try:
+            await self._wait(waiter)
+        except BaseException:
+            if waiter.finished:
+                self._release_slot()
+            else:
+                self._queue.remove(waiter)
+            raise
+
+    def _release_slot(self) -> None:
+        """A request is over: its place goes to the first that waits for one."""
+        if self._queue:
+            waiter = self._queue.popleft()
+            waiter.finished = True
+            self._wake(waiter)
+        else:
+            self.slots_used -= 1
+
+    # -- reading
+
+    async def _read_until(self, waiter: Waiter | None, scope: trio.CancelScope | None, limit: float) -> None:
+        """Read and hand out answers until ``waiter`` is finished; None reads until cancelled or failed."""
+        if self.exchange.failure is not None:
+            return
+        sock, exchange = self._sock, self.exchange
+        connection = exchange.connection
+        ready = sock.pending() > 0
+        unbroken = 0
+        try:
+            while waiter is None or not waiter.finished:
+                if not ready:
+                    if scope is not None:
+                        idle = trio.current_time() + self.deadlines.idle
+                        if idle < limit:
+                            scope.deadline = idle
+                    await trio.lowlevel.wait_readable(sock)
+                    unbroken = 0
+                try:
+                    count = sock.recv_into(connection.get_buffer())
+                except ssl.SSLWantReadError:
+                    ready = False
+                    continue
+                except ssl.SSLWantWriteError:
+                    await trio.lowlevel.wait_writable(sock)
+                    continue
+                ready = True
+                unbroken += count
+                self._received(count)
+                if exchange.failure:
+                    return
+                if unbroken > CHECKPOINT_BYTES:
+                    unbroken = 0
+                    await trio.lowlevel.checkpoint()
+        except trio.ClosedResourceError:
+            self.fail(lost("it was closed here"))
+        except OSError as error:
+            self.fail(loss(error))
+        except RemoteProtocolError as error:
+            self.fail(lost(f"the server broke the protocol: {error}"))
+
+    def _received(self, count: int) -> None:
+        exchange = self.exchange
+        connection = exchange.connection
+        if count:
+            connection.received(count)
+        else:
+            connection.received_eof()
+        while (event := connection.next_event()) is not None:
+            finished = exchange.take(event)
+            if finished is not None:
+                self._release_slot()
+                if self._parked:
+                    self._wake(finished)
+        if not count or exchange.failure is not None:
+            self.fail(exchange.failure or lost("the server closed it"))
+
+    # -- sending
+
+    def _put(self, data: Sendable) -> None:
+        """Send what the socket takes; the rest goes with the next request."""
+        if self._sending:
+            self._push(data)
+        else:
+            self._send_now(data)
+
+    def _send_now(self, data: Sendable) -> bool:
+        """Send without waiting; what does not fit goes to the outbox. Whether everything went out."""
+        outbox = self._outbox
+        if not outbox and type(data) is bytes:
+            try:
+                sent = self._sock.send(data)
+            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                sent = 0
+            except OSError as error:
+                self.fail(loss(error))
+                return True
+            if sent == len(data):
+                return True
+            outbox.append(memoryview(data)[sent:])
+            return False
+        self._push(data)
+        return self._drain()
+
+    def _push(self, data: Sendable) -> None:
+        self._outbox.extend(parts(data))
+
+    def _drain(self) -> bool:
+        """Send from the outbox until it is empty (True) or the socket is full (False)."""
+        outbox = self._outbox
+        try:
+            while outbox:
+                view = outbox[0]
+                sent = self._sock.send(view)
+                if sent == len(view):
+                    outbox.popleft()
+                else:
+                    outbox[0] = view[sent:]
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return False
+        except OSError as error:
+            self.fail(loss(error))
+        return True
+
+    async def _flush(self) -> None:
+        """Empty the outbox. What is half sent when this is cancelled is still sent, or the connection closed."""
+        self._sending = True
+        try:
+            with trio.move_on_after(self.deadlines.request) as scope:
+                await self._drain_waiting()
+            if scope.cancelled_caught:
+                self.fail(lost("the server did not take a request"))
+        except trio.Cancelled:
+            with trio.move_on_after(self.deadlines.cancel, shield=True) as scope:
+                await self._drain_waiting()
+            if scope.cancelled_caught:
+                self.fail(lost("a request was cancelled while it was being sent"))
+            raise
+        finally:
+            self._sending = False
+
+    async def _drain_waiting(self) -> None:
+        while not self._drain():
+            if self._reading or len(self.exchange.pending) < 2:
+                await self._writable()
+                continue
+            # The server may take no more before its answers are taken: somebody must read meanwhile.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._lead_within, nursery.cancel_scope)
+                await self._writable()
+                nursery.cancel_scope.cancel()
+
+    async def _writable(self) -> None:
+        try:
+            await trio.lowlevel.wait_writable(self._sock)
+        except trio.ClosedResourceError:
+            pass  # the connection failed meanwhile: its requests hold the failure, and the outbox is empty
+
+    async def _lead_within(self, scope: trio.CancelScope) -> None:
+        await self._lead(None)
+        scope.cancel()
+
+    # -- the end
+
+    def fail(self, failure: ErrorFactory) -> None:
+        """Close the connection; whatever was under way ends with this failure."""
+        self.exchange.fail(failure)
+        self._outbox.clear()
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+        for waiter in list(self._parked):
+            self._wake(waiter)
+
+    async def aclose(self) -> None:
+        """Say goodbye, for at most ``Deadlines.close`` seconds, and close."""
+        if self.exchange.failure is None:
+            with trio.move_on_after(self.deadlines.close, shield=True):
+                try:
+                    self._put(self.exchange.connection.send(m.Goodbye(reason="done")))
+                    await self._drain_waiting()
+                except JukinetError:
+                    pass  # it was closed by the server first
+        self.fail(lost("it was closed here"))
+
+
+async def open_link(host: str, port: int, tls: Credentials, deadlines: Deadlines) -> Link:
+    """Connect, shake hands and wait for the greeting.
+
+    ConnectionFailedError when that cannot be done, DeadlineExceededError when it takes too long, ConfigurationError for
+    credentials that cannot be used, and the server's own refusal (`UnknownBodyError`, `TooManyConnectionsError`, ...).
+    """
+    context = tls.context()
+    try:
+        with trio.fail_after(deadlines.connect):
+            stream = await trio.open_tcp_stream(host, port)
+    except trio.TooSlowError:
+        raise DeadlineExceededError(
+            f"no connection to {host} port {port} within {deadlines.connect:g} s: check host, port and the line",
+            repeatable=True,
+        ) from None
+    except OSError as error:
+        raise refusal(host, port, innermost(error)) from None
+    sock = socket.socket(fileno=stream.socket.detach())
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    except BaseException:
+        sock.close()
+        raise
+    link = Link(secured, deadlines)
+    try:
+        with trio.fail_after(deadlines.handshake):
+            await _shake_hands(secured)
+            check_server(secured.getpeercert(), secured.selected_alpn_protocol())
+            await link._wait(link.exchange.greeted)
+    except trio.TooSlowError:
+        link.fail(lost("handshake"))
+        raise DeadlineExceededError(
+            f"{host} port {port} accepted the connection but did not greet within {deadlines.handshake:g} s: check "
+            "that it is a query service and not overloaded",
+            repeatable=True,
+        ) from None
+    except OSError as error:
+        link.fail(lost("handshake"))
+        raise refusal(host, port, error) from None
+    except BaseException:
+        link.fail(lost("handshake"))
+        raise
+    return link
+
+
+async def _shake_hands(sock: ssl.SSLSocket) -> None:
+    while True:
+        try:
+            sock.do_handshake()
+        except ssl.SSLWantReadError:
+            await trio.lowlevel.wait_readable(sock)
+        except ssl.SSLWantWriteError:
+            await trio.lowlevel.wait_writable(sock)
+        else:
+            return
+
+
+def innermost(error: OSError) -> OSError:
+    """The cause that tells most, from what happy eyeballs wrap around it."""
+    cause = error.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause if isinstance(cause, OSError) else error

@@ -1,0 +1,373 @@
+"""The Trio client: `connect`, `Client`, `Session`. See docs/clients.md for a tour."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from jukinet.clients import requests
+from jukinet.clients.answers import Answer, LookupAnswer, LookupRow, StatusAnswer, VerifyAnswer
+from jukinet.clients.codes import Code, Codes, code_number
+from jukinet.clients.errors import ClientError, DrainingError
+from jukinet.clients.requests import Affair, Claims, DateLike, Grant
+from jukinet.clients.settings import IN_FLIGHT_DEFAULT, Credentials, Deadlines, Retry
+from jukinet.clients.transport.exchange import Pending, ProgressCallback
+from jukinet.clients.transport.trio_link import Link, open_link
+from jukinet.core.vocabulary import Function, Item, Sex
+from jukinet.core.wire import messages as m
+from jukinet.core.wire.columns import TextColumn
+
+AnyAnswer = TypeVar("AnyAnswer", bound=Answer[Any])
+
+
+@asynccontextmanager
+async def connect(
+    host: str,
+    port: int,
+    *,
+    tls: Credentials,
+    deadlines: Deadlines | None = None,
+    retry: Retry | None = None,
+) -> AsyncIterator[Client]:
+    """Connect to a query service; the first connection is tried once, later ones as ``retry`` says.
+
+    ConfigurationError for unusable credentials, ConnectionFailedError or DeadlineExceededError when there is no
+    connection to be had, UnknownBodyError when the register does not know the certificate's body.
+    """
+    client = Client(host, port, tls, deadlines or Deadlines(), retry or Retry())
+    await client._connected()
+    try:
+        yield client
+    finally:
+        await client._aclose()
+
+
+class Client:
+    """One connection to the register, made anew when it is lost. For any number of tasks of one Trio run; open several
+    clients for several connections. Made by `connect`."""
+
+    def __init__(self, host: str, port: int, tls: Credentials, deadlines: Deadlines, retry: Retry) -> None:
+        self.host = host
+        self.port = port
+        self.retry = retry
+        self._tls = tls
+        self._deadlines = deadlines
+        self._link: Link | None = None
+        self._replaced: list[Link] = []
+        self._connecting = trio.Lock()
+        self._closed = False
+
+    @property
+    def greeting(self) -> m.Greeting:
+        """What the server said of itself, of this peer and of its limits, on the latest connection."""
+        greeting = self._link.exchange.greeting if self._link is not None else None
+        if greeting is None:
+            raise RuntimeError("not connected: use `async with connect(...)`")
+        return greeting
+
+    async def ping(self) -> float:
+        """Ask the server for a sign of life; the round trip in seconds."""
+        started = trio.current_time()
+        link = await self._connected()
+        await link.ask(m.Ping, ())
+        return trio.current_time() - started
+
+    @asynccontextmanager
+    async def session(
+        self, *, schedule: int, item: str, number: int = 0, operator: str, reason: str, case_reference: str = ""
+    ) -> AsyncIterator[Session]:
+        """Open an affair session: the authority under which is asked, by whom and why (all of it is recorded).
+
+        NotAuthorisedError when the body has no authority for the affair today.
+        """
+        session = Session(self, Affair(schedule, item, number, operator, reason, case_reference))
+        await session._retrying(session._ready)
+        try:
+            yield session
+        except BaseException:
+            session._leave()
+            raise
+        await session._close()
+
+    async def _connected(self) -> Link:
+        if self._link is not None and self._link.exchange.usable:
+            return self._link
+        async with self._connecting:
+            if self._closed:
+                raise RuntimeError("the client is closed")
+            if self._link is None or not self._link.exchange.usable:
+                link = await open_link(self.host, self.port, self._tls, self._deadlines)
+                if self._link is not None:
+                    self._replaced.append(self._link)  # requests under way there may still be answered
+                self._link = link
+                for old in [old for old in self._replaced if not old.exchange.pending]:
+                    self._replaced.remove(old)
+                    await old.aclose()
+            return self._link
+
+    async def _aclose(self) -> None:
+        self._closed = True
+        for link in (*self._replaced, self._link):
+            if link is not None:
+                await link.aclose()
+
+
+class Session:
+    """Questions under one affair. A lost connection is made anew and the session opened again, within ``retry``."""
+
+    def __init__(self, client: Client, affair: Affair) -> None:
+        self.affair = affair
+        self._client = client
+        self._link: Link | None = None
+        self._grant: Grant | None = None
+        self._opening = trio.Lock()
+
+    @property
+    def grant(self) -> Grant:
+        """What the affair may do: functions, items, codes a request, last day."""
+        if self._grant is None:
+            raise RuntimeError("the session is not open: use `async with client.session(...)`")
+        return self._grant
+
+    @property
+    def functions(self) -> Function:
+        return self.grant.functions
+
+    @property
+    def items(self) -> Item:
+        return self.grant.items
+
+    @property
+    def codes_per_request_max(self) -> int:
+        return self.grant.codes_per_request_max
+
+    async def lookup(
+        self, codes: Codes, *, items: Item | None = None, progress: ProgressCallback | None = None
+    ) -> LookupAnswer:
+        """The items of each code's resident; None asks for all that the affair may see. At most
+        ``codes_per_request_max`` codes: TooManyCodesError. Items outside the grant: NotAuthorisedError."""
+        arguments = requests.lookup_arguments(codes, items, self.codes_per_request_max)
+        return LookupAnswer(await self._ask(m.LookupRequest, arguments, progress), arguments[1])
+
+    async def lookup_one(self, code: Code, *, items: Item | None = None) -> LookupRow:
+        """`lookup` of a single code, as its row."""
+        column = memoryview(code_number(code).to_bytes(8, "little")).cast("Q")
+        answer = await self._ask(m.LookupRequest, (0 if items is None else int(items), column), None)
+        return LookupAnswer(answer, column)[0]
+
+    async def status(
+        self, codes: Codes, *, since: DateLike, progress: ProgressCallback | None = None
+    ) -> StatusAnswer:
+        """What became of each code: CHANGED when something was registered on or after ``since``, a full date."""
+        arguments = requests.status_arguments(codes, since, self.codes_per_request_max)
+        return StatusAnswer(await self._ask(m.StatusRequest, arguments, progress), arguments[1])
+
+    async def verify(
+        self,
+        codes: Codes,
+        *,
+        names: Iterable[str] | TextColumn | None = None,
+        birth_dates: Iterable[DateLike] | memoryview[int] | None = None,
+        sexes: Iterable[int | Sex] | memoryview[int] | None = None,
+        addresses: Iterable[str] | TextColumn | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> VerifyAnswer:
+        """Whether the claimed items agree with the register; nothing else is disclosed. One claim a code in each column
+        given; an empty text, date 0 or sex 0 claims nothing."""
+        claims = Claims(codes, names, birth_dates, sexes, addresses)
+        arguments = requests.verify_arguments(claims, self.codes_per_request_max)
+        return VerifyAnswer(await self._ask(m.VerifyRequest, arguments, progress), arguments[1])
+
+    def lookup_many(
+        self, batches: Iterable[Codes], *, items: Item | None = None, in_flight: int = IN_FLIGHT_DEFAULT
+    ) -> AnswersInOrder[LookupAnswer]:
+        """Look up batch after batch, up to ``in_flight`` requests under way; answers in the order of the batches."""
+
+        def arguments(batch: Codes) -> tuple[Any, ...]:
+            return requests.lookup_arguments(batch, items, self.codes_per_request_max)
+
+        return AnswersInOrder(self, m.LookupRequest, LookupAnswer, map(arguments, batches), in_flight)
+
+    def status_many(
+        self, batches: Iterable[Codes], *, since: DateLike, in_flight: int = IN_FLIGHT_DEFAULT
+    ) -> AnswersInOrder[StatusAnswer]:
+        """`status` of batch after batch, like `lookup_many`."""
+
+        def arguments(batch: Codes) -> tuple[Any, ...]:
+            return requests.status_arguments(batch, since, self.codes_per_request_max)
+
+        return AnswersInOrder(self, m.StatusRequest, StatusAnswer, map(arguments, batches), in_flight)
+
+    def verify_many(
+        self, batches: Iterable[Claims], *, in_flight: int = IN_FLIGHT_DEFAULT
+    ) -> AnswersInOrder[VerifyAnswer]:
+        """`verify` of batch after batch, like `lookup_many`."""
+
+        def arguments(batch: Claims) -> tuple[Any, ...]:
+            return requests.verify_arguments(batch, self.codes_per_request_max)
+
+        return AnswersInOrder(self, m.VerifyRequest, VerifyAnswer, map(arguments, batches), in_flight)
+
+    async def _ask(self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None) -> Any:
+        failures = 0
+        while True:
+            try:
+                link = await self._ready()
+                pending = await link.start(kind, (self.grant.session_id, *arguments), progress)
+                return await link.finish(pending)
+            except ClientError as error:
+                failures += 1
+                await self._back_off(error, failures)
+
+    async def _retrying(self, step: Callable[[], Any]) -> Any:
+        failures = 0
+        while True:
+            try:
+                return await step()
+            except ClientError as error:
+                failures += 1
+                await self._back_off(error, failures)
+
+    async def _back_off(self, error: ClientError, failures: int) -> None:
+        """Wait before the next try, or raise the error again when there is to be none."""
+        if isinstance(error, DrainingError) and self._link is not None:
+            self._link.exchange.draining = True
+        wait = self._client.retry.wait_after(error, failures)
+        if wait is None:
+            raise error
+        await trio.sleep(wait)
+
+    async def _ready(self) -> Link:
+        """The connection on which the session is open, opening it again where needed."""
+        link = self._link
+        if link is not None and link.exchange.usable:
+            return link
+        async with self._opening:
+            link = await self._client._connected()
+            if link is not self._link:
+                opened = await link.ask(m.OpenSession, self.affair.fields())
+                self._grant = requests.grant_from_wire(opened)
+                self._link = link
+        return link
+
+    async def _close(self) -> None:
+        link = self._link
+        if link is None or not link.exchange.usable:
+            return
+        with trio.move_on_after(link.deadlines.close):
+            try:
+                await link.ask(m.CloseSession, (self.grant.session_id,))
+            except ClientError:
+                pass  # the server forgets the session with its connection
+
+    def _leave(self) -> None:
+        """Close without waiting for the answer."""
+        if self._link is not None and self._link.exchange.usable:
+            self._link.post(m.CloseSession, (self.grant.session_id,))
+
+
+class _Flight:
+    """One batch on its way: its request's fields, and where it is under way."""
+
+    __slots__ = ("arguments", "link", "pending")
+
+    def __init__(self, arguments: tuple[Any, ...]) -> None:
+        self.arguments = arguments
+        self.link: Link | None = None
+        self.pending: Pending | None = None
+
+    def land(self) -> None:
+        """Forget a failed try of the kind that passes, so that the batch is started again."""
+        pending = self.pending
+        if pending is not None and pending.failure is not None and pending.failure().repeatable:
+            self.pending = None
+
+
+class AnswersInOrder(Generic[AnyAnswer]):
+    """Async iterator over the answers to many batches, in order, several requests under way at a time.
+
+    An error that `Retry` does not cover ends it. After leaving early call `close`, or the batches under way are still
+    answered (and recorded as provided).
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        kind: Any,
+        wrap: Callable[[Any, memoryview[int]], AnyAnswer],
+        arguments: Iterator[tuple[Any, ...]],
+        in_flight: int,
+    ) -> None:
+        if in_flight < 1:
+            raise ValueError("in_flight must be at least 1")
+        self._session = session
+        self._kind = kind
+        self._wrap = wrap
+        self._arguments = arguments
+        self._in_flight = in_flight
+        self._flights: deque[_Flight] = deque()
+        self._exhausted = False
+
+    def __aiter__(self) -> AnswersInOrder[AnyAnswer]:
+        return self
+
+    async def __anext__(self) -> AnyAnswer:
+        try:
+            await self._fill()
+            answer = await self._head() if self._flights else None
+        except BaseException:
+            self.close()
+            raise
+        if answer is None:
+            raise StopAsyncIteration
+        flight = self._flights.popleft()
+        return self._wrap(answer, flight.arguments[1])
+
+    def close(self) -> None:
+        """Cancel what is under way; the iterator is at its end."""
+        self._exhausted = True
+        while self._flights:
+            flight = self._flights.popleft()
+            if flight.link is not None and flight.pending is not None:
+                flight.link.abandon(flight.pending)
+
+    async def _fill(self) -> None:
+        while not self._exhausted and len(self._flights) < self._in_flight:
+            arguments = next(self._arguments, None)
+            if arguments is None:
+                self._exhausted = True
+                return
+            flight = _Flight(arguments)
+            self._flights.append(flight)
+            try:
+                await self._start(flight)
+            except ClientError as error:
+                if not error.repeatable:
+                    raise
+                return  # started again when its turn comes
+
+    async def _start(self, flight: _Flight) -> None:
+        session = self._session
+        flight.link = await session._ready()
+        flight.pending = await flight.link.start(self._kind, (session.grant.session_id, *flight.arguments))
+
+    async def _head(self) -> Any:
+        failures = 0
+        head = self._flights[0]
+        while True:
+            try:
+                for flight in self._flights:
+                    if flight.pending is None:
+                        await self._start(flight)
+                assert head.link is not None
+                assert head.pending is not None
+                return await head.link.finish(head.pending)
+            except ClientError as error:
+                failures += 1
+                await self._session._back_off(error, failures)
+                for flight in self._flights:
+                    flight.land()
