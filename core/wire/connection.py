@@ -58,6 +58,11 @@ class Connection(ABC):
     def state(self) -> ConnectionState:
         return self._state
 
+    @property
+    def is_inside_frame(self) -> bool:
+        """True when received bytes belong to a frame that is not complete: for a transport's read deadline."""
+        return self._pending is not None or self._intake.is_inside_frame
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(state={self._state.name}, under_way={len(self.under_way)})"
 

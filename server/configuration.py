@@ -1,0 +1,413 @@
+"""The server's settings: one declaration, from which the check on load, the defaults and docs/configuration.md follow.
+
+A configuration file is TOML. Unknown keys, wrong types and values out of range are refused; so are values that
+contradict one another (``Configuration.contradictions``). Paths that are not absolute are taken from the file's own
+directory.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from jukinet.core import limits
+from jukinet.core.errors import ConfigurationError
+
+MEBIBYTE: Final = 1 << 20
+KIBIBYTE: Final = 1 << 10
+
+
+class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the query port listens and how many worker processes share it."""
+
+    address: Annotated[
+        str, Meta(min_length=1, max_length=255, description="Address to listen on: IPv4 or IPv6, as a number.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port. 0: any free port, which the log names.")] = 7_700
+    workers: Annotated[
+        int, Meta(ge=0, le=256, description="Query worker processes that share the port. 0: one for each CPU.")
+    ] = 1
+    backlog: Annotated[
+        int, Meta(ge=1, le=65_535, description="Connections that the kernel may hold before a worker accepts them.")
+    ] = 1_024
+
+
+class Register(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The register that is served."""
+
+    store: Annotated[str, Meta(min_length=1, description="Directory of the register.")]
+    refresh_milliseconds: Annotated[
+        int, Meta(ge=1, le=1_000, description="How often a worker looks for a newer version of the register.")
+    ] = 20
+    warm: Annotated[
+        bool,
+        Meta(description="Read the whole register into memory before serving; without it the first answers are slow."),
+    ] = True
+
+
+class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Certificates. All are PEM files and are read again on SIGHUP."""
+
+    certificate: Annotated[str, Meta(min_length=1, description="The server's certificate and its chain.")]
+    key: Annotated[str, Meta(min_length=1, description="The server's private key, not encrypted.")]
+    roots: Annotated[str, Meta(min_length=1, description="Roots that callers' certificates must lead to.")]
+    revocation_list: Annotated[
+        str, Meta(description="Revocation lists of the callers' authorities. Empty: revocation is not checked.")
+    ] = ""
+
+
+class Authority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may ask what (docs/authority.md). Read again on SIGHUP."""
+
+    file: Annotated[str, Meta(min_length=1, description="The authority file.")]
+
+
+class RecordOfUse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The record of use, without which nothing is provided."""
+
+    directory: Annotated[
+        str, Meta(min_length=1, description="Directory of the segments. One server at a time may use it.")
+    ]
+    segment_bytes_max: Annotated[
+        int, Meta(ge=MEBIBYTE, le=1 << 40, description="Size at which a worker begins a new segment.")
+    ] = 256 * MEBIBYTE
+    retry_seconds: Annotated[
+        float, Meta(ge=0.05, le=3_600, description="Wait before the record of use is tried again after it failed.")
+    ] = 1.0
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lengths, counts and rates. Each is counted by every worker for itself unless it says otherwise."""
+
+    connections_max: Annotated[int, Meta(ge=1, le=100_000, description="Connections of a worker.")] = 4_096
+    connections_per_body_max: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="Connections of one body to a worker; the authority file may set fewer."),
+    ] = 512
+    handshakes_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="TLS handshakes under way in a worker. One more ends the one that has waited longest.",
+        ),
+    ] = 128
+    sessions_per_connection_max: Annotated[
+        int, Meta(ge=1, le=1_024, description="Affair sessions open on one connection.")
+    ] = limits.SESSIONS_PER_CONNECTION_MAX
+    requests_in_flight_max: Annotated[
+        int, Meta(ge=1, le=1_024, description="Requests under way on one connection.")
+    ] = limits.REQUESTS_IN_FLIGHT_MAX
+    codes_per_request_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=limits.CODES_PER_REQUEST_MAX,
+            description="Codes in one request; the authority file may set fewer for an affair.",
+        ),
+    ] = limits.CODES_PER_REQUEST_MAX
+    request_bytes_max: Annotated[
+        int, Meta(ge=limits.CONTROL_BYTES_MAX, le=limits.REQUEST_BYTES_MAX, description="Payload of one request.")
+    ] = 32 * MEBIBYTE
+    queued_bytes_per_connection_max: Annotated[
+        int,
+        Meta(
+            ge=limits.CONTROL_BYTES_MAX, le=1 << 34, description="Requests of one connection that wait for their turn."
+        ),
+    ] = 32 * MEBIBYTE
+    queued_bytes_max: Annotated[
+        int,
+        Meta(ge=limits.CONTROL_BYTES_MAX, le=1 << 40, description="Requests that wait for their turn, in a worker."),
+    ] = 512 * MEBIBYTE
+    unsent_bytes_per_connection_max: Annotated[
+        int,
+        Meta(
+            ge=4 * KIBIBYTE,
+            le=1 << 34,
+            description="Answers that a connection has not taken yet; above it its requests wait.",
+        ),
+    ] = 32 * MEBIBYTE
+    unsent_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=4 * KIBIBYTE,
+            le=1 << 40,
+            description="Answers not taken yet, in a worker; above it all bulk requests wait.",
+        ),
+    ] = 1_024 * MEBIBYTE
+    burst_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3_600,
+            description="A quiet body may ask at once for the codes of so many seconds of its rate (authority file).",
+        ),
+    ] = 2.0
+
+
+class Fairness(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How interactive and bulk callers share a worker."""
+
+    interactive_codes_max: Annotated[
+        int,
+        Meta(
+            ge=0, le=4_096, description="Requests of at most so many codes are answered at once, before any bulk work."
+        ),
+    ] = 64
+    slice_codes: Annotated[
+        int,
+        Meta(
+            ge=64, le=65_536, description="Codes of a bulk request that are worked off before others have their turn."
+        ),
+    ] = 4_096
+    write_bytes: Annotated[
+        int,
+        Meta(
+            ge=4 * KIBIBYTE,
+            le=16 * MEBIBYTE,
+            description="Bytes of a long answer that are sent before others have their turn.",
+        ),
+    ] = 256 * KIBIBYTE
+
+
+class Waits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The longest that the server waits for anything."""
+
+    handshake_seconds: Annotated[
+        float, Meta(ge=0.1, le=300, description="For a TLS handshake, from the connection's first packet.")
+    ] = 10.0
+    frame_seconds: Annotated[
+        float, Meta(ge=0.1, le=3_600, description="For the rest of a frame whose first byte has arrived.")
+    ] = 30.0
+    write_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1, le=3_600, description="For a caller to take the next piece (fairness.write_bytes) of its answers."
+        ),
+    ] = 30.0
+    idle_seconds: Annotated[
+        float, Meta(ge=1, le=86_400, description="For the next request on a connection with nothing under way.")
+    ] = 600.0
+    close_seconds: Annotated[
+        float,
+        Meta(ge=0.1, le=60, description="For the caller's end of a connection that the server has finished with."),
+    ] = 1.0
+    drain_seconds: Annotated[
+        float, Meta(ge=0.1, le=3_600, description="For requests under way after SIGTERM; then they are cut off.")
+    ] = 30.0
+
+
+class Supervision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How worker processes are started and restarted."""
+
+    start_seconds: Annotated[
+        float, Meta(ge=1, le=86_400, description="For a worker to open and warm the register.")
+    ] = 900.0
+    restart_delay_seconds: Annotated[
+        float,
+        Meta(ge=0.01, le=60, description="Before a dead worker is started again; doubled each time it dies early."),
+    ] = 0.25
+    restart_delay_seconds_max: Annotated[float, Meta(ge=0.01, le=3_600, description="The longest of these delays.")] = (
+        30.0
+    )
+    restarts_max: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="Restarts within restart_window_seconds before the whole server gives up."),
+    ] = 20
+    restart_window_seconds: Annotated[float, Meta(ge=1, le=86_400, description="See restarts_max.")] = 600.0
+
+
+class Observation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Log and metrics. Neither ever holds personal data."""
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least severe records that are logged.")
+    ] = "info"
+    metrics_file: Annotated[
+        str, Meta(description="File for the metrics in Prometheus' text format, replaced whole each time. Empty: none.")
+    ] = ""
+    metrics_seconds: Annotated[float, Meta(ge=0.1, le=3_600, description="How often the metrics are written.")] = 5.0
+
+
+class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of ``jukinet serve``."""
+
+    server: Server = Server()
+    register: Register
+    tls: Tls
+    authority: Authority
+    record_of_use: RecordOfUse
+    limits: Limits = Limits()
+    fairness: Fairness = Fairness()
+    waits: Waits = Waits()
+    supervision: Supervision = Supervision()
+    observation: Observation = Observation()
+
+    @property
+    def worker_count(self) -> int:
+        """Number of worker processes, with 0 resolved to the CPUs this process may use."""
+        return self.server.workers or len(os.sched_getaffinity(0))
+
+    def contradictions(self) -> Iterator[str]:
+        """One sentence for each relation between settings that does not hold."""
+        bounds, fairness = self.limits, self.fairness
+        if bounds.connections_per_body_max > bounds.connections_max:
+            yield "limits.connections_per_body_max is above limits.connections_max"
+        if bounds.codes_per_request_max * 8 + limits.FRAME_HEADER_BYTES > bounds.request_bytes_max:
+            yield "limits.request_bytes_max cannot hold limits.codes_per_request_max codes of 8 bytes"
+        if bounds.queued_bytes_per_connection_max < bounds.request_bytes_max:
+            yield "limits.queued_bytes_per_connection_max is below limits.request_bytes_max"
+        if bounds.queued_bytes_max < bounds.queued_bytes_per_connection_max:
+            yield "limits.queued_bytes_max is below limits.queued_bytes_per_connection_max"
+        if bounds.unsent_bytes_max < bounds.unsent_bytes_per_connection_max:
+            yield "limits.unsent_bytes_max is below limits.unsent_bytes_per_connection_max"
+        if fairness.interactive_codes_max > fairness.slice_codes:
+            yield "fairness.interactive_codes_max is above fairness.slice_codes"
+        if fairness.write_bytes > bounds.unsent_bytes_per_connection_max:
+            yield "fairness.write_bytes is above limits.unsent_bytes_per_connection_max"
+        if self.supervision.restart_delay_seconds > self.supervision.restart_delay_seconds_max:
+            yield "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max"
+
+
+PATH_SETTINGS: Final = {
+    "register": ("store",),
+    "tls": ("certificate", "key", "roots", "revocation_list"),
+    "authority": ("file",),
+    "record_of_use": ("directory",),
+    "observation": ("metrics_file",),
+}
+FILES_NEEDED: Final = {"tls": ("certificate", "key", "roots", "revocation_list"), "authority": ("file",)}
+
+
+def load(path: str | os.PathLike[str]) -> Configuration:
+    """Read, check and resolve a configuration file.
+
+    Raises ConfigurationError, naming file, key and remedy.
+    """
+    place = Path(path)
+    try:
+        text = place.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{place}: cannot be read: {error.strerror}") from None
+    try:
+        document = tomllib.loads(text.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{place}: not a TOML file: {error}") from None
+    for section, names in PATH_SETTINGS.items():
+        values = document.get(section)
+        if isinstance(values, dict):
+            for name in names:
+                if isinstance(values.get(name), str) and values[name]:
+                    values[name] = os.path.normpath(place.absolute().parent / values[name])
+    try:
+        configuration = msgspec.convert(document, Configuration)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{place}: {_plain(str(error))}; see docs/configuration.md") from None
+    for sentence in configuration.contradictions():
+        raise ConfigurationError(f"{place}: {sentence}")
+    return configuration
+
+
+def check_files(configuration: Configuration) -> None:
+    """Refuse settings that name files or directories which are not there. Raises ConfigurationError."""
+    for section, names in FILES_NEEDED.items():
+        for name in names:
+            value = getattr(getattr(configuration, section), name)
+            if value and not os.access(value, os.R_OK):
+                raise ConfigurationError(f"{section}.{name}: {value} is not there or cannot be read")
+    if not Path(configuration.register.store).is_dir():
+        raise ConfigurationError(
+            f"register.store: {configuration.register.store} is not a directory; build one with `jukinet nation build`"
+        )
+    directory = Path(configuration.record_of_use.directory)
+    if not (directory if directory.is_dir() else directory.parent).is_dir():
+        raise ConfigurationError(f"record_of_use.directory: {directory.parent} is not there")
+
+
+def _plain(message: str) -> str:
+    """msgspec's message with the setting's name in front: 'limits.connections_max: expected ...'."""
+    text, separator, place = message.partition(" - at `$")
+    place = place.rstrip("`").lstrip(".")
+    if not separator or not place:
+        return text
+    return f"{place}: {text[:1].lower()}{text[1:]}"
+
+
+class Setting(Struct, frozen=True):
+    """One setting as declared: for the documentation and for --print-defaults."""
+
+    section: str
+    name: str
+    type: str
+    default: object
+    allowed: str
+    description: str
+
+
+def settings() -> Iterator[tuple[type[Struct], str, list[Setting]]]:
+    """Each section's class, name and settings, in the order of their declaration."""
+    for section, declaration in get_type_hints(Configuration).items():
+        found = []
+        hints = get_type_hints(declaration, include_extras=True)
+        for field in msgspec.structs.fields(declaration):
+            base, meta = get_args(hints[field.name])[:2]
+            found.append(
+                Setting(section, field.name, _type_name(base), field.default, _allowed(base, meta), meta.description)
+            )
+        yield declaration, section, found
+
+
+def _type_name(base: object) -> str:
+    names: dict[object, str] = {int: "whole number", float: "number", bool: "true/false"}
+    return names.get(base, "text")
+
+
+def _allowed(base: object, meta: Meta) -> str:
+    if get_origin(base) is Literal:
+        return ", ".join(str(value) for value in get_args(base))
+    if meta.ge is not None and meta.le is not None:
+        return f"{meta.ge:,} to {meta.le:,}"
+    return "not empty" if meta.min_length else ""
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    return f"{value:_}" if isinstance(value, int) else str(value)
+
+
+def defaults_document() -> str:
+    """A configuration file with every setting at its default; those that have none are left out as comments."""
+    lines = ["# Every setting of `jukinet serve`. Settings without a default are commented out and must be given."]
+    for declaration, section, found in settings():
+        lines += ["", f"# {(declaration.__doc__ or '').strip()}", f"[{section}]"]
+        for setting in found:
+            lines.append(f"# {setting.description}" + (f" ({setting.allowed})" if setting.allowed else ""))
+            if setting.default is msgspec.NODEFAULT:
+                lines.append(f"# {setting.name} = ")
+            else:
+                lines.append(f"{setting.name} = {_toml(setting.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def settings_page() -> str:
+    """The part of docs/configuration.md that lists every setting, as Markdown."""
+    lines: list[str] = []
+    for declaration, section, found in settings():
+        lines += [f"## [{section}]", "", (declaration.__doc__ or "").strip(), ""]
+        lines += ["| setting | type | default | allowed | meaning |", "|---|---|---|---|---|"]
+        for setting in found:
+            default = "(required)" if setting.default is msgspec.NODEFAULT else f"`{_toml(setting.default)}`"
+            lines.append(
+                f"| `{setting.name}` | {setting.type} | {default} | {setting.allowed} | {setting.description} |"
+            )
+        lines.append("")
+    return "\n".join(lines)

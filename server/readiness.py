@@ -1,0 +1,69 @@
+"""Which connections can be read or written: one epoll set a worker, watched by one task, handlers called without a
+task switch.
+
+Trio's own ``wait_readable`` costs a registration with the kernel and two task switches for each wait, which at tens of
+thousands of small requests a second is more than the lookup itself. Here all connections stand in an epoll set of
+their own, whose descriptor is itself readable for Trio as long as any connection is ready. One turn handles every
+ready connection, then calls ``after_turn``: the place where the record of use is written for all requests of the turn
+together.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+EVENTS_PER_TURN_MAX: Final = 512
+Handler = Callable[[int], None]
+
+
+class Readiness:
+    """The epoll set and its handlers.
+
+    Invariant: a descriptor is in the epoll set exactly as long as it has a handler. Handlers must not raise.
+    """
+
+    def __init__(self, before_turn: Callable[[], None], after_turn: Callable[[], None]) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._before_turn = before_turn
+        self._after_turn = after_turn
+
+    def add(self, descriptor: int, events: int, handler: Handler) -> None:
+        self._epoll.register(descriptor, events)
+        self._handlers[descriptor] = handler
+
+    def change(self, descriptor: int, events: int) -> None:
+        self._epoll.modify(descriptor, events)
+
+    def remove(self, descriptor: int) -> None:
+        """Forget a descriptor; must be called before it is closed."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def turn(self) -> int:
+        """Handle every connection that is ready now, without waiting; their number."""
+        ready = self._epoll.poll(0, EVENTS_PER_TURN_MAX)
+        handlers = self._handlers
+        self._before_turn()
+        for descriptor, events in ready:
+            # A handler earlier in this turn may have closed this connection.
+            handler = handlers.get(descriptor)
+            if handler is not None:
+                handler(events)
+        self._after_turn()
+        return len(ready)
+
+    async def run(self) -> None:
+        """Handle ready connections until cancelled."""
+        descriptor = self._epoll.fileno()
+        while True:
+            await trio.lowlevel.wait_readable(descriptor)
+            self.turn()
+
+    def close(self) -> None:
+        self._handlers.clear()
+        self._epoll.close()

@@ -1,0 +1,224 @@
+"""The group commit: no answer leaves before its record of use is durable, and one fdatasync serves many answers.
+
+Theory of operation
+-------------------
+An answer that is made is *pending*: its record of use has been appended to the writer in memory and has a ticket. At
+the end of a turn of the readiness loop (readiness.py) a commit is asked for unless one is under way: a thread of its
+own writes and syncs everything appended so far, while the loop goes on reading requests and appending records for the
+next commit. When the thread is done, an eventfd in the readiness set wakes the loop, which releases every answer whose
+ticket is durable, in the order of the tickets.
+
+So a group grows by itself with the load and with the disk's latency, a single request waits for one sync only, and the
+loop never waits for the disk.
+
+When a commit fails, its answers are withdrawn: each request gets RECORD_OF_USE_UNAVAILABLE and nothing of it is sent.
+From then on data requests are refused the same way at once, until ``retry_seconds`` later one of them is let through
+to try again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from typing import Final, Protocol
+
+from jukinet.core.audit.errors import RecordOfUseNotWrittenError
+from jukinet.core.audit.writer import RecordOfUseWriter
+from jukinet.core.errors import ErrorCode, RecordOfUseError
+from jukinet.server.event_log import EventLog, operating_error
+from jukinet.server.metrics import Metrics
+from jukinet.server.readiness import Readiness
+
+READABLE: Final = 1  # EPOLLIN
+
+
+class Asker(Protocol):
+    """The connection that an answer goes to."""
+
+    closed: bool
+
+    def release(self, request_id: int, message_type: int, frame: bytearray) -> None:
+        """Queue a durable answer for sending; ``flush`` follows."""
+
+    def refuse(self, request_id: int, code: ErrorCode, message: str, retry_after_ms: int = 0) -> None:
+        """Queue an ERROR that ends the request; ``flush`` follows."""
+
+    def flush(self) -> None:
+        """Send what is queued."""
+
+
+class Pending:
+    """An answer whose record of use is not durable yet."""
+
+    __slots__ = ("arrived", "asker", "bulk", "frame", "message_type", "request_id", "ticket")
+
+    def __init__(
+        self,
+        ticket: int,
+        asker: Asker,
+        request_id: int,
+        message_type: int,
+        frame: bytearray,
+        arrived: float,
+        bulk: bool,
+    ) -> None:
+        self.ticket = ticket
+        self.asker = asker
+        self.request_id = request_id
+        self.message_type = message_type
+        self.frame = frame
+        self.arrived = arrived
+        self.bulk = bulk
+
+
+class Recording:
+    """Pending answers and the thread that makes them durable.
+
+    Invariant: tickets of ``_pending`` ascend, and no frame leaves this object while its ticket is above the last
+    durable one.
+    """
+
+    def __init__(
+        self, writer: RecordOfUseWriter, readiness: Readiness, metrics: Metrics, log: EventLog, retry_seconds: float
+    ) -> None:
+        self.append = writer.append
+        self._writer = writer
+        self._readiness = readiness
+        self._metrics = metrics
+        self._log = log
+        self._retry_seconds = retry_seconds
+        self._pending: deque[Pending] = deque()
+        self._committing = False
+        self._started = 0.0
+        self._go = os.eventfd(0, os.EFD_CLOEXEC)
+        self._done = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._durable = 0
+        self._failure: RecordOfUseError | None = None
+        self._defect: BaseException | None = None
+        self._ending = False
+        self.providing = True
+        self._retry_at = 0.0
+        self._thread = threading.Thread(target=self._commit_when_told, name="record of use", daemon=True)
+        self._thread.start()
+        readiness.add(self._done, READABLE, self._on_done)
+
+    def may_provide(self, now: float) -> int:
+        """0 when a request may be worked on; otherwise the milliseconds after which to ask again."""
+        if self.providing:
+            return 0
+        if now >= self._retry_at and not self._pending and not self._committing:
+            return 0
+        return max(1, int((self._retry_at - now) * 1000), int(self._retry_seconds * 100))
+
+    def submit(
+        self,
+        ticket: int,
+        asker: Asker,
+        request_id: int,
+        message_type: int,
+        frame: bytearray,
+        arrived: float,
+        bulk: bool,
+    ) -> None:
+        """Keep an answer whose record of use was appended with this ticket; it is released once that is durable."""
+        self._pending.append(Pending(ticket, asker, request_id, message_type, frame, arrived, bulk))
+
+    def after_turn(self) -> None:
+        """Begin a commit when answers wait and none is under way."""
+        if self._pending and not self._committing:
+            self._committing = True
+            self._started = time.monotonic()
+            os.eventfd_write(self._go, 1)
+
+    @property
+    def idle(self) -> bool:
+        return not self._pending and not self._committing
+
+    def close(self) -> None:
+        """End the thread after the commit under way; pending answers are given up."""
+        self._ending = True
+        os.eventfd_write(self._go, 1)
+        self._thread.join()
+        self._readiness.remove(self._done)
+        os.close(self._go)
+        os.close(self._done)
+
+    def _commit_when_told(self) -> None:
+        """The thread: one commit for each wake-up."""
+        while True:
+            os.eventfd_read(self._go)
+            if self._ending:
+                return
+            try:
+                self._durable = self._writer.commit()
+                self._failure = None
+            except RecordOfUseError as error:
+                self._failure = error
+            except BaseException as error:
+                self._failure = RecordOfUseError("the record of use failed in an unforeseen way")
+                self._defect = error
+            os.eventfd_write(self._done, 1)
+
+    def _on_done(self, _events: int) -> None:
+        """A commit has ended: release or withdraw its answers. The next one begins at the end of this turn."""
+        os.eventfd_read(self._done)
+        self._committing = False
+        if self._failure is not None:
+            self._withdraw(self._failure)
+            return
+        if not self.providing:
+            self.providing = True
+            self._log.info("providing_resumed")
+        ended = time.monotonic()
+        released = self._release(self._durable, ended)
+        metrics = self._metrics
+        metrics.plain["record_of_use_commits_total"] += 1
+        metrics.commit_seconds.observe(ended - self._started)
+        metrics.commit_requests.observe(released)
+
+    def _release(self, durable: int, now: float) -> int:
+        pending = self._pending
+        interactive, bulk = self._metrics.request_seconds, self._metrics.bulk_request_seconds
+        askers: dict[Asker, None] = {}
+        released = 0
+        while pending and pending[0].ticket <= durable:
+            answer = pending.popleft()
+            released += 1
+            asker = answer.asker
+            if not asker.closed:
+                asker.release(answer.request_id, answer.message_type, answer.frame)
+                askers[asker] = None
+                (bulk if answer.bulk else interactive).observe(now - answer.arrived)
+        for asker in askers:
+            asker.flush()
+        return released
+
+    def _withdraw(self, failure: RecordOfUseError) -> None:
+        """Refuse the answers whose records failed; none was provided. Records appended since are tried again."""
+        self._metrics.plain["record_of_use_failures_total"] += 1
+        cause = failure.__cause__
+        reason = operating_error(cause) if isinstance(cause, OSError) else type(failure).__name__
+        if self._defect is not None:
+            self._log.failure("record_of_use_defect", self._defect)
+            self._defect = None
+        self._log.error(
+            "providing_stopped", reason=reason, requests=len(self._pending), retry_seconds=self._retry_seconds
+        )
+        self.providing = False
+        self._retry_at = time.monotonic() + self._retry_seconds
+        askers: dict[Asker, None] = {}
+        last = failure.last_ticket if isinstance(failure, RecordOfUseNotWrittenError) else None
+        while self._pending and (last is None or self._pending[0].ticket <= last):
+            answer = self._pending.popleft()
+            if not answer.asker.closed:
+                answer.asker.refuse(
+                    answer.request_id,
+                    ErrorCode.RECORD_OF_USE_UNAVAILABLE,
+                    "the record of use cannot be written; nothing is provided until it can",
+                    max(1, int(self._retry_seconds * 1000)),
+                )
+                askers[answer.asker] = None
+        for asker in askers:
+            asker.flush()

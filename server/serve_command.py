@@ -1,0 +1,48 @@
+"""``jukinet serve``: checks a configuration and runs the server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from jukinet.core.errors import JukinetError
+from jukinet.server import configuration
+from jukinet.server.credentials import load_credentials
+from jukinet.server.supervisor import serve
+
+EXIT_OK, EXIT_USAGE, EXIT_FAILED = 0, 2, 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.description = "Serve queries to the register. Settings: docs/configuration.md."
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", metavar="FILE", help="configuration file (TOML)")
+    what.add_argument(
+        "--print-defaults", action="store_true", help="print a configuration file with every default, and end"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only check the configuration and the files it names, and end"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT: the exit code (0 drained, 2 configuration refused, 5 could not serve)."""
+    if arguments.print_defaults:
+        sys.stdout.write(configuration.defaults_document())
+        return EXIT_OK
+    try:
+        settings = configuration.load(arguments.config)
+        configuration.check_files(settings)
+        if arguments.check:
+            load_credentials(settings)
+            sys.stdout.write(f"{arguments.config}: in order\n")
+            return EXIT_OK
+    except JukinetError as error:
+        sys.stderr.write(f"jukinet serve: {error}\n")
+        return EXIT_USAGE
+    try:
+        return serve(settings)
+    except JukinetError as error:
+        sys.stderr.write(f"jukinet serve: {error}\n")
+        return EXIT_FAILED

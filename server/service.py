@@ -1,0 +1,426 @@
+"""Answers requests: the one module where messages, authority, register and record of use meet.
+
+A small request is answered here and now, within the turn that received it. A longer one becomes a ``BulkRequest`` in
+the fair queue, of which ``run_bulk`` does a slice at a time. Both end in ``Recording.submit``: nothing leaves before
+its record of use is durable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from jukinet.core.errors import ErrorCode, JukinetError, NotAuthorisedError
+from jukinet.core.index import LookupBatch, StatusBatch
+
+try:
+    from jukinet.core.index import VerifyBatch
+except ImportError:
+    VerifyBatch = StatusBatch
+from jukinet.core.law.authority import Grant, day_in_japan
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.snapshot import Snapshot
+from jukinet.core.vocabulary import Function
+from jukinet.core.wire import messages as m
+from jukinet.server.admission import Admission
+from jukinet.server.configuration import Configuration
+from jukinet.server.credentials import Credentials
+from jukinet.server.event_log import EventLog
+from jukinet.server.fair_queue import FairQueue
+from jukinet.server.metrics import Metrics
+from jukinet.server.recording import Recording
+from jukinet.server.sessions import Session
+
+if TYPE_CHECKING:
+    from jukinet.server.connection import Connection
+
+Question = m.LookupRequest | m.StatusRequest | m.VerifyRequest
+Batch = LookupBatch | StatusBatch | VerifyBatch
+LOOKUP: Final = int(Function.LOOKUP)
+STATUS: Final = int(Function.STATUS)
+VERIFY: Final = int(Function.VERIFY)
+LOOKUP_ANSWER: Final = int(m.LookupAnswer.type)
+ANSWER_TYPES: Final = {
+    LOOKUP: LOOKUP_ANSWER,
+    STATUS: int(m.StatusAnswer.type),
+    VERIFY: int(m.VerifyAnswer.type),
+}
+FUNCTION_NAMES: Final = {LOOKUP: "lookup", STATUS: "status", VERIFY: "verify"}
+
+PROGRESS_SECONDS: Final = 1.0
+RECENT_SCRATCH_MAX: Final = 4
+"""Batches kept for reuse: each holds the columns of the longest request it has done."""
+
+
+class BulkRequest:
+    """A request that is worked off in slices.
+
+    Invariant: ``snapshot`` is pinned exactly while 0 < done < count or a slice runs, and ``batch`` is the request's
+    own meanwhile.
+    """
+
+    __slots__ = (
+        "arrived",
+        "batch",
+        "count",
+        "done",
+        "function",
+        "items",
+        "question",
+        "reported",
+        "session",
+        "size",
+        "snapshot",
+    )
+
+    def __init__(
+        self, question: Question, session: Session, function: int, items: int, size: int, arrived: float
+    ) -> None:
+        self.question = question
+        self.session = session
+        self.function = function
+        self.items = items
+        self.count = len(question.codes)
+        self.size = size
+        self.arrived = arrived
+        self.reported = arrived
+        self.done = 0
+        self.batch: Batch | None = None
+        self.snapshot: Snapshot | None = None
+
+
+class Service:
+    """What all connections of a worker share."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        credentials: Credentials,
+        reader: RegisterReader,
+        recording: Recording,
+        admission: Admission,
+        metrics: Metrics,
+        log: EventLog,
+        connection_closed: Callable[[Connection, str], None],
+    ) -> None:
+        self.connection_closed = connection_closed
+        self.configuration = configuration
+        self.credentials = credentials
+        self.reader = reader
+        self.recording = recording
+        self.admission = admission
+        self.metrics = metrics
+        self.log = log
+        self.queue: FairQueue[Connection] = FairQueue()
+        self.queued_bytes = 0
+        self.queued_requests = 0
+        self.unsent_bytes = 0
+        self.today = day_in_japan()
+        self.day = self.today.toordinal()
+        self.now = time.monotonic()
+        self._resumable: set[Connection] = set()
+        self._bulk_wanted = trio.Event()
+        self._scratch: dict[int, list[Batch]] = {LOOKUP: [], STATUS: [], VERIFY: []}
+        self._lookup, self._status, self._verify = LookupBatch(), StatusBatch(), VerifyBatch()
+        self._interactive_codes_max = configuration.fairness.interactive_codes_max
+        self._slice_codes = configuration.fairness.slice_codes
+
+    # Sessions ------------------------------------------------------------------------------------------------------
+
+    def open_session(self, connection: Connection, opening: m.OpenSession) -> None:
+        """Open an affair session, or refuse it."""
+        request_id = opening.request_id
+        if len(connection.sessions) >= self.configuration.limits.sessions_per_connection_max:
+            connection.refuse(request_id, ErrorCode.TOO_MANY_SESSIONS, "close a session first")
+            return
+        session = Session(connection.next_session_id(), connection.number, connection.identity, opening)
+        affair = f"{opening.schedule}-{opening.item}-{opening.number}"
+        try:
+            grant = session.judge(self.credentials.authority, self.today)
+        except NotAuthorisedError as error:
+            self.log.warning(
+                "session_refused", connection=connection.number, affair=affair, **connection.identity_fields
+            )
+            connection.refuse(request_id, ErrorCode.NOT_AUTHORISED, str(error))
+            return
+        connection.sessions[session.session_id] = session
+        self.metrics.plain["sessions_opened_total"] += 1
+        self.log.info("session_opened", connection=connection.number, affair=affair, **connection.identity_fields)
+        connection.send(
+            m.SessionOpened(
+                request_id,
+                session.session_id,
+                grant.functions & (LOOKUP | STATUS | VERIFY),
+                grant.items,
+                min(grant.codes_per_request_max, self.configuration.limits.codes_per_request_max),
+                grant.valid_until_decimal,
+            )
+        )
+
+    def _admit(
+        self, connection: Connection, question: Question, function: int, items: int, count: int
+    ) -> Session | None:
+        """The session, when the request may be worked on now; otherwise it is refused and None returned."""
+        request_id = question.request_id
+        session = connection.sessions.get(question.session_id)
+        if session is None:
+            connection.refuse(request_id, ErrorCode.UNKNOWN_SESSION, "open a session first")
+            return None
+        grant = session.grant
+        if (
+            grant is None
+            or session.authority is not self.credentials.authority
+            or not grant.allows(function, items, self.day)
+        ):
+            grant = self._judge_again(connection, session, request_id, function, items)
+            if grant is None:
+                return None
+        if count > grant.codes_per_request_max:
+            text = f"this affair allows {grant.codes_per_request_max:,} codes a request"
+            connection.refuse(request_id, ErrorCode.TOO_MANY_CODES, text)
+            return None
+        assert connection.admission is not None
+        wait = connection.admission.bucket.take(count, self.now)
+        if wait:
+            connection.refuse(request_id, ErrorCode.RATE_EXCEEDED, "the body's codes a second are used up", wait)
+            return None
+        wait = self.recording.may_provide(self.now)
+        if wait:
+            connection.refuse(
+                request_id,
+                ErrorCode.RECORD_OF_USE_UNAVAILABLE,
+                "nothing is provided until the record can be written",
+                wait,
+            )
+            return None
+        return session
+
+    def _judge_again(
+        self, connection: Connection, session: Session, request_id: int, function: int, items: int
+    ) -> Grant | None:
+        """The grant by the authority file and the day as they are now; None when the request was refused."""
+        try:
+            grant = session.judge(self.credentials.authority, self.today)
+        except NotAuthorisedError as error:
+            connection.refuse(request_id, ErrorCode.NOT_AUTHORISED, str(error))
+            return None
+        if not grant.allows(function, items, self.day):
+            text = "function or items are outside the affair's authority"
+            connection.refuse(request_id, ErrorCode.NOT_AUTHORISED, text)
+            return None
+        return grant
+
+    # Requests ------------------------------------------------------------------------------------------------------
+
+    def lookup(self, connection: Connection, question: m.LookupRequest) -> None:
+        """Answer or queue a LOOKUP."""
+        count = len(question.codes)
+        session = self._admit(connection, question, LOOKUP, question.items, count)
+        if session is not None:
+            assert session.grant is not None
+            self._begin(connection, question, session, LOOKUP, question.items or session.grant.items, count)
+
+    def status(self, connection: Connection, question: m.StatusRequest) -> None:
+        """Answer or queue a STATUS."""
+        count = len(question.codes)
+        session = self._admit(connection, question, STATUS, 0, count)
+        if session is not None:
+            self._begin(connection, question, session, STATUS, 0, count)
+
+    def verify(self, connection: Connection, question: m.VerifyRequest) -> None:
+        """Answer or queue a VERIFY."""
+        count = len(question.codes)
+        session = self._admit(connection, question, VERIFY, question.items, count)
+        if session is not None:
+            self._begin(connection, question, session, VERIFY, question.items, count)
+
+    def _begin(
+        self, connection: Connection, question: Question, session: Session, function: int, items: int, count: int
+    ) -> None:
+        if count > self._interactive_codes_max:
+            self._enqueue(connection, question, session, function, items)
+            return
+        batch = self._lookup if function == LOOKUP else self._status if function == STATUS else self._verify
+        snapshot = self.reader.pin()
+        try:
+            _state(batch, question, items)
+            batch.run(snapshot, 0, count)
+            outcomes = batch.outcomes
+            frame = batch.finish()
+            version = snapshot.version
+        finally:
+            snapshot.release()
+        self._record(connection, question, session, function, items, version, outcomes, frame, self.now, False)
+
+    def _record(
+        self,
+        connection: Connection,
+        question: Question,
+        session: Session,
+        function: int,
+        items: int,
+        version: int,
+        outcomes: bytes,
+        frame: bytearray,
+        arrived: float,
+        bulk: bool,
+    ) -> None:
+        """Append the record of use; the answer leaves when it is durable."""
+        request_id = question.request_id
+        ticket = self.recording.append(
+            session.use,
+            question.codes,
+            outcomes,
+            function=function,
+            items=items,
+            register_version=version,
+            since=question.since if function == STATUS else 0,  # type: ignore[union-attr]
+            request_id=request_id,
+        )
+        connection.hold(len(frame))
+        self.recording.submit(ticket, connection, request_id, ANSWER_TYPES[function], frame, arrived, bulk)
+        self.metrics.requests[function] += 1
+        self.metrics.codes[function] += len(outcomes)
+
+    # Bulk requests -------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, connection: Connection, question: Question, session: Session, function: int, items: int) -> None:
+        size = question_bytes(question)
+        if self.queued_bytes + size > self.configuration.limits.queued_bytes_max:
+            connection.refuse(
+                question.request_id,
+                ErrorCode.TOO_MANY_REQUESTS,
+                "the server's queue is full",
+                int(PROGRESS_SECONDS * 1000),
+            )
+            return
+        connection.jobs.append(BulkRequest(question, session, function, items, size, self.now))
+        connection.queued_bytes += size
+        self.queued_bytes += size
+        self.queued_requests += 1
+        self.schedule(connection)
+
+    def schedule(self, connection: Connection) -> None:
+        """Put the connection in the queue when it has bulk work that may be done now, otherwise take it out."""
+        if connection.may_work:
+            self.queue.add(connection.body_key, connection)
+            self._bulk_wanted.set()
+        else:
+            self.queue.remove(connection.body_key, connection)
+
+    def drop(self, connection: Connection, job: BulkRequest) -> None:
+        """Take a request out of the queue on whatever path it ends; its snapshot and its memory are released."""
+        connection.jobs.remove(job)
+        connection.queued_bytes -= job.size
+        self.queued_bytes -= job.size
+        self.queued_requests -= 1
+        if job.snapshot is not None:
+            job.snapshot.release()
+            job.snapshot = None
+        if job.batch is not None:
+            scratch = self._scratch[job.function]
+            if len(scratch) < RECENT_SCRATCH_MAX:
+                scratch.append(job.batch)
+            job.batch = None
+        self.schedule(connection)
+        connection.want_resume()
+
+    async def run_bulk(self) -> None:
+        """Give bulk requests their slices, others their turn in between, until cancelled."""
+        while True:
+            connection = self.queue.next() if self.unsent_bytes < self.configuration.limits.unsent_bytes_max else None
+            if connection is None:
+                self._bulk_wanted = trio.Event()
+                await self._bulk_wanted.wait()
+                continue
+            job = connection.jobs[0]
+            self.now = time.monotonic()
+            try:
+                self._slice(connection, job)
+            except JukinetError as error:
+                self.drop(connection, job)
+                connection.refuse(job.question.request_id, error.code, "the register cannot be read; repeat later")
+                self.log.failure("request_failed", error, connection=connection.number)
+            except Exception as error:
+                self.drop(connection, job)
+                connection.refuse(job.question.request_id, ErrorCode.INTERNAL, "the server failed; report it")
+                self.log.failure("request_failed", error, connection=connection.number)
+            connection.flush()
+            self.after_turn()
+            await trio.lowlevel.checkpoint()
+
+    def _slice(self, connection: Connection, job: BulkRequest) -> None:
+        batch = job.batch
+        if batch is None:
+            scratch = self._scratch[job.function]
+            batch = job.batch = scratch.pop() if scratch else BATCHES[job.function]()
+            job.snapshot = self.reader.pin()
+            _state(batch, job.question, job.items)
+        assert job.snapshot is not None
+        stop = min(job.done + self._slice_codes, job.count)
+        batch.run(job.snapshot, job.done, stop)
+        job.done = stop
+        if stop < job.count:
+            return
+        outcomes, frame, version = batch.outcomes, batch.finish(), job.snapshot.version
+        self.drop(connection, job)
+        self._record(
+            connection, job.question, job.session, job.function, job.items, version, outcomes, frame, job.arrived, True
+        )
+
+    # Turns ---------------------------------------------------------------------------------------------------------
+
+    def after_turn(self) -> None:
+        """End of a turn: go on with connections that may be read again, then begin the commit."""
+        while self._resumable:
+            self._resumable.pop().resume()
+        self.recording.after_turn()
+
+    def resume_later(self, connection: Connection) -> None:
+        self._resumable.add(connection)
+
+    def sent(self, count: int) -> None:
+        """``count`` bytes of answers were taken by their caller, or given up."""
+        self.unsent_bytes -= count
+        if self.queue and not self._bulk_wanted.is_set():
+            self._bulk_wanted.set()
+
+    def new_day(self) -> None:
+        """Take up the calendar day in Japan, by which authority begins and ends."""
+        self.today = day_in_japan()
+        self.day = self.today.toordinal()
+
+
+BATCHES: Final[dict[int, type[Batch]]] = {LOOKUP: LookupBatch, STATUS: StatusBatch, VERIFY: VerifyBatch}
+
+
+def _state(batch: Batch, question: Question, items: int) -> None:
+    """Begin a batch with what was asked."""
+    if isinstance(question, m.LookupRequest):
+        batch.begin(question.codes, items)
+    elif isinstance(question, m.StatusRequest):
+        batch.begin(question.codes, question.since)
+    else:
+        names, addresses = question.names, question.addresses
+        batch.begin(
+            question.codes,
+            items,
+            names=None if names is None else (names.offsets, names.data),
+            birth_dates=question.birth_dates,
+            sexes=question.sexes,
+            addresses=None if addresses is None else (addresses.offsets, addresses.data),
+        )
+
+
+def question_bytes(question: Question) -> int:
+    """The memory that a question keeps while it waits."""
+    size = question.codes.nbytes
+    if isinstance(question, m.VerifyRequest):
+        for text in (question.names, question.addresses):
+            if text is not None:
+                size += text.offsets.nbytes + text.data.nbytes
+        size += sum(column.nbytes for column in (question.birth_dates, question.sexes) if column is not None)
+    return size

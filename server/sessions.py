@@ -1,0 +1,53 @@
+"""Affair sessions: under which authority, by whom and why a connection asks; judged again when that file changes."""
+
+from __future__ import annotations
+
+import datetime
+
+from jukinet.core.audit.record import RecordOfUse
+from jukinet.core.errors import NotAuthorisedError
+from jukinet.core.law.authority import Authority, Grant
+from jukinet.core.wire import messages as m
+from jukinet.server.identity import Identity
+
+
+class Session:
+    """One affair session of a connection.
+
+    Operator, reason and case reference go into ``use``, the record of use, and nowhere else. Invariant: ``grant`` was
+    given by ``authority``, or is None when that authority no longer gives one.
+    """
+
+    __slots__ = ("affair", "authority", "grant", "identity", "session_id", "use")
+
+    def __init__(self, session_id: int, connection: int, identity: Identity, opening: m.OpenSession) -> None:
+        self.session_id = session_id
+        self.identity = identity
+        self.affair = (opening.schedule, opening.item, opening.number)
+        self.use = RecordOfUse(
+            role=identity.role,
+            body=identity.body,
+            operator=opening.operator,
+            schedule=opening.schedule,
+            item=opening.item,
+            number=opening.number,
+            reason=opening.reason,
+            case_reference=opening.case_reference,
+            connection=connection,
+            session=session_id,
+        )
+        self.authority: Authority | None = None
+        self.grant: Grant | None = None
+
+    def judge(self, authority: Authority, today: datetime.date) -> Grant:
+        """Take the grant from an authority file that was read since, or for a day that has begun since.
+
+        Raises NotAuthorisedError when there is none.
+        """
+        self.authority = authority
+        self.grant = None
+        body = authority.body(self.identity.role, self.identity.body)
+        if body is None:
+            raise NotAuthorisedError("the body has no authority here")
+        self.grant = body.grant(*self.affair, today)
+        return self.grant

@@ -1,0 +1,260 @@
+"""Starts the worker processes, restarts a dead one, passes signals on, drains, and writes the metrics of all workers.
+
+Workers are fresh processes (never forks of one that has the register open). The port is bound here without listening,
+which fixes its number and reserves it; each worker binds its own listening socket beside it (SO_REUSEPORT), so that
+the kernel spreads connections over the workers and a dead worker takes only its own connections with it. The lock on
+the record-of-use directory is inherited by the workers: it is free only when the last of them is gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from jukinet.server import control, metrics
+from jukinet.server.configuration import Configuration
+from jukinet.server.event_log import EventLog, operating_error
+from jukinet.server.listening import ServeError, reserve_port
+
+LOCK_NAME: Final = ".serving"
+KILL_AFTER_SECONDS: Final = 2.0
+"""Given to a worker beyond its own drain deadline before it is killed."""
+EARLY_DEATH_SECONDS: Final = 60.0
+"""A worker that served at least this long is restarted without a longer delay."""
+EXIT_FAILED: Final = 5
+
+
+def lock_record_of_use(directory: Path) -> int:
+    """Make the directory when it is missing and lock it: the lock's descriptor. Raises ServeError."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ServeError(f"record_of_use.directory: {directory}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ServeError(f"another server uses the record of use in {directory}; stop it first") from None
+    return descriptor
+
+
+class Supervisor:
+    """The parent of all workers.
+
+    Invariant: ``_processes`` holds exactly the worker processes that were started and have not been waited for.
+    """
+
+    def __init__(self, configuration: Configuration, log: EventLog) -> None:
+        self._configuration = configuration
+        self._log = log
+        self._metrics = metrics.Metrics()
+        self._processes: dict[int, trio.Process] = {}
+        self._figures: dict[int, metrics.Snapshot] = {}
+        self._past = metrics.Snapshot({}, {}, {})
+        self._ready: set[int] = set()
+        self._announced = False
+        self._stopping = trio.Event()
+        self._failure: str | None = None
+        self._restarts: deque[float] = deque()
+        self._port = 0
+        self._lock = -1
+
+    async def run(self) -> int:
+        """Serve until told to stop: the exit code. Raises ServeError before anything was started."""
+        settings = self._configuration
+        self._lock = lock_record_of_use(Path(settings.record_of_use.directory))
+        try:
+            with (
+                reserve_port(settings.server.address, settings.server.port) as reserved,
+                trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
+            ):
+                self._port = reserved.getsockname()[1]
+                self._log.info("starting", port=self._port, workers=settings.worker_count, process=os.getpid())
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write_metrics)
+                    nursery.start_soon(self._heed_signals, signals)
+                    nursery.start_soon(self._kill_late)
+                    async with trio.open_nursery() as workers:
+                        for worker in range(settings.worker_count):
+                            workers.start_soon(self._keep, worker)
+                    nursery.cancel_scope.cancel()
+                self._write_metrics_once()
+        finally:
+            os.close(self._lock)
+        if self._failure is not None:
+            self._log.error("failed", reason=self._failure)
+            return EXIT_FAILED
+        self._log.info("stopped")
+        return 0
+
+    async def _keep(self, worker: int) -> None:
+        """Keep one worker running until the server stops."""
+        settings = self._configuration.supervision
+        early_deaths = 0
+        while not self._stopping.is_set():
+            started = trio.current_time()
+            served, ending = await self._run_worker(worker)
+            if self._stopping.is_set():
+                return
+            self._metrics.plain["workers_died_total"] += 1
+            self._log.error("worker_died", worker=worker, ending=ending)
+            if not self._announced and not served:
+                self._give_up(f"worker {worker} could not start: {ending}")
+                return
+            now = trio.current_time()
+            self._restarts.append(now)
+            while self._restarts and self._restarts[0] < now - settings.restart_window_seconds:
+                self._restarts.popleft()
+            if len(self._restarts) > settings.restarts_max:
+                self._give_up(f"workers died {len(self._restarts)} times in {settings.restart_window_seconds:g} s")
+                return
+            early_deaths = 0 if served and now - started >= EARLY_DEATH_SECONDS else early_deaths + 1
+            delay = min(
+                settings.restart_delay_seconds * 2 ** min(max(early_deaths - 1, 0), 30),
+                settings.restart_delay_seconds_max,
+            )
+            self._log.info("worker_restart", worker=worker, delay_seconds=delay)
+            with trio.move_on_after(delay):
+                await self._stopping.wait()
+
+    async def _run_worker(self, worker: int) -> tuple[bool, str]:
+        """One life of a worker process: whether it ever served, and how it ended."""
+        channel, theirs = control.channel_pair()
+        try:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-P", "-m", "jukinet.server.worker_process", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno(), self._lock],
+                process_group=0,
+            )
+        finally:
+            theirs.close()
+        self._metrics.plain["workers_started_total"] += 1
+        self._processes[worker] = process
+        reason = ""
+        try:
+            if self._stopping.is_set():
+                process.terminate()
+            await channel.send(control.Start(worker, self._port, self._configuration))
+            reason = await self._listen(worker, process, channel)
+            status = await process.wait()
+        finally:
+            channel.close()
+            if process.returncode is None:
+                process.kill()
+                with trio.CancelScope(shield=True):
+                    await process.wait()
+            del self._processes[worker]
+            served = worker in self._ready
+            self._ready.discard(worker)
+            self._keep_counts(worker)
+        ending = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
+        if self._stopping.is_set() and status != 0:
+            self._failure = self._failure or f"worker {worker} did not drain: {ending}"
+        return served, reason or ending
+
+    async def _listen(self, worker: int, process: trio.Process, channel: control.Channel) -> str:
+        """Take a worker's messages until it closes the channel: the reason it gave for not starting, or ''."""
+        reason = ""
+        limit = self._configuration.supervision.start_seconds
+        with trio.CancelScope(deadline=trio.current_time() + limit) as start:
+            while (message := await channel.receive()) is not None:
+                match message:
+                    case control.Ready():
+                        start.deadline = float("inf")
+                        self._ready.add(worker)
+                        self._announce()
+                    case control.Failed(reason=said):
+                        reason = said
+                    case control.Figures(snapshot=snapshot):
+                        self._figures[worker] = snapshot
+                    case _:
+                        break
+        if start.cancelled_caught:
+            process.kill()
+            reason = f"not ready within supervision.start_seconds = {limit:g}"
+        return reason
+
+    def _announce(self) -> None:
+        if not self._announced and len(self._ready) == self._configuration.worker_count:
+            self._announced = True
+            self._log.info(
+                "serving",
+                address=self._configuration.server.address,
+                port=self._port,
+                workers=self._configuration.worker_count,
+                process=os.getpid(),
+            )
+
+    def _keep_counts(self, worker: int) -> None:
+        """A dead worker's counters stay in the sums, its gauges do not."""
+        figures = self._figures.pop(worker, None)
+        if figures is not None:
+            figures.gauges = {}
+            self._past = metrics.merge([self._past, figures])
+
+    def _give_up(self, reason: str) -> None:
+        self._failure = self._failure or reason
+        self._stop()
+
+    def _stop(self) -> None:
+        """Begin to drain: workers finish what is under way."""
+        self._stopping.set()
+        self._signal_workers(signal.SIGTERM)
+
+    def _signal_workers(self, number: signal.Signals) -> None:
+        for process in self._processes.values():
+            process.send_signal(number)
+
+    async def _heed_signals(self, signals: AsyncIterator[int]) -> None:
+        """SIGHUP is passed on; the first SIGTERM or SIGINT drains, the second kills."""
+        async for number in signals:
+            if number == signal.SIGHUP:
+                self._log.info("reload_asked")
+                self._signal_workers(signal.SIGHUP)
+            elif self._stopping.is_set():
+                self._log.warning("killing", signal=signal.Signals(number).name)
+                self._signal_workers(signal.SIGKILL)
+            else:
+                self._log.info("draining", signal=signal.Signals(number).name)
+                self._stop()
+
+    async def _kill_late(self) -> None:
+        """Workers end by themselves at the drain deadline; one that does not is killed."""
+        await self._stopping.wait()
+        await trio.sleep(self._configuration.waits.drain_seconds + KILL_AFTER_SECONDS)
+        self._log.error("drain_deadline", workers=len(self._processes))
+        self._signal_workers(signal.SIGKILL)
+
+    async def _write_metrics(self) -> None:
+        while True:
+            await trio.sleep(self._configuration.observation.metrics_seconds)
+            self._write_metrics_once()
+
+    def _write_metrics_once(self) -> None:
+        name = self._configuration.observation.metrics_file
+        if not name:
+            return
+        own = self._metrics.snapshot()
+        own.gauges["workers"] = len(self._ready)
+        try:
+            metrics.write_file(
+                Path(name), metrics.prometheus_text(metrics.merge([self._past, own, *self._figures.values()]))
+            )
+        except OSError as error:
+            self._log.error("metrics_not_written", reason=operating_error(error))
+
+
+def serve(configuration: Configuration) -> int:
+    """Run the server until SIGTERM or SIGINT: the process's exit code. Raises ServeError."""
+    return trio.run(Supervisor(configuration, EventLog(configuration.observation.log_level)).run)

@@ -1,0 +1,371 @@
+"""One query worker: accepts connections, lets bodies in, and keeps register, authority and clock up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from importlib import metadata
+from typing import Final
+
+import trio
+
+from jukinet.core.audit.writer import RecordOfUseWriter
+from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
+from jukinet.core.limits import ANSWER_BYTES_MAX
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.wire import ServerConnection
+from jukinet.core.wire import messages as m
+from jukinet.server import control
+from jukinet.server.admission import Admission
+from jukinet.server.connection import Connection
+from jukinet.server.credentials import Credentials, load_credentials
+from jukinet.server.event_log import EventLog, Field, operating_error
+from jukinet.server.identity import Identity, IdentityError, from_certificate
+from jukinet.server.listening import ServeError, bind
+from jukinet.server.metrics import Metrics, Snapshot
+from jukinet.server.readiness import Readiness
+from jukinet.server.recording import Recording
+from jukinet.server.service import Service
+from jukinet.server.transport import TlsStream, TransportError
+
+CHECK_SECONDS: Final = 0.25
+"""How often deadlines are looked at; they are kept to within this."""
+ACCEPT_PAUSE_SECONDS: Final = 0.05
+WARM_LOG_SECONDS: Final = 5.0
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 5
+
+
+class Worker:
+    """Everything of one worker process.
+
+    Invariant: ``_connections`` holds exactly the connections that were greeted and are not closed.
+    """
+
+    def __init__(self, start: control.Start, channel: control.Channel) -> None:
+        self._start = start
+        self._configuration = start.configuration
+        self._channel = channel
+        self._log = EventLog(start.configuration.observation.log_level, worker=start.worker)
+        self._metrics = Metrics()
+        self._admission = Admission(start.configuration.limits)
+        self._connections: set[Connection] = set()
+        self._numbers = 0
+        self._draining = trio.Event()
+        self._service: Service
+        self._serving = False
+        self._readiness = Readiness(self._begin_turn, self._after_turn)
+        self._product = f"jukinet {metadata.version('jukinet')}"
+
+    async def run(self) -> int:
+        """Serve until told to drain: the exit code."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._heed_signals, signals)
+                nursery.start_soon(self._watch_supervisor)
+                code = await self._serve()
+                nursery.cancel_scope.cancel()
+        return code
+
+    async def _serve(self) -> int:
+        try:
+            credentials = load_credentials(self._configuration)
+            reader = await self._open_register()
+            if reader is None:
+                return EXIT_OK
+            writer = self._open_record_of_use(reader.identifier)
+            listener = self._listen()
+        except JukinetError as error:
+            self._log.error("start_failed", reason=str(error))
+            await self._channel.send(control.Failed(str(error)))
+            return EXIT_FAILED
+        recording = Recording(
+            writer, self._readiness, self._metrics, self._log, self._configuration.record_of_use.retry_seconds
+        )
+        self._service = Service(
+            self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
+            self._connection_closed,
+        )  # fmt: skip
+        self._serving = True
+        gc.collect()
+        gc.freeze()
+        self._log.info("worker_ready", port=self._start.port, register=reader.identifier, residents=reader.residents)
+        await self._channel.send(control.Ready(reader.identifier))
+        with listener:
+            async with trio.open_nursery() as serving:
+                serving.start_soon(self._readiness.run)
+                serving.start_soon(self._service.run_bulk)
+                serving.start_soon(self._refresh)
+                serving.start_soon(self._check_deadlines)
+                serving.start_soon(self._report)
+                serving.start_soon(self._accept, listener, serving)
+                await self._draining.wait()
+                listener.close()
+                await self._drain()
+                serving.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._channel.send(control.Figures(self._snapshot()))
+        recording.close()
+        with contextlib.suppress(JukinetError):
+            writer.close()
+        self._readiness.close()
+        with contextlib.suppress(StoreError):
+            reader.close()
+        self._log.info("worker_stopped")
+        return EXIT_OK
+
+    # Starting ------------------------------------------------------------------------------------------------------
+
+    async def _open_register(self) -> RegisterReader | None:
+        """Open and warm the register; None when told to stop meanwhile. Raises StoreError."""
+        settings = self._configuration.register
+        reader = RegisterReader(settings.store)
+        if not settings.warm:
+            return reader
+        started = logged = time.monotonic()
+
+        def progress(done: int, total: int) -> None:
+            nonlocal logged
+            now = time.monotonic()
+            if now - logged >= WARM_LOG_SECONDS:
+                logged = now
+                self._log.info("warming", done_bytes=done, total_bytes=total)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_when_draining, nursery.cancel_scope)
+            try:
+                await trio.to_thread.run_sync(reader.warm, progress, abandon_on_cancel=True)
+            except OSError as error:
+                raise StoreError(f"{settings.store}: cannot be read: {operating_error(error)}") from None
+            nursery.cancel_scope.cancel()
+        if self._draining.is_set():
+            return None
+        self._log.info("warmed", seconds=round(time.monotonic() - started, 3))
+        return reader
+
+    async def _cancel_when_draining(self, scope: trio.CancelScope) -> None:
+        await self._draining.wait()
+        scope.cancel()
+
+    def _open_record_of_use(self, register: str) -> RecordOfUseWriter:
+        settings = self._configuration.record_of_use
+        return RecordOfUseWriter(
+            settings.directory, self._start.worker, register=register, segment_bytes_max=settings.segment_bytes_max
+        )
+
+    def _listen(self) -> socket.socket:
+        listener = bind(self._configuration.server.address, self._start.port)
+        try:
+            listener.setblocking(False)
+            listener.listen(self._configuration.server.backlog)
+        except OSError as error:
+            listener.close()
+            raise ServeError(f"cannot listen: {operating_error(error)}") from None
+        return listener
+
+    # Accepting -----------------------------------------------------------------------------------------------------
+
+    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        """Accept connections while there is room; while there is none they wait in the kernel."""
+        while not self._draining.is_set():
+            if self._admission.full or self._admission.handshakes_full:
+                await trio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                try:
+                    await trio.lowlevel.wait_readable(listener)
+                except (trio.ClosedResourceError, OSError, ValueError):
+                    return
+                continue
+            except OSError as error:
+                # Out of descriptors, or the connection was reset before it was accepted.
+                if self._draining.is_set():
+                    return
+                self._log.error("accept_failed", reason=operating_error(error))
+                await trio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
+            self._metrics.plain["connections_accepted_total"] += 1
+            self._admission.connections += 1
+            nursery.start_soon(self._greet, connection)
+            await trio.lowlevel.checkpoint()
+
+    async def _greet(self, accepted: socket.socket) -> None:
+        """Handshake, identity, admission, greeting. Whatever fails is counted and logged, and ends this one only."""
+        self._numbers += 1
+        number = self._numbers
+        stream: TlsStream | None = None
+        handed_over = False
+        try:
+            stream = TlsStream(accepted, self._credentials.context)
+            with self._admission.handshake(self._configuration.waits.handshake_seconds) as scope:
+                await stream.handshake()
+            if scope.cancelled_caught:
+                self._refused(number, "handshake_timeout")
+            else:
+                self._hand_over(number, stream, from_certificate(stream.certificate()))
+                handed_over = True
+        except TransportError as error:
+            self._refused(number, error.kind, detail=error.detail)
+        except IdentityError as error:
+            self._refused(number, "certificate_identity", detail=str(error))
+        except Exception as error:
+            self._log.failure("connection_failed", error, connection=number)
+        finally:
+            if not handed_over:
+                self._admission.connections -= 1
+                if stream is not None:
+                    stream.close()
+                else:
+                    accepted.close()
+
+    def _refused(self, number: int, kind: str, **fields: Field) -> None:
+        self._metrics.count("connections_refused_total", kind)
+        self._log.warning("connection_refused", connection=number, kind=kind, **fields)
+
+    def _hand_over(self, number: int, stream: TlsStream, identity: Identity) -> None:
+        """Make the connection one that is served, or one that is told why not: both end by themselves."""
+        service, limits = self._service, self._configuration.limits
+        told = m.Limits(
+            request_bytes_max=limits.request_bytes_max,
+            answer_bytes_max=ANSWER_BYTES_MAX,
+            codes_per_request_max=limits.codes_per_request_max,
+            requests_in_flight_max=limits.requests_in_flight_max,
+            sessions_max=limits.sessions_per_connection_max,
+            idle_seconds_max=max(1, int(self._configuration.waits.idle_seconds)),
+        )
+        body = service.credentials.authority.body(identity.role, identity.body)
+        entry = self._admission.admit_body(body) if body is not None else None
+        connection = Connection(number, stream, ServerConnection(told), identity, entry, service, self._readiness)
+        self._connections.add(connection)
+        fields: dict[str, Field] = {"role": str(identity.role), "body": identity.body}
+        if body is None:
+            self._refused(number, "unknown_body", **fields)
+            connection.turn_away(ErrorCode.UNKNOWN_BODY, "the certificate's body has no authority here")
+        elif entry is None:
+            self._refused(number, "too_many_connections", **fields)
+            connection.turn_away(ErrorCode.TOO_MANY_CONNECTIONS, "the body's connections are used up")
+        else:
+            self._log.info("connection_opened", connection=number, **fields)
+            connection.start(
+                m.Greeting(
+                    server=self._product,
+                    register=service.reader.identifier,
+                    role=str(identity.role),
+                    body=identity.body,
+                    limits=told,
+                    areas_not_connected=list(service.reader.areas_not_connected),
+                )
+            )
+            if self._draining.is_set():
+                connection.goodbye("draining", service.now)
+        service.after_turn()
+
+    def _connection_closed(self, connection: Connection, kind: str) -> None:
+        self._connections.discard(connection)
+        self._admission.connections -= 1
+        if connection.admission is not None:
+            self._admission.release_body(connection.admission)
+            self._metrics.count("connections_closed_total", kind)
+            self._log.info("connection_closed", connection=connection.number, kind=kind, **connection.identity_fields)
+
+    # Keeping up ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _credentials(self) -> Credentials:
+        return self._service.credentials
+
+    def _begin_turn(self) -> None:
+        self._service.now = time.monotonic()
+
+    def _after_turn(self) -> None:
+        self._service.after_turn()
+
+    async def _refresh(self) -> None:
+        """Follow the register's writer."""
+        reader = self._service.reader
+        while True:
+            await trio.sleep(self._configuration.register.refresh_milliseconds / 1000)
+            try:
+                if reader.refresh():
+                    self._metrics.plain["register_refreshes_total"] += 1
+                    self._log.debug("register_refreshed", version=reader.version)
+            except StoreError as error:
+                self._log.failure("register_not_refreshed", error)
+                await trio.sleep(CHECK_SECONDS)
+
+    async def _check_deadlines(self) -> None:
+        while True:
+            await trio.sleep(CHECK_SECONDS)
+            now = self._service.now = time.monotonic()
+            self._service.new_day()
+            for connection in list(self._connections):
+                connection.check(now)
+            self._service.after_turn()
+
+    async def _report(self) -> None:
+        """Hand the metrics to the supervisor."""
+        while True:
+            await trio.sleep(min(1.0, self._configuration.observation.metrics_seconds))
+            await self._channel.send(control.Figures(self._snapshot()))
+
+    def _snapshot(self) -> Snapshot:
+        service = self._service
+        self._metrics.gauges = {
+            "connections": self._admission.connections,
+            "requests_queued": service.queued_requests,
+            "queued_bytes": service.queued_bytes,
+            "unsent_bytes": service.unsent_bytes,
+            "providing": int(service.recording.providing),
+        }
+        return self._metrics.snapshot()
+
+    async def _heed_signals(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            if number == signal.SIGHUP:
+                await self._reload()
+            else:
+                self._draining.set()
+
+    async def _watch_supervisor(self) -> None:
+        """Drain when the supervisor is gone."""
+        while await self._channel.receive() is not None:
+            pass
+        self._log.error("supervisor_gone")
+        self._draining.set()
+
+    async def _reload(self) -> None:
+        """Take up authority and certificates as they are now; when either cannot be used, both stay as they were."""
+        if not self._serving:
+            return  # still starting: the files are read afterwards
+        try:
+            credentials = await trio.to_thread.run_sync(load_credentials, self._configuration)
+        except ConfigurationError as error:
+            self._metrics.count("reloads_total", "failed")
+            self._log.error("reload_failed", reason=str(error))
+            return
+        self._service.credentials = credentials
+        self._admission.take_up(credentials.authority)
+        self._metrics.count("reloads_total", "done")
+        self._log.info("reloaded", authority=credentials.authority.digest)
+
+    async def _drain(self) -> None:
+        """Say goodbye to every connection and let what is under way finish, within waits.drain_seconds."""
+        service = self._service
+        service.now = time.monotonic()
+        self._log.info("worker_draining", connections=len(self._connections))
+        for connection in list(self._connections):
+            connection.goodbye("draining", service.now)
+        service.after_turn()
+        with trio.move_on_after(self._configuration.waits.drain_seconds) as scope:
+            while self._connections or not service.recording.idle:
+                await trio.sleep(ACCEPT_PAUSE_SECONDS)
+        if scope.cancelled_caught:
+            self._log.warning("drain_cut_off", connections=len(self._connections))
+        for connection in list(self._connections):
+            connection.close("drained")
