@@ -2,5 +2,6 @@
 
 from jukinet.core.index.lookup import LookupBatch
 from jukinet.core.index.status import StatusBatch
+from jukinet.core.index.verify import VerifyBatch
 
-__all__ = ["LookupBatch", "StatusBatch"]
+__all__ = ["LookupBatch", "StatusBatch", "VerifyBatch"]

@@ -99,7 +99,7 @@ class ChangeTransaction:
         return None if found is None else record.decode(key, *found)
 
     def put(self, resident: Resident) -> None:
-        """Add or replace an entry. RecordFormatError: a field does not fit. StoreError: past the transaction's limit."""
+        """Add or replace an entry. RecordFormatError: a field does not fit. StoreError: past a limit."""
         self._open()
         self._limit(resident.key)
         if resident.area >= self.meta.areas or resident.town > self.meta.towns + len(self._new_towns):

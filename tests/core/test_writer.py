@@ -182,7 +182,8 @@ while True:
     round += 1
     with writer.transaction() as change:
         for i in range(400):
-            change.put(Resident(key=i * 24_000_007, name=f"回{round}", kana="カイ", area=1, town=2, update_number=round % 65536))
+            name = f"回{round}"
+            change.put(Resident(key=i * 24_000_007, name=name, area=1, town=2, update_number=round % 65536))
         change.commit()
     print(round, flush=True)
 """

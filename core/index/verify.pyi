@@ -1,0 +1,22 @@
+from typing_extensions import Buffer
+
+from jukinet.core.store.snapshot import Snapshot
+
+class VerifyBatch:
+    count: int
+    done: int
+    items: int
+    version: int
+    def begin(
+        self,
+        codes: Buffer,
+        items: int,
+        names: tuple[Buffer, Buffer] | None = None,
+        birth_dates: Buffer | None = None,
+        sexes: Buffer | None = None,
+        addresses: tuple[Buffer, Buffer] | None = None,
+    ) -> None: ...
+    def run(self, snapshot: Snapshot, start: int, stop: int) -> None: ...
+    @property
+    def outcomes(self) -> bytes: ...
+    def finish(self) -> bytearray: ...

@@ -1,0 +1,283 @@
+"""VERIFY: which of the claimed items match the register, and nothing else (docs/protocol.md, 3.5)."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from jukinet.core.index.columns cimport FRAME_HEADER_BYTES, fixed_write, pad8
+from jukinet.core.index.folding cimport FOLDED_POINTS_MAX, fold_address, fold_name
+from jukinet.core.index.gather cimport GROUP_ROWS, Entry, gather, tells_of_person
+from jukinet.core.records.record cimport ResidentRecord, decimal_date, record_decode
+from jukinet.core.store.snapshot cimport RegisterView, Snapshot
+
+from jukinet.core.errors import StoreCorruptError
+
+cdef enum:
+    ITEM_NAME = 1
+    ITEM_BIRTH_DATE = 8
+    ITEM_SEX = 16
+    ITEM_ADDRESS = 32
+    ITEMS_VERIFIABLE = ITEM_NAME | ITEM_BIRTH_DATE | ITEM_SEX | ITEM_ADDRESS
+    ANSWER_HEADER_BYTES = 16
+    ADDRESS_BYTES_MAX = 512
+    MATCH_NOT_ASKED = 0
+    MATCH_DIFFERENT = 1
+    MATCH_EXACT = 2
+    MATCH_FOLDED = 3
+    SHIFT_NAME = 0
+    SHIFT_BIRTH_DATE = 2
+    SHIFT_SEX = 4
+    SHIFT_ADDRESS = 6
+
+ctypedef struct Claims:
+    const unsigned char *name_offsets
+    const unsigned char *names
+    const unsigned char *birth_dates
+    const unsigned char *sexes
+    const unsigned char *address_offsets
+    const unsigned char *addresses
+
+ctypedef struct Text:
+    const unsigned char *data
+    size_t length
+
+
+cdef inline uint32_t load32(const unsigned char *column, size_t row) noexcept nogil:
+    """Columns of a request need no alignment."""
+    cdef uint32_t value
+    memcpy(&value, column + 4 * row, 4)
+    return value
+
+
+cdef inline Text claimed(const unsigned char *offsets, const unsigned char *data, size_t row) noexcept nogil:
+    cdef Text text
+    cdef uint32_t start = load32(offsets, row)
+    text.data = data + start
+    text.length = load32(offsets, row + 1) - start
+    return text
+
+
+cdef inline bint same(Text claim, const unsigned char *held, size_t length) noexcept nogil:
+    return claim.length == length and memcmp(claim.data, held, length) == 0
+
+
+cdef uint8_t match_name(Text claim, const ResidentRecord *record) noexcept nogil:
+    cdef uint32_t wanted[FOLDED_POINTS_MAX]
+    cdef uint32_t held[FOLDED_POINTS_MAX]
+    cdef int wanted_count, count
+    if record.name_bytes == 0 and record.alias_bytes == 0:
+        return MATCH_NOT_ASKED
+    if same(claim, record.name, record.name_bytes) or (
+        record.alias_bytes and same(claim, record.alias, record.alias_bytes)
+    ):
+        return MATCH_EXACT
+    wanted_count = fold_name(claim.data, claim.length, wanted)
+    if wanted_count <= 0:
+        return MATCH_DIFFERENT
+    count = fold_name(record.name, record.name_bytes, held)
+    if count == wanted_count and memcmp(wanted, held, 4 * <size_t>count) == 0:
+        return MATCH_FOLDED
+    if record.alias_bytes:
+        count = fold_name(record.alias, record.alias_bytes, held)
+        if count == wanted_count and memcmp(wanted, held, 4 * <size_t>count) == 0:
+            return MATCH_FOLDED
+    return MATCH_DIFFERENT
+
+
+cdef uint8_t match_address(Text claim, const ResidentRecord *record, const RegisterView *view) noexcept nogil:
+    cdef unsigned char address[ADDRESS_BYTES_MAX]
+    cdef uint32_t wanted[FOLDED_POINTS_MAX]
+    cdef uint32_t held[FOLDED_POINTS_MAX]
+    cdef int wanted_count, count
+    cdef size_t length = 0
+    cdef uint32_t start
+    if record.town and record.town <= view.towns:
+        start = view.town_offsets[record.town - 1]
+        length = view.town_offsets[record.town] - start
+        if length + record.rest_bytes > ADDRESS_BYTES_MAX:
+            return MATCH_DIFFERENT
+        memcpy(address, view.town_text + start, length)
+    memcpy(address + length, record.rest, record.rest_bytes)
+    length += record.rest_bytes
+    if length == 0:
+        return MATCH_NOT_ASKED
+    if same(claim, address, length):
+        return MATCH_EXACT
+    wanted_count = fold_address(claim.data, claim.length, wanted)
+    if wanted_count <= 0:
+        return MATCH_DIFFERENT
+    count = fold_address(address, length, held)
+    if count == wanted_count and memcmp(wanted, held, 4 * <size_t>count) == 0:
+        return MATCH_FOLDED
+    return MATCH_DIFFERENT
+
+
+cdef uint8_t match_row(
+    const Claims *claims, uint32_t items, size_t row, const ResidentRecord *record, const RegisterView *view,
+) noexcept nogil:
+    cdef uint8_t matches = 0
+    cdef Text claim
+    cdef uint32_t birth
+    cdef uint8_t sex
+    if items & ITEM_NAME:
+        claim = claimed(claims.name_offsets, claims.names, row)
+        if claim.length:
+            matches |= match_name(claim, record) << SHIFT_NAME
+    if items & ITEM_BIRTH_DATE:
+        birth = load32(claims.birth_dates, row)
+        if birth and record.birth_date:
+            matches |= (MATCH_EXACT if birth == decimal_date(record.birth_date) else MATCH_DIFFERENT) << SHIFT_BIRTH_DATE
+    if items & ITEM_SEX:
+        sex = claims.sexes[row]
+        if sex and record.sex:
+            matches |= (MATCH_EXACT if sex == record.sex else MATCH_DIFFERENT) << SHIFT_SEX
+    if items & ITEM_ADDRESS:
+        claim = claimed(claims.address_offsets, claims.addresses, row)
+        if claim.length:
+            matches |= match_address(claim, record, view) << SHIFT_ADDRESS
+    return matches
+
+
+cdef class VerifyBatch:
+    """One VERIFY under way; used like LookupBatch."""
+
+    cdef Py_buffer buffers[7]
+    cdef int buffers_held
+    cdef readonly size_t count
+    cdef readonly size_t done
+    cdef readonly uint32_t items
+    cdef readonly uint64_t version
+    cdef Claims claims
+    cdef const unsigned char *codes
+    cdef size_t rows_room
+    cdef uint8_t *outcome_column
+    cdef uint8_t *match_column
+
+    def __cinit__(self):
+        self.buffers_held = 0
+
+    def __dealloc__(self):
+        self._let_go()
+        free(self.outcome_column)
+
+    cdef void _let_go(self):
+        while self.buffers_held:
+            self.buffers_held -= 1
+            PyBuffer_Release(&self.buffers[self.buffers_held])
+
+    cdef const unsigned char *_take(self, object buffer, size_t bytes_wanted) except NULL:
+        """Hold a buffer of exactly ``bytes_wanted``; any length when that is 0."""
+        cdef Py_buffer *held = &self.buffers[self.buffers_held]
+        PyObject_GetBuffer(buffer, held, PyBUF_SIMPLE)
+        self.buffers_held += 1
+        if bytes_wanted and <size_t>held.len != bytes_wanted:
+            raise ValueError("a column of claims has another length than the codes")
+        # An empty buffer may have no address; nothing is read from it.
+        return <const unsigned char *>held.buf if held.buf != NULL else <const unsigned char *>b""
+
+    cdef int _take_texts(self, object texts, const unsigned char **offsets, const unsigned char **data) except -1:
+        """Hold a text column, and make sure that no offset leads outside."""
+        cdef size_t row
+        cdef uint32_t before = 0, here
+        offsets[0] = self._take(texts[0], 4 * (self.count + 1))
+        data[0] = self._take(texts[1], 0)
+        for row in range(self.count + 1):
+            here = load32(offsets[0], row)
+            if here < before:
+                raise ValueError("the offsets of a text column decrease")
+            before = here
+        if before > <size_t>self.buffers[self.buffers_held - 1].len:
+            raise ValueError("the offsets of a text column pass its end")
+        return 0
+
+    def begin(self, codes, uint32_t items, names=None, birth_dates=None, sexes=None, addresses=None):
+        """Start a batch of contiguous u64 codes; each item set in ``items`` needs its column of claims.
+
+        names, addresses: (u32 offsets of rows + 1, UTF-8 bytes). birth_dates: u32 decimal dates. sexes: u8. An empty text and
+        a 0 claim nothing. ValueError when a column is missing or has another length.
+        """
+        cdef void *memory
+        self._let_go()
+        self.count = self.done = 0
+        if items == 0 or items & ~<uint32_t>ITEMS_VERIFIABLE:
+            raise ValueError("only name, birth date, sex and address can be verified")
+        self.codes = self._take(codes, 0)
+        if self.buffers[0].len % 8:
+            raise ValueError("codes are 8 bytes each")
+        self.count = self.buffers[0].len // 8
+        self.items = items
+        self.version = 0
+        if items & ITEM_NAME:
+            self._take_texts(names, &self.claims.name_offsets, &self.claims.names)
+        if items & ITEM_BIRTH_DATE:
+            self.claims.birth_dates = self._take(birth_dates, 4 * self.count)
+        if items & ITEM_SEX:
+            self.claims.sexes = self._take(sexes, self.count)
+        if items & ITEM_ADDRESS:
+            self._take_texts(addresses, &self.claims.address_offsets, &self.claims.addresses)
+        if self.count > self.rows_room:
+            memory = realloc(self.outcome_column, 2 * self.count)
+            if memory == NULL:
+                raise MemoryError
+            self.outcome_column = <uint8_t *>memory
+            self.rows_room = self.count
+        self.match_column = self.outcome_column + self.rows_room
+
+    def run(self, Snapshot snapshot not None, size_t start, size_t stop):
+        """Answer rows [start, stop); see LookupBatch.run."""
+        cdef bint whole
+        if start != self.done or stop > self.count or stop < start:
+            raise ValueError("a batch is run in ascending pieces")
+        if self.version and self.version != snapshot.version:
+            raise ValueError("a batch is run in one snapshot")
+        self.version = snapshot.version
+        with nogil:
+            whole = self._run(&snapshot.view, start, stop)
+        if not whole:
+            raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
+        self.done = stop
+
+    cdef bint _run(self, const RegisterView *view, size_t start, size_t stop) noexcept nogil:
+        cdef Entry entries[GROUP_ROWS]
+        cdef ResidentRecord record
+        cdef size_t row = start, count, i
+        while row < stop:
+            count = stop - row
+            if count > GROUP_ROWS:
+                count = GROUP_ROWS
+            if not gather(view, self.codes + 8 * row, count, True, entries):
+                return False
+            for i in range(count):
+                self.outcome_column[row + i] = entries[i].outcome
+                self.match_column[row + i] = 0
+                if entries[i].record == NULL or not tells_of_person(entries[i].outcome):
+                    continue
+                if record_decode(entries[i].record, entries[i].record_bytes, entries[i].status, &record) < 0:
+                    return False
+                self.match_column[row + i] = match_row(&self.claims, self.items, row + i, &record, view)
+            row += count
+        return True
+
+    @property
+    def outcomes(self):
+        """u8 outcome of each row answered so far (a copy)."""
+        return (<const char *>self.outcome_column)[:self.done] if self.done else b""
+
+    def finish(self):
+        """The answer as a bytearray: 16 zero bytes for the frame header, then the VERIFY_ANSWER payload."""
+        cdef size_t n = self.count
+        cdef unsigned char *out
+        if self.done != n:
+            raise ValueError("the batch has rows that were not run")
+        frame = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + ANSWER_HEADER_BYTES + 2 * pad8(n))
+        out = <unsigned char *>PyByteArray_AS_STRING(frame)
+        memset(out, 0, FRAME_HEADER_BYTES)
+        out += FRAME_HEADER_BYTES
+        (<uint32_t *>out)[0] = self.items
+        (<uint32_t *>out)[1] = <uint32_t>n
+        (<uint64_t *>out)[1] = self.version
+        fixed_write(self.match_column, n, fixed_write(self.outcome_column, n, out + ANSWER_HEADER_BYTES))
+        self._let_go()
+        return frame
