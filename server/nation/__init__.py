@@ -1,0 +1,1 @@
+"""A synthetic nation: a believable population that is a pure function of a seed (docs/synthetic-nation.md)."""
