@@ -1,6 +1,6 @@
 # The keyed permutation of resident numbers to code keys, and the mixing functions that all draws come from.
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     PERMUTATION_ROUNDS = 5
@@ -55,16 +55,3 @@ cdef inline uint64_t resident_of_retired(uint64_t seed_key, uint64_t place) noex
         (mix64(seed_key + place) >> 32) * RESIDENTS_PER_RETIRED_CODE >> 32)
 
 cdef uint64_t retired_seed_key(uint64_t seed) noexcept nogil
-
-cdef inline uint64_t code_of_key(uint64_t key) noexcept nogil:
-    """The 11-digit code: the key and its check digit (Rule 1: weights 2 to 7 from the right, then 2 to 5).
-
-    With quotients q[i] = key // 10^i and digits q[i] - 10 * q[i + 1], and because -10 is 1 modulo 11, the weighted sum is
-    w[0] * q[0] + sum((w[i] + w[i - 1]) * q[i]) modulo 11. Each half of five digits is summed so on its own.
-    """
-    cdef uint32_t high = <uint32_t>(key // HALF_KEYS), low = <uint32_t>(key % HALF_KEYS)
-    cdef uint32_t total = (
-        2 * low + 5 * (low // 10) + 7 * (low // 100) + 9 * (low // 1000)
-        + 7 * high + 9 * (high // 10) + 5 * (high // 100) + 7 * (high // 1000) + 9 * (high // 10000)
-    ) % 11
-    return key * 10 + (11 - total) * <uint32_t>(total > 1)

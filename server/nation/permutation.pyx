@@ -3,8 +3,16 @@
 from cpython.buffer cimport PyBUF_CONTIG, PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint64_t
 
+from jukinet.core.codes cimport code_check_digit, codes_prepare
+
 SEED_END = 1 << 63
 KEYS = 10_000_000_000
+
+codes_prepare()
+
+
+cdef inline uint64_t code_of_key(uint64_t key) noexcept nogil:
+    return key * 10 + code_check_digit(key)
 
 
 cdef void permutation_prepare(Permutation *permutation, uint64_t seed) noexcept nogil:
