@@ -11,7 +11,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from jukinet.server.nation.permutation import KEYS, SEED_END, fill_codes, fill_numbers, key_of, resident_of_retired_place
+from jukinet.server.nation.permutation import (
+    KEYS,
+    SEED_END,
+    fill_codes,
+    fill_numbers,
+    key_of,
+    resident_of_retired_place,
+)
 
 RESIDENTS_MAX: Final = 200_000_000
 RESIDENTS_PER_RETIRED_CODE: Final = 500
@@ -43,6 +50,11 @@ def codes_of(seed: int, residents: int, numbers: npt.ArrayLike) -> Codes:
     return codes
 
 
+def codes_between(seed: int, residents: int, first: int, stop: int) -> Codes:
+    """Codes of the numbers ``first`` to ``stop`` - 1, in order."""
+    return codes_of(seed, residents, np.arange(first, stop, dtype=np.uint64))
+
+
 def numbers_of(seed: int, codes: npt.ArrayLike) -> Numbers:
     """The inverse of codes_of; check digits are ignored."""
     keys = np.ascontiguousarray(codes, dtype=np.uint64) // np.uint64(10)
@@ -55,7 +67,7 @@ def retired_codes(seed: int, residents: int, count: int, first: int = 0) -> Code
     """``count`` retired codes, from place ``first`` of the ``retired_count(residents)`` that exist."""
     if count < 0 or first < 0 or first + count > retired_count(residents):
         raise ValueError(f"a nation of {residents} residents has {retired_count(residents)} retired codes")
-    return codes_of(seed, residents, np.arange(residents + first, residents + first + count, dtype=np.uint64))
+    return codes_between(seed, residents, residents + first, residents + first + count)
 
 
 def successor_numbers(seed: int, residents: int, count: int, first: int = 0) -> Numbers:
@@ -70,7 +82,7 @@ def absent_codes(seed: int, residents: int, count: int, first: int = 0) -> Codes
     start = residents + retired_count(residents) + first
     if count < 0 or first < 0 or start + count > KEYS:
         raise ValueError("there are not that many absent codes")
-    return codes_of(seed, residents, np.arange(start, start + count, dtype=np.uint64))
+    return codes_between(seed, residents, start, start + count)
 
 
 def retired_key(seed: int, residents: int, place: int) -> int:

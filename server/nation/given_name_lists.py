@@ -1,8 +1,8 @@
 """Well-known given names with the years in which they were given: the popular half of the given-name model.
 
-Each line is ``text kana peak width weight``: popularity over the year of birth is a bell curve around ``peak`` with standard
-deviation ``width`` (years), and ``weight`` is its height. The lists are this project's own model of which names belong
-to which time, drawn up from general knowledge of yearly rankings; they are not statistics.
+Each line is ``text kana peak width weight``: popularity over the year of birth is a bell curve around ``peak`` with
+standard deviation ``width`` (years), and ``weight`` is its height. The lists are this project's own model of which
+names belong to which time, drawn up from general knowledge of yearly rankings; they are not statistics.
 """
 
 from __future__ import annotations

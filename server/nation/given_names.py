@@ -1,8 +1,9 @@
 """Given names by sex and decade of birth: popular names of each time, and rules for the long tail.
 
 The tail comes from the package ``japanese-personal-name-dataset`` (9,463 readings with their spellings), which holds no
-frequencies. A spelling's weight is made of how common its kanji are in the whole data set, whether its reading belongs to the
-package's popular subset, and a bell curve over the year of birth that its ending suggests. A model, not statistics.
+frequencies. A spelling's weight is made of how common its kanji are in the whole data set, whether its reading belongs
+to the package's popular subset, and a bell curve over the year of birth that its ending suggests. A model, not
+statistics.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def ending_of(text: str, endings: Sequence[Ending]) -> tuple[int, int, float]:
 class Tail:
     """The names of the data set for one sex, with their curves. ``names``: (text, kana, base weight, peak, width)."""
 
-    def __init__(self, spellings: Mapping[str, Sequence[str]], popular: frozenset[str], endings: Sequence[Ending]) -> None:
+    def __init__(
+        self, spellings: Mapping[str, Sequence[str]], popular: frozenset[str], endings: Sequence[Ending]
+    ) -> None:
         common = Counter(letter for texts in spellings.values() for text in texts for letter in set(text))
         most = max(common.values())
         self.names: list[tuple[str, str, float, int, int]] = []
@@ -121,7 +124,7 @@ class Tail:
 
 
 def joined(popular: Sequence[tuple[str, str, float]], tail: Sequence[tuple[str, str, float]]) -> list[Name]:
-    """Popular names and tail in their shares, as integer weights; the tail is flattened (square root) as real tails are."""
+    """Popular names and tail in their shares, as whole weights; the tail is flattened by a square root."""
     names: list[Name] = []
     spread_tail = [(text, kana, sqrt(weight)) for text, kana, weight in tail]
     for part, share in ((popular, POPULAR_SHARE), (spread_tail, 1.0 - POPULAR_SHARE)):

@@ -1,8 +1,8 @@
 """The household model: which kinds of household there are, how old their members are, and how often each kind occurs.
 
-Kinds and their first weights follow the census of 2010 roughly; the weights are then fitted so that the ages of all living
-members together follow the age pyramid (docs/synthetic-nation.md, section 4). Everything here is plain arithmetic on Python
-floats in a fixed order and is rounded before use, so that every machine gets the same nation.
+Kinds and their first weights follow the census of 2010 roughly; the weights are then fitted so that the ages of all
+living members together follow the age pyramid (docs/synthetic-nation.md, section 4). All of it is plain arithmetic on
+Python floats in a fixed order and is rounded before use, so that every machine gets the same nation.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def reference_ages(band: int, count: int) -> list[float]:
 
 
 def member_age(member: Member, children: int, reference: float, share: float, second: float) -> float:
-    """A member's age in years from the reference member's. ``share`` is a draw from 0 to 1, the mean of two even ones."""
+    """A member's age in years. ``share`` and ``second`` are draws from 0 to 1, each the mean of two even ones."""
     spouse = SPOUSE_YEARS_LEAST + share * (SPOUSE_YEARS_MOST - SPOUSE_YEARS_LEAST)
     match member.relation:
         case Relation.HUSBAND:
@@ -187,8 +187,8 @@ class HouseholdModel(msgspec.Struct, frozen=True):
 def fit_weights(rounds: int = 300) -> list[list[tuple[int, float]]]:
     """Household weights by kind and reference band whose members' ages follow the pyramid.
 
-    Multiplicative updates (expectation-maximisation, Richardson and Lucy) from the first weights, which keep every weight
-    positive and stay near where they started.
+    Multiplicative updates (expectation-maximisation, Richardson and Lucy) from the first weights, which keep every
+    weight positive and stay near where they started.
     """
     total = fsum(PYRAMID_MILLIONS)
     target = [*(millions / total for millions in PYRAMID_MILLIONS), DEAD_SHARE]
@@ -221,18 +221,18 @@ def divide_groups(shares: list[float]) -> list[tuple[int, int, int]]:
     members = fsum(share * len(kind.members) for share, kind in zip(shares, KINDS, strict=True))
     counts = [round(share * places / members) for share in shares]
     counts[0] += places - sum(count * len(kind.members) for count, kind in zip(counts, KINDS, strict=True))
-    groups: list[list[int]] = [[] for _ in range(PATTERNS)]
+    kinds_of: list[list[int]] = [[] for _ in range(PATTERNS)]
     room = [(0, group) for group in range(PATTERNS)]
     order = sorted(range(len(KINDS)), key=lambda kind: (-len(KINDS[kind].members), kind))
     for kind in order:
         for _ in range(counts[kind]):
             used, group = heapq.heappop(room)
-            groups[group].append(kind)
+            kinds_of[group].append(kind)
             heapq.heappush(room, (used + len(KINDS[kind].members), group))
     patterns: list[tuple[int, int, int]] = []
-    for group in groups:
+    for kinds in kinds_of:
         first = 0
-        for kind in group:
+        for kind in kinds:
             patterns.extend((kind, first, member) for member in range(len(KINDS[kind].members)))
             first += len(KINDS[kind].members)
         assert first == GROUP_MEMBERS

