@@ -10,8 +10,16 @@ from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import answers, control, questions
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.connection import CLOSED, SERVER_DONE, Connection, Sendable
-from jukinet.core.wire.frames import PING_BYTES, REQUEST_ID_MAX, MessageType, frame, payload_limits
-from jukinet.core.wire.states import CLOSING_CODES, FROM_CLIENT, FROM_SERVER, QUESTION_OF, REPORTED, SERVER_TYPES
+from jukinet.core.wire.frames import PING_BYTES, QUESTION_HEAD_BYTES, REQUEST_ID_MAX, MessageType, frame, payload_limits
+from jukinet.core.wire.states import (
+    CLOSING_CODES,
+    CONNECTION_TYPES,
+    FROM_CLIENT,
+    FROM_SERVER,
+    QUESTION_OF,
+    REPORTED,
+    SERVER_TYPES,
+)
 
 _PROGRESS: Final = int(MessageType.PROGRESS)
 _ERROR: Final = int(MessageType.ERROR)
@@ -40,6 +48,7 @@ class ClientConnection(Connection):
         """Sessions that are open: session_id -> what was granted."""
         self._asked: dict[int, tuple[Any, ...]] = {}
         self._last_request_id = 0
+        self._codes_max = 0
 
     def new_request_id(self) -> int:
         """An id that no request under way has."""
@@ -52,8 +61,7 @@ class ClientConnection(Connection):
 
     # Receiving.
 
-    def _admit(self, kind: int, request_id: int, size: int, zero: int) -> None:
-        self._check_header(kind, request_id, size, zero)
+    def _admit(self, kind: int, request_id: int, size: int) -> None:
         question = QUESTION_OF.get(kind)
         if question is not None:
             if self.under_way.get(request_id) != question:
@@ -61,6 +69,8 @@ class ClientConnection(Connection):
             exact = answers.answer_bytes(kind, self._asked[request_id][1]) if question in REPORTED else None
             if exact is not None and size != exact:
                 raise RemoteProtocolError("the answer's length does not fit the count asked")
+        elif request_id and kind in CONNECTION_TYPES:
+            raise RemoteProtocolError("a message of the connection has a request_id")
         elif (kind == _PROGRESS and self.under_way.get(request_id) not in REPORTED) or (
             kind == _ERROR and request_id and request_id not in self.under_way
         ):
@@ -98,6 +108,8 @@ class ClientConnection(Connection):
         own, told = self.limits, greeting.limits
         self.limits = m.Limits(*(min(getattr(own, name), getattr(told, name)) for name in m.Limits.__struct_fields__))
         self._payload_max = payload_limits(self.limits.request_bytes_max, self.limits.answer_bytes_max)
+        room = (self.limits.request_bytes_max - QUESTION_HEAD_BYTES) // 8
+        self._codes_max = min(self.limits.codes_per_request_max, room)
         self._enter(self._incoming[MessageType.GREETING])
         return greeting
 
@@ -173,7 +185,7 @@ class ClientConnection(Connection):
 
         A large LOOKUP or STATUS is a list that refers to the caller's codes: leave them unchanged until it is written.
         """
-        kind = int(message.type)
+        kind = message.type
         if kind not in self._outgoing:
             raise LocalProtocolError(f"{MessageType(kind).name} cannot be sent in state {self.state.name}")
         return self._SEND[kind](self, message)
@@ -191,8 +203,8 @@ class ClientConnection(Connection):
         session = self.sessions.get(session_id)
         if session is None:
             raise LocalProtocolError("no such session is open")
-        if count > session.codes_per_request_max or count > self.limits.codes_per_request_max:
-            raise LocalProtocolError("more codes than codes_per_request_max: split the batch")
+        if count > session.codes_per_request_max or count > self._codes_max:
+            raise LocalProtocolError("more codes than codes_per_request_max or request_bytes_max: split the batch")
         return session
 
     def _send_lookup(self, message: m.LookupRequest) -> Sendable:

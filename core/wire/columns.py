@@ -12,6 +12,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Final
 
+from msgspec import Struct
+
 from jukinet.core.vocabulary import Item
 from jukinet.core.wire.frames import padded
 
@@ -72,18 +74,15 @@ def matches_mask(items: int) -> int:
     return sum(3 << 2 * place for place, (item, _) in enumerate(CLAIM_GROUPS) if items & item)
 
 
-class TextColumn:
+class TextColumn(Struct, frozen=True, gc=False):
     """A column of texts: ``offsets`` (memoryview 'I', rows + 1 entries) into ``data`` (memoryview 'B', UTF-8).
 
     This is the layout of an Apache Arrow ``utf8`` array. A column that came out of a connection has been checked; one
     that is built from buffers is checked when it is sent. Its repr never shows the texts.
     """
 
-    __slots__ = ("data", "offsets")
-
-    def __init__(self, offsets: memoryview, data: memoryview) -> None:
-        self.offsets = offsets
-        self.data = data
+    offsets: memoryview
+    data: memoryview
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> TextColumn:
@@ -106,13 +105,6 @@ class TextColumn:
         if not 0 <= row < rows:
             raise IndexError("row outside the column")
         return str(self.data[self.offsets[row] : self.offsets[row + 1]], "utf-8")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, TextColumn):
-            return NotImplemented
-        return bool(self.offsets == other.offsets and self.data == other.data)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"TextColumn(rows={len(self)}, data_bytes={len(self.data)})"

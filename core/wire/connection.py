@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NoReturn
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import QUESTION_HEAD_BYTES, MessageType, payload_limits
 from jukinet.core.wire.intake import DIRECT_BYTES_MIN, FrameIntake
-from jukinet.core.wire.states import CONNECTION_TYPES, ConnectionState, Row
+from jukinet.core.wire.states import ConnectionState, Row
 
 Sendable = bytes | bytearray | list[bytes | memoryview]
 """What ``send`` gives to the transport; a list is to be written in order."""
@@ -94,7 +94,9 @@ class Connection(ABC):
                         self._at_end()
                         return None
                     size, kind, flags, request_id, reserved = header
-                    refusal = self._admit(kind, request_id, size, flags | reserved)
+                    if flags | reserved or kind not in self._incoming or size > self._payload_max[kind]:
+                        self._refute(kind, size, flags | reserved)
+                    refusal = self._admit(kind, request_id, size)
                     if refusal is not None:
                         intake.skip(size)
                         return refusal
@@ -149,8 +151,11 @@ class Connection(ABC):
     # What the two ends do differently.
 
     @abstractmethod
-    def _admit(self, kind: int, request_id: int, size: int, zero: int) -> m.Refused | None:
-        """Check a header. Raises RemoteProtocolError; gives a refusal whose payload is to be skipped."""
+    def _admit(self, kind: int, request_id: int, size: int) -> m.Refused | None:
+        """Check the request_id of a header whose type and length are allowed. Raises RemoteProtocolError.
+
+        Gives a refusal when the payload is to be skipped.
+        """
 
     @abstractmethod
     def _accept(self, kind: int, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused | None:
@@ -166,18 +171,15 @@ class Connection(ABC):
 
     # States.
 
-    def _check_header(self, kind: int, request_id: int, size: int, zero: int) -> None:
-        """What holds for every frame, whichever side sent it. Raises RemoteProtocolError."""
+    def _refute(self, kind: int, size: int, zero: int) -> NoReturn:
+        """Say what is wrong with a header, first things first. Raises RemoteProtocolError."""
         if zero:
             raise RemoteProtocolError("flags and reserved are not zero")
         if kind not in self._peer_types:
             raise RemoteProtocolError("no such message, or not from this side", Code.UNKNOWN_TYPE)
         if size > self._payload_max[kind]:
             raise RemoteProtocolError("the frame is above the limit of its type", Code.FRAME_TOO_LARGE)
-        if kind not in self._incoming:
-            raise RemoteProtocolError(f"not allowed in state {self._state.name}", Code.WRONG_STATE)
-        if request_id and kind in CONNECTION_TYPES:
-            raise RemoteProtocolError("a message of the connection has a request_id")
+        raise RemoteProtocolError(f"not allowed in state {self._state.name}", Code.WRONG_STATE)
 
     def _enter(self, state: ConnectionState) -> None:
         if state is BOTH_DONE and not self.under_way:

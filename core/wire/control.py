@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -27,49 +27,65 @@ MAPS: Final[tuple[type[m.Message], ...]] = (
 )
 
 
-def _fields(message: type[m.Message]) -> list[tuple[str, type]]:
-    return [(field.name, field.type) for field in msgspec.structs.fields(message) if field.name != "request_id"]
+class _Map:
+    """The wire form of a struct: all fields required, none unknown, none repeated; a struct in a field is a map too."""
+
+    def __init__(self, struct: type[msgspec.Struct]) -> None:
+        self.struct = struct
+        fields = [field for field in msgspec.structs.fields(struct) if field.name != "request_id"]
+        self.names = tuple(field.name for field in fields)
+        self.inner = {field.name: _Map(field.type) for field in fields if _is_struct(field.type)}
+        types = [(field.name, msgspec.Raw if field.name in self.inner else field.type) for field in fields]
+        self.body = msgspec.defstruct(f"{struct.__name__}Map", types, forbid_unknown_fields=True)
+        self.decoder = msgspec.msgpack.Decoder(self.body)
+
+    def decode(self, payload: bytes | bytearray | msgspec.Raw) -> dict[str, Any]:
+        """Raises msgspec.DecodeError, UnicodeDecodeError, RecursionError."""
+        if _map_entries(bytes(memoryview(payload)[:5])) != len(self.names):
+            raise msgspec.ValidationError("not a map of these fields")
+        body = self.decoder.decode(payload)
+        values = {name: getattr(body, name) for name in self.names}
+        for name, inner in self.inner.items():
+            values[name] = inner.struct(**inner.decode(values[name]))
+        return values
 
 
-_NAMES: Final = {message.type: tuple(name for name, _ in _fields(message)) for message in MAPS}
-_BODIES: Final = {
-    message.type: msgspec.defstruct(f"{message.__name__}Map", _fields(message), forbid_unknown_fields=True)
-    for message in MAPS
-}
-_DECODERS: Final = {kind: msgspec.msgpack.Decoder(body) for kind, body in _BODIES.items()}
-_MESSAGES: Final = {message.type: message for message in MAPS}
-_ENCODER: Final = msgspec.msgpack.Encoder()
+def _is_struct(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _map_entries(payload: bytes | bytearray) -> int:
-    """Entries that the payload's first map announces, -1 when it is no map. A repeated key would hide behind it."""
-    lead = payload[0] if payload else 0
+def _map_entries(start: bytes) -> int:
+    """Entries that a map announces, -1 when it is no map. A repeated key would hide behind it."""
+    lead = start[0] if start else 0
     if lead & 0xF0 == 0x80:
         return lead & 0x0F
     if lead == 0xDE:
-        return int.from_bytes(payload[1:3], "big")
+        return int.from_bytes(start[1:3], "big")
     if lead == 0xDF:
-        return int.from_bytes(payload[1:5], "big")
+        return int.from_bytes(start[1:5], "big")
     return -1
+
+
+_MAPS: Final = {message.type: _Map(message) for message in MAPS}
+_ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 def decode(kind: MessageType, request_id: int, payload: bytes | bytearray) -> m.Message:
     """The control message of a payload. Raises RemoteProtocolError: no map, or a field missing, unknown or wrong."""
-    names = _NAMES[kind]
-    if _map_entries(payload) != len(names):
-        raise RemoteProtocolError(f"{kind.name} is not a map of {len(names)} fields")
     try:
-        body = _DECODERS[kind].decode(payload)
+        values = _MAPS[kind].decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The decoder's own text may quote what the peer sent.
-        raise RemoteProtocolError(f"a field of {kind.name} is missing, unknown or of the wrong type") from None
-    return _MESSAGES[kind](request_id=request_id, **{name: getattr(body, name) for name in names})
+        raise RemoteProtocolError(f"a field of {kind.name} is missing, unknown, repeated or wrong") from None
+    message = _MAPS[kind].struct(request_id=request_id, **values)
+    assert isinstance(message, m.Message)
+    return message
 
 
 def encode(message: m.Message) -> bytes:
     """The payload of a control message that is a map."""
-    kind = message.type
-    return _ENCODER.encode(_BODIES[kind](*[getattr(message, name) for name in _NAMES[kind]]))
+    fields = _MAPS[message.type]
+    return _ENCODER.encode(fields.body(*[getattr(message, name) for name in fields.names]))
 
 
 def open_session_fault(message: m.OpenSession) -> str | None:

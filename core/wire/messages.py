@@ -17,6 +17,8 @@ from jukinet.core.wire.frames import PROTOCOL_VERSION, MessageType
 
 U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 Positive = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
+FrameBytes = Annotated[int, Meta(ge=1, le=0x7FFF_FFFF)]
+"""Apache Arrow's utf8 offsets are signed."""
 Mask = Annotated[int, Meta(ge=0, le=0xFF)]
 
 
@@ -33,8 +35,8 @@ class Message(Struct, frozen=True):
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """What the server allows on this connection; part of GREETING. Lengths in bytes are of a frame's payload."""
 
-    request_bytes_max: Positive = bounds.REQUEST_BYTES_MAX
-    answer_bytes_max: Positive = bounds.ANSWER_BYTES_MAX
+    request_bytes_max: FrameBytes = bounds.REQUEST_BYTES_MAX
+    answer_bytes_max: FrameBytes = bounds.ANSWER_BYTES_MAX
     codes_per_request_max: Positive = bounds.CODES_PER_REQUEST_MAX
     requests_in_flight_max: Positive = bounds.REQUESTS_IN_FLIGHT_MAX
     sessions_max: Positive = bounds.SESSIONS_PER_CONNECTION_MAX
@@ -48,9 +50,9 @@ class Greeting(Message, frozen=True, kw_only=True):
     request_id: int = 0
     protocol: Annotated[int, Meta(ge=PROTOCOL_VERSION, le=PROTOCOL_VERSION)] = PROTOCOL_VERSION
     server: Annotated[str, Meta(max_length=256)]
-    register: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-    role: Annotated[str, Meta(pattern="^(agency|prefecture|municipality|operator)$")]
-    body: Annotated[str, Meta(pattern="^[a-z0-9-]{1,64}$")]
+    register: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+    role: Annotated[str, Meta(pattern=r"^(agency|prefecture|municipality|operator)\Z")]
+    body: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
     limits: Limits
     areas_not_connected: Annotated[list[Annotated[int, Meta(ge=1, le=99_999)]], Meta(max_length=bounds.AREAS_MAX)]
 

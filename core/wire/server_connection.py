@@ -58,9 +58,10 @@ class ServerConnection(Connection):
 
     # Receiving.
 
-    def _admit(self, kind: int, request_id: int, size: int, zero: int) -> m.Refused | None:
-        self._check_header(kind, request_id, size, zero)
+    def _admit(self, kind: int, request_id: int, size: int) -> m.Refused | None:
         if kind in _UNTRACKED:
+            if request_id and kind == _GOODBYE:
+                raise RemoteProtocolError("a message of the connection has a request_id")
             return None
         under_way = self.under_way
         if request_id == 0 or request_id in under_way:
@@ -189,7 +190,7 @@ class ServerConnection(Connection):
 
         Answers to LOOKUP, STATUS and VERIFY are made elsewhere and go through ``send_answer``.
         """
-        kind = int(message.type)
+        kind = message.type
         send = self._SEND.get(kind)
         if send is None:
             raise LocalProtocolError(f"{MessageType(kind).name} is not sent with send()")

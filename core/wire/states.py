@@ -65,7 +65,7 @@ FROM_CLIENT: Final[Mapping[ConnectionState, Row]] = {
 }
 
 FROM_SERVER: Final[Mapping[ConnectionState, Row]] = {
-    S.GREETING: {T.GREETING: S.OPEN, T.ERROR: S.CLOSED},
+    S.GREETING: {T.GREETING: S.OPEN, T.ERROR: S.CLOSED},  # the ERROR by rule 2
     S.OPEN: {**_stay(S.OPEN, *_ANSWERS), T.GOODBYE: S.SERVER_DONE},
     S.SERVER_DONE: _stay(S.SERVER_DONE, *_ANSWERS),
     S.CLIENT_DONE: {**_stay(S.CLIENT_DONE, *_ANSWERS), T.GOODBYE: S.BOTH_DONE},

@@ -1,0 +1,199 @@
+"""Every state with every message, in both directions, against the table that docs/protocol.md prints."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wire_frames import ANSWERS, LIMITS, STATES, UNDER_WAY, S, T, client_messages, pair_in, raw_frames, server_messages
+from wire_pair import answer, deliver
+
+from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from jukinet.core.wire import messages as m
+from jukinet.core.wire import states
+
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+REQUESTS = {T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY}
+ANSWER_TYPES = {T.SESSION_OPENED, T.SESSION_CLOSED, T.PONG, T.LOOKUP_ANSWER, T.STATUS_ANSWER, T.VERIFY_ANSWER}
+CLIENT_TYPES = REQUESTS | {T.CANCEL, T.GOODBYE}
+SERVER_TYPES = ANSWER_TYPES | {T.GREETING, T.PROGRESS, T.ERROR, T.GOODBYE}
+FRAMES = raw_frames(LIMITS)
+
+
+def printed_cell(state: S, cell: str) -> dict[T, S]:
+    """One cell of the printed table: the messages and the state that each leads to."""
+    row: dict[T, S] = {}
+    for part in re.split("[,;]", re.sub(r"\(.*?\)", "", cell)):
+        name, _, target = (word.strip() for word in part.partition("->"))
+        if name == "none":
+            continue
+        kinds = {"requests": REQUESTS, "answers": ANSWER_TYPES}.get(name) or {T[name]}
+        row |= dict.fromkeys(kinds, S[target] if target else state)
+    return row
+
+
+def printed_table() -> tuple[dict[S, dict[T, S]], dict[S, dict[T, S]]]:
+    client: dict[S, dict[T, S]] = {}
+    server: dict[S, dict[T, S]] = {}
+    for line in PROTOCOL.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3 and cells[0] in S.__members__:
+            state = S[cells[0]]
+            client[state] = printed_cell(state, cells[1])
+            server[state] = printed_cell(state, cells[2])
+    server[S.GREETING][T.ERROR] = S.CLOSED  # rule 2
+    return client, server
+
+
+FROM_CLIENT, FROM_SERVER = printed_table()
+
+
+def test_the_printed_table_is_the_table() -> None:
+    assert FROM_CLIENT == states.FROM_CLIENT
+    assert FROM_SERVER == states.FROM_SERVER
+
+
+def test_answers_and_questions_pair_up() -> None:
+    assert set(states.ANSWER_OF) == REQUESTS
+    assert set(states.ANSWER_OF.values()) == ANSWER_TYPES
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+@pytest.mark.parametrize("kind", list(T), ids=lambda kind: kind.name)
+def test_server_receives(state: S, kind: T) -> None:
+    server, _ = pair_in(state)
+    frame = FRAMES.get(("client", kind)) or FRAMES["server", kind]
+    if state is S.CLOSED:
+        assert deliver(server, frame) == []
+        return
+    if kind not in CLIENT_TYPES or kind not in FROM_CLIENT[state]:
+        with pytest.raises(RemoteProtocolError) as caught:
+            deliver(server, frame)
+        unknown = kind not in CLIENT_TYPES
+        assert caught.value.error == (ErrorCode.UNKNOWN_TYPE if unknown else ErrorCode.WRONG_STATE)
+        assert server.state is S.CLOSED
+        return
+    (event,) = deliver(server, frame)
+    if state is S.SERVER_DONE and kind in REQUESTS:
+        assert isinstance(event, m.Refused)
+        assert (event.code, event.kind) == (ErrorCode.DRAINING, kind)
+    else:
+        assert isinstance(event, m.Message)
+        assert event.type is kind
+    assert server.state is FROM_CLIENT[state][kind]
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+@pytest.mark.parametrize("kind", list(T), ids=lambda kind: kind.name)
+def test_client_receives(state: S, kind: T) -> None:
+    _, client = pair_in(state)
+    frame = FRAMES.get(("server", kind)) or FRAMES["client", kind]
+    if state is S.CLOSED:
+        assert deliver(client, frame) == []
+        return
+    if kind not in SERVER_TYPES or kind not in FROM_SERVER[state] or (state is S.GREETING and kind is T.ERROR):
+        with pytest.raises(RemoteProtocolError) as caught:
+            deliver(client, frame)
+        unknown = kind not in SERVER_TYPES
+        assert caught.value.error == (ErrorCode.UNKNOWN_TYPE if unknown else ErrorCode.WRONG_STATE)
+        assert client.state is S.CLOSED
+        return
+    (event,) = deliver(client, frame)
+    assert isinstance(event, m.Message)
+    assert event.type is kind
+    assert client.state is FROM_SERVER[state][kind]
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+@pytest.mark.parametrize("kind", sorted(CLIENT_TYPES), ids=lambda kind: kind.name)
+def test_client_sends(state: S, kind: T) -> None:
+    _, client = pair_in(state)
+    before = dict(client.under_way)
+    message = client_messages()[kind]
+    allowed = kind in FROM_CLIENT[state] and not (state is S.SERVER_DONE and kind in REQUESTS)
+    if allowed:
+        client.send(message)  # type: ignore[arg-type]
+        assert client.state is FROM_CLIENT[state][kind]
+    else:
+        with pytest.raises(LocalProtocolError):
+            client.send(message)  # type: ignore[arg-type]
+        assert client.state is state
+        assert client.under_way == before
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+@pytest.mark.parametrize("kind", sorted(SERVER_TYPES), ids=lambda kind: kind.name)
+def test_server_sends(state: S, kind: T) -> None:
+    server, _ = pair_in(state)
+    before = dict(server.under_way)
+
+    def send() -> object:
+        if kind in ANSWERS:
+            return server.send_answer(UNDER_WAY[T(kind - 1)], kind, answer(ANSWERS[kind]))
+        return server.send(server_messages(server.limits)[kind])  # type: ignore[arg-type]
+
+    if kind in FROM_SERVER[state] and not (state is S.GREETING and kind is T.ERROR):
+        send()
+        assert server.state is FROM_SERVER[state][kind]
+    else:
+        with pytest.raises(LocalProtocolError):
+            send()
+        assert server.state is state
+        assert server.under_way == before
+
+
+@pytest.mark.parametrize("state", [state for state in STATES if state is not S.CLOSED], ids=lambda state: state.name)
+def test_an_error_of_the_connection_closes_from_every_state(state: S) -> None:
+    server, client = pair_in(state)
+    error = m.Error(0, ErrorCode.INTERNAL, "stopping")
+    assert deliver(client, server.send(error)) == [error]
+    assert server.state is client.state is S.CLOSED
+    with pytest.raises(LocalProtocolError):
+        server.send(error)
+
+
+@pytest.mark.parametrize("answered", range(1, 7))
+def test_both_done_closes_with_the_last_answer(answered: int) -> None:
+    server, client = pair_in(S.BOTH_DONE)
+    for number, request_id in enumerate(list(server.under_way), 1):
+        assert server.state is client.state is S.BOTH_DONE
+        deliver(client, server.send(m.Error(request_id, ErrorCode.CANCELLED, "")))
+        if number == answered < 6:
+            assert len(client.under_way) == 6 - answered
+    assert server.state is client.state is S.CLOSED
+
+
+@given(st.lists(st.sampled_from(sorted(FRAMES)), max_size=12), st.sampled_from(["server", "client"]))
+def test_any_sequence_of_sound_frames_follows_the_table(sequence: list[tuple[str, T]], end: str) -> None:
+    """A model of two variables (state, requests under way) foretells what each frame does."""
+    server, client = pair_in(S.OPEN)
+    connection = server if end == "server" else client
+    rows = FROM_CLIENT if end == "server" else FROM_SERVER
+    state, under_way = S.OPEN, set(UNDER_WAY.values())
+    for side, kind in sequence:
+        frame = FRAMES[side, kind]
+        request_id = int.from_bytes(frame[8:12], "little")
+        if state is S.CLOSED:
+            assert deliver(connection, frame) == []
+            continue
+        target = rows[state].get(kind)
+        id_is_wrong = {
+            "request": kind in REQUESTS and request_id in under_way,
+            "answer": kind in ANSWER_TYPES | {T.PROGRESS, T.ERROR} and request_id not in under_way,
+        }
+        if target is None or any(id_is_wrong.values()):
+            with pytest.raises(RemoteProtocolError):
+                deliver(connection, frame)
+            state = S.CLOSED
+            continue
+        deliver(connection, frame)
+        if kind in REQUESTS:
+            under_way.add(request_id)
+        elif kind in ANSWER_TYPES or kind is T.ERROR:
+            under_way.remove(request_id)
+        state = S.CLOSED if target is S.BOTH_DONE and not under_way else target
+        assert connection.state is state
+        assert set(connection.under_way) == under_way
