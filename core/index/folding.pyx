@@ -105,6 +105,10 @@ cdef inline uint32_t voiced(uint32_t base, uint32_t mark) noexcept nogil:
     if mark == VOICED:
         if kana == 0x30A6:
             return 0x30F4 - hiragana
+        if 0x30EF <= base <= 0x30F2:
+            return base + 8
+        if base == 0x30FD or base == 0x309D:
+            return base + 1
         if 0x30AB <= kana <= 0x30C2 and kana & 1:
             return kana + 1 - hiragana
         if 0x30C4 <= kana <= 0x30C8 and not kana & 1:

@@ -10,7 +10,7 @@ from jukinet.core.index import folding
 
 from . import twins
 
-KANA = [chr(point) for point in range(0xFF65, 0xFFA0)] + [chr(point) for point in range(0x3041, 0x30FD)]
+KANA = [chr(point) for point in range(0xFF65, 0xFFA0)] + [chr(point) for point in range(0x3041, 0x3100)]
 ADDRESS = st.lists(
     st.sampled_from(
         [
@@ -47,6 +47,7 @@ ADDRESS = st.lists(
         ("邊\U000e0101　花子", "辺花子"),
         ("ﾊﾟｸ ｼﾞﾐﾝ", "パク　ジミン"),
         ("ｳﾞｧﾝ", "ヴァン"),
+        ("ﾜﾞ", "ヷ"),
         ("NGUYEN VAN ANH", "Ｎｇｕｙｅｎ　Ｖａｎ　Ａｎｈ"),
         ("㈱", "(株)"),
     ],
