@@ -24,6 +24,8 @@ cdef extern from "<endian.h>" nogil:
     uint32_t htole32(uint32_t)
     uint16_t htole16(uint16_t)
     uint64_t le64toh(uint64_t)
+    uint32_t le32toh(uint32_t)
+    uint16_t le16toh(uint16_t)
 
 cdef extern from "<time.h>" nogil:
     cdef struct timespec:
@@ -36,7 +38,9 @@ cdef enum:
     RECORD_HEADER = 32
     HEAD_VARIABLE = 41          # array header and the six fields that differ from request to request
     HEAD_FIELDS = 16
+    HEAD_MAX = 4_096
     KIND_PROVISION = 1
+    KIND_VOID = 2
     CODES_WITHOUT_GIL = 1024    # below this, giving the lock up costs more than the packing
     BUFFER_START = 1 << 20
     CODES_MAX = 65_536
@@ -44,7 +48,8 @@ cdef enum:
 cdef uint64_t CODE_LIMIT = 100_000_000_000
 cdef uint64_t NO_CODE = (1ULL << 37) - 1
 
-assert CODES_MAX == limits.CODES_PER_REQUEST_MAX and CODE_LIMIT == vocabulary.CODE_END
+assert CODES_MAX == limits.CODES_PER_REQUEST_MAX and HEAD_MAX == limits.RECORD_HEAD_BYTES_MAX
+assert CODE_LIMIT == vocabulary.CODE_END
 
 
 # ---------------------------------------------------------------------------------------------------- provisions
@@ -84,6 +89,77 @@ cdef size_t provisions_unpack(const unsigned char *packed, size_t count, unsigne
         memcpy(codes + row * 8, &code, 8)
         outcomes[row] = <uint8_t>(word >> 37)
     return count
+
+
+cdef inline bint provisions_hold(const unsigned char *packed, size_t count) noexcept nogil:
+    cdef size_t row
+    cdef uint64_t word, code
+    for row in range(count):
+        word = 0
+        memcpy(&word, packed + row * 6, 6)
+        word = le64toh(word)
+        code = word & NO_CODE
+        if word >> 45 or CODE_LIMIT <= code < NO_CODE:
+            return False
+    return True
+
+
+cdef inline uint32_t load_u32(const unsigned char *place) noexcept nogil:
+    cdef uint32_t value
+    memcpy(&value, place, 4)
+    return le32toh(value)
+
+
+cdef size_t record_check(const unsigned char *record, size_t left, uint16_t worker, uint64_t sequence) noexcept nogil:
+    """Length of the valid record that begins here, 0 when it is not valid, not the one expected, or a void record."""
+    cdef size_t total, used, place
+    cdef uint64_t found
+    cdef uint16_t owner, kind
+    if left < RECORD_HEADER:
+        return 0
+    total = load_u32(record + 4)
+    if total < RECORD_HEADER or total > left or total % 8:
+        return 0
+    if load_u32(record) != crc32c_update(0, record + 4, total - 4):
+        return 0
+    memcpy(&found, record + 8, 8)
+    memcpy(&owner, record + 16, 2)
+    memcpy(&kind, record + 18, 2)
+    if le64toh(found) != sequence or le16toh(owner) != worker or le16toh(kind) == KIND_VOID:
+        return 0
+    if load_u32(record + 20) > HEAD_MAX or load_u32(record + 24) > CODES_MAX or load_u32(record + 28):
+        return 0
+    used = RECORD_HEADER + load_u32(record + 20) + <size_t>load_u32(record + 24) * 6
+    if used > total or total >= used + 8:
+        return 0
+    for place in range(used, total):
+        if record[place]:
+            return 0
+    if not provisions_hold(record + RECORD_HEADER + load_u32(record + 20), load_u32(record + 24)):
+        return 0
+    return total
+
+
+def check_records(data, uint16_t worker, uint64_t first_sequence):
+    """``(records, bytes)``: how many valid records ``data`` begins with, and their length.
+
+    Sequences must follow ``first_sequence`` one by one. Stops at a void record, whose range the caller must read, and at
+    anything that is not valid. Heads are covered by the checksum and not decoded.
+    """
+    cdef Py_buffer view
+    cdef size_t place = 0, records = 0, length
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    with nogil:
+        while True:
+            length = record_check(
+                <const unsigned char *>view.buf + place, <size_t>view.len - place, worker, first_sequence + records
+            )
+            if length == 0:
+                break
+            place += length
+            records += 1
+    PyBuffer_Release(&view)
+    return records, place
 
 
 def pack_provisions(codes, outcomes):

@@ -11,7 +11,7 @@ from typing import NoReturn
 import msgspec
 
 from jukinet.core.audit.errors import RecordOfUseDamagedError
-from jukinet.core.audit.kernel import unpack_provisions
+from jukinet.core.audit.kernel import check_records, unpack_provisions
 from jukinet.core.audit.layout import (
     END_MARK,
     GROUP_HEADER_BYTES,
@@ -30,7 +30,7 @@ from jukinet.core.audit.layout import (
 from jukinet.core.audit.record import HEADS, Record, VoidHead
 from jukinet.core.errors import RecordOfUseError
 
-SEARCH_BYTES = 4 * 1_024 * 1_024
+SEARCH_BYTES = 256 * 1_024
 
 
 class SegmentEnd(StrEnum):
@@ -66,10 +66,14 @@ class SegmentReader:
     Invariant: everything below ``offset`` was valid; ``next_sequence`` is what the next record must bear.
     """
 
-    def __init__(self, path: Path, end: int | None = None) -> None:
-        """``end``: what counts, from the next segment's header; None for the last segment of a worker."""
+    def __init__(self, path: Path, end: int | None = None, *, decode: bool = True) -> None:
+        """``end``: what counts, from the next segment's header; None for the last segment of a worker.
+
+        decode: False to verify in native code without making records (``groups`` then gives empty lists).
+        """
         self.path = path
         self.end = end
+        self._decode = decode
         self.offset = 0
         self.records = 0
         try:
@@ -127,6 +131,10 @@ class SegmentReader:
             return group, records
         data = memoryview(self._read(self.offset + GROUP_HEADER_BYTES, group.group_bytes - GROUP_HEADER_BYTES))
         place = 0
+        if not self._decode:
+            found = check_records(data, self.header.worker, self.next_sequence)
+            if found == (group.records, len(data)) and group.first_sequence == self.next_sequence:
+                return group, records
         for _ in range(group.records):
             record, size = self._record(data, place)
             records.append(record)
@@ -178,7 +186,7 @@ class SegmentReader:
                 continue
             self._check_sequences(group, records)
             self.offset += group.group_bytes
-            self.records += len(records)
+            self.records += group.records
             if group.flags & END_MARK:
                 return self._finish_whole()
             yield records
@@ -215,8 +223,10 @@ class SegmentReader:
         return None
 
     def _check_sequences(self, group: GroupHeader, records: list[Record]) -> None:
-        if not records and group.first_sequence != self.next_sequence:
-            self._damaged(self.offset, "sequence of the end mark")
+        if not records:  # an end mark, or checked without decoding
+            if group.first_sequence != self.next_sequence:
+                self._damaged(self.offset, "sequence of the end mark")
+            self.next_sequence += group.records
         for record in records:
             first = record.sequence
             if record.kind == KIND_VOID and isinstance(record.head, VoidHead):
@@ -264,8 +274,8 @@ class SegmentReader:
 
 
 def check_segment(path: Path, end: int | None = None) -> SegmentReport:
-    """Read one segment to its end without keeping its records. Raises RecordOfUseDamagedError."""
-    with SegmentReader(path, end) as reader:
+    """Verify one segment to its end without making its records. Raises RecordOfUseDamagedError."""
+    with SegmentReader(path, end, decode=False) as reader:
         for _ in reader.groups():
             pass
         return reader.report
