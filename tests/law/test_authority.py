@@ -238,7 +238,7 @@ def test_a_file_without_bodies_is_refused(tmp_path: Path, text: str) -> None:
 def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "authority.toml"
     path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match="no authority file|not valid TOML|UTF-8"):
+    with pytest.raises(ConfigurationError, match=r"no authority file|not valid TOML|UTF-8"):
         Authority.load(path)
 
 
