@@ -1,0 +1,150 @@
+"""Connection and affair of the query commands: from options, else the environment, else a profile file (TOML)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from jukinet.clients.settings import Credentials
+from jukinet.core.errors import ConfigurationError
+
+PROFILE_BYTES_MAX: Final = 65_536
+PORT_MAX: Final = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its place in a profile, and what it is. ``default`` None: it must be given."""
+
+    section: str
+    key: str
+    kind: type[int] | type[str]
+    help: str
+    default: int | str | None = None
+
+    @property
+    def option(self) -> str:
+        return "--" + self.key.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "JUKINET_" + self.key.upper()
+
+
+SETTINGS: Final = (
+    Setting("server", "host", str, "host name or address of the query service"),
+    Setting("server", "port", int, "its port"),
+    Setting("tls", "root", str, "PEM file of the authority that signed the server's certificate"),
+    Setting("tls", "certificate", str, "PEM file of this body's certificate, with its chain"),
+    Setting("tls", "key", str, "PEM file of its private key"),
+    Setting("affair", "schedule", int, "the affair: schedule of the Act (0: by ordinance)"),
+    Setting("affair", "item", str, "the affair: item, such as 74 or 77-2"),
+    Setting("affair", "number", int, "the affair: number, 0 when the item has none", 0),
+    Setting("affair", "operator", str, "the operator who asks; recorded with every provision"),
+    Setting("affair", "reason", str, "the reason for use; recorded with every provision"),
+    Setting("affair", "case_reference", str, "your own reference for the case; recorded", ""),
+)
+KEY_PASSWORD_VARIABLE: Final = "JUKINET_KEY_PASSWORD"  # noqa: S105 - the name of a variable
+PROFILE_VARIABLE: Final = "JUKINET_PROFILE"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """Everything that a query command must know before it connects."""
+
+    host: str
+    port: int
+    tls: Credentials
+    affair: dict[str, Any]
+
+
+def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "connection and affair",
+        "Each may stand in the environment (JUKINET_HOST, ...) or in a profile file: TOML with tables [server], [tls] "
+        "and [affair]. An option wins over the environment, the environment over the profile.",
+    )
+    group.add_argument("--profile", metavar="FILE", help=f"profile file (environment: {PROFILE_VARIABLE})")
+    for setting in SETTINGS:
+        group.add_argument(
+            setting.option, type=setting.kind, metavar=setting.key.upper(), help=setting.help, default=None
+        )
+
+
+def load_profile(path: str) -> dict[str, dict[str, Any]]:
+    """The profile's tables; ConfigurationError naming file, key and remedy. Paths are relative to the file."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(PROFILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigurationError(f"profile {path}: {error.strerror}; give the path of a TOML file") from None
+    if len(content) > PROFILE_BYTES_MAX:
+        raise ConfigurationError(f"profile {path}: larger than {PROFILE_BYTES_MAX} bytes; this is no profile")
+    try:
+        tables = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"profile {path}: not TOML ({error})") from None
+    known: dict[str, dict[str, Setting]] = {}
+    for setting in SETTINGS:
+        known.setdefault(setting.section, {})[setting.key] = setting
+    for section, table in tables.items():
+        if section not in known or not isinstance(table, dict):
+            raise ConfigurationError(f"profile {path}: no table [{section}]; there are " + ", ".join(known))
+        for key, value in table.items():
+            found = known[section].get(key)
+            if found is None:
+                raise ConfigurationError(
+                    f"profile {path}: no key {key!r} in [{section}]; there are " + ", ".join(known[section])
+                )
+            if type(value) is not found.kind:
+                raise ConfigurationError(f"profile {path}: {section}.{key} must be {_kind(found)}")
+    for key in known["tls"]:
+        if key in tables.get("tls", {}):
+            tables["tls"][key] = str(Path(path).parent / tables["tls"][key])
+    return tables
+
+
+def connection_settings(
+    arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
+) -> ConnectionSettings:
+    """Gather the settings. ConfigurationError lists everything that is missing, and where it may be given."""
+    environment = os.environ if environment is None else environment
+    profile_path = arguments.profile or environment.get(PROFILE_VARIABLE)
+    profile = load_profile(profile_path) if profile_path else {}
+    values: dict[str, Any] = {}
+    missing: list[Setting] = []
+    for setting in SETTINGS:
+        value = getattr(arguments, setting.key)
+        if value is None and setting.variable in environment:
+            value = _from_text(setting, environment[setting.variable])
+        if value is None:
+            value = profile.get(setting.section, {}).get(setting.key, setting.default)
+        if value is None:
+            missing.append(setting)
+        values[setting.key] = value
+    if missing:
+        raise ConfigurationError(
+            "not known: " + ", ".join(f"{setting.key} ({setting.option})" for setting in missing)
+            + f"; give the option, the environment variable (such as {missing[0].variable}) or a --profile FILE"
+        )  # fmt: skip
+    if not 1 <= values["port"] <= PORT_MAX:
+        raise ConfigurationError(f"port must be 1 to {PORT_MAX}")
+    tls = Credentials(values["root"], values["certificate"], values["key"], environment.get(KEY_PASSWORD_VARIABLE))
+    affair = {setting.key: values[setting.key] for setting in SETTINGS if setting.section == "affair"}
+    return ConnectionSettings(values["host"], values["port"], tls, affair)
+
+
+def _kind(setting: Setting) -> str:
+    return "a whole number" if setting.kind is int else "a text"
+
+
+def _from_text(setting: Setting, text: str) -> int | str:
+    try:
+        return setting.kind(text)
+    except ValueError:
+        raise ConfigurationError(f"environment variable {setting.variable} must be {_kind(setting)}") from None
