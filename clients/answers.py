@@ -205,9 +205,7 @@ class VerifyAnswer(Answer[VerifyRow]):
 
     def differences(self) -> int:
         """Rows in which at least one claim differs."""
-        differing = bytes(
-            any(byte >> shift & 3 == Match.DIFFERENT for shift in (0, 2, 4, 6)) for byte in range(256)
-        )
+        differing = bytes(any(byte >> shift & 3 == Match.DIFFERENT for shift in (0, 2, 4, 6)) for byte in range(256))
         return bytes(self.wire.matches).translate(differing).count(1)
 
     def _row(self, row: int, code: str, outcome: Outcome) -> VerifyRow:

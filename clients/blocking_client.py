@@ -159,9 +159,7 @@ class BlockingSession:
         answer = self._ask(m.LookupRequest, (0 if items is None else int(items), column), None)
         return LookupAnswer(answer, column)[0]
 
-    def status(
-        self, codes: Codes, *, since: DateLike, progress: ProgressCallback | None = None
-    ) -> StatusAnswer:
+    def status(self, codes: Codes, *, since: DateLike, progress: ProgressCallback | None = None) -> StatusAnswer:
         """What became of each code: CHANGED when something was registered on or after ``since``, a full date."""
         arguments = requests.status_arguments(codes, since, self.codes_per_request_max)
         return StatusAnswer(self._ask(m.StatusRequest, arguments, progress), arguments[1])

@@ -113,9 +113,7 @@ def verify_arguments(batch: Claims, codes_max: int) -> tuple[Any, ...]:
         if len(values) != len(column):
             raise BadRequestError(f"{name} has {len(values)} rows, codes have {len(column)}", ErrorCode.BAD_REQUEST)
     if not items:
-        raise BadRequestError(
-            "claim at least one of names, birth_dates, sexes and addresses", ErrorCode.BAD_REQUEST
-        )
+        raise BadRequestError("claim at least one of names, birth_dates, sexes and addresses", ErrorCode.BAD_REQUEST)
     return (items, column, *(values for _, _, values in claims))
 
 

@@ -227,9 +227,7 @@ class TableWriter:
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
-        shown = [
-            place for place in range(len(self._names)) if place < 2 or any(row[place] for row in self._rows)
-        ]
+        shown = [place for place in range(len(self._names)) if place < 2 or any(row[place] for row in self._rows)]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for place in shown:
             table.add_column(self._names[place].replace("_", " "), overflow="fold")

@@ -38,9 +38,7 @@ class BlockingLink:
 
     # -- requests
 
-    def start(
-        self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None = None
-    ) -> Pending:
+    def start(self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None = None) -> Pending:
         """Send a request, waiting for room among the requests under way."""
         limit = time.monotonic() + self.deadlines.request
         with self._turn:

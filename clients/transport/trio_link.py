@@ -50,9 +50,7 @@ class Link:
 
     # -- requests
 
-    async def start(
-        self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None = None
-    ) -> Pending:
+    async def start(self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None = None) -> Pending:
         """Send a request, waiting for room among the requests under way."""
         if self.slots_used >= self.exchange.slots or self._queue:
             await self._wait_for_slot()

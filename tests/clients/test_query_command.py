@@ -246,9 +246,7 @@ def test_existing_output_is_kept(make_peer: Any, tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-def test_resume_after_an_error(
-    make_peer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_resume_after_an_error(make_peer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     broken = make_peer(plan=lambda number, _: Behaviour(error=ErrorCode.INTERNAL if number == 7 else None))
     source = write_codes(tmp_path / "codes.txt")
     out = tmp_path / name
@@ -293,9 +291,7 @@ def test_kill_9_then_resume(make_peer: Any, tmp_path: Path) -> None:
     peer = make_peer(plan=lambda number, _: Behaviour(delay=0.03))
     source = write_codes(tmp_path / "codes.txt", CODES * 5)
     out = tmp_path / "out.csv"
-    line = command_line(
-        peer, "lookup", "--input", str(source), "--out", str(out), "--batch", "10", "--in-flight", "2"
-    )
+    line = command_line(peer, "lookup", "--input", str(source), "--out", str(out), "--batch", "10", "--in-flight", "2")
     journal = tmp_path / "out.csv.journal"
     with subprocess.Popen(line, stderr=subprocess.PIPE) as process:
         wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 2)
