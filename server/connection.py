@@ -40,14 +40,17 @@ class Connection:
         "_broken",
         "_closing_sessions",
         "_ended",
+        "_finishing",
         "_frame_mark",
         "_frame_since",
         "_frames",
         "_goodbye_at",
         "_goodbye_said",
+        "_held",
         "_idle_mark",
         "_idle_since",
         "_interest",
+        "_left",
         "_outgoing",
         "_paused",
         "_peer_done",
@@ -66,7 +69,6 @@ class Connection:
         "queued_bytes",
         "service",
         "sessions",
-        "unsent",
         "wire",
     )
 
@@ -90,7 +92,6 @@ class Connection:
         self.sessions: dict[int, Session] = {}
         self.jobs: deque[BulkRequest] = deque()
         self.queued_bytes = 0
-        self.unsent = 0
         self.closed = False
         self._stream = stream
         self._readiness = readiness
@@ -99,6 +100,9 @@ class Connection:
         self._paused = False
         self._peer_done = False
         self._broken = False
+        self._finishing = False
+        self._held = 0
+        self._left = 0
         self._ended = 0.0
         self._sessions_begun = 0
         self._closing_sessions: list[tuple[m.CloseSession, set[int]]] = []
@@ -168,6 +172,8 @@ class Connection:
         except TransportError as error:
             self.close(error.kind)
         self.service.metrics.plain["received_bytes_total"] += taken
+        if stream.read_wants_write and not self.closed:
+            self._watch()
         if self._outgoing and not self.closed:
             self.flush()
 
@@ -186,7 +192,8 @@ class Connection:
                     self._handle_control(event)
                 if self.closed:
                     return
-                self._judge_pause()
+                if self._left or self._held or self.queued_bytes:
+                    self._judge_pause()
         except RemoteProtocolError as error:
             self.fail(error.error, str(error), "protocol_error")
         except JukinetError as error:
@@ -217,6 +224,7 @@ class Connection:
                 self.service.metrics.count("errors_total", event.code.name)
                 self.send(event.answer())
             case m.Goodbye():
+                self._finishing = True
                 self._finish_if_done()
             case _:
                 raise AssertionError(f"event {type(event).__name__} is not handled")
@@ -248,12 +256,15 @@ class Connection:
     @property
     def may_work(self) -> bool:
         """Whether a bulk request waits here and the caller has taken enough of its earlier answers."""
-        return bool(self.jobs) and self.unsent < self.service.configuration.limits.unsent_bytes_per_connection_max
+        return (
+            bool(self.jobs)
+            and self._held + self._left < self.service.configuration.limits.unsent_bytes_per_connection_max
+        )
 
     def _judge_pause(self) -> None:
         limits = self.service.configuration.limits
         self._paused = (
-            self.unsent >= limits.unsent_bytes_per_connection_max
+            self._held + self._left >= limits.unsent_bytes_per_connection_max
             or self.queued_bytes >= limits.queued_bytes_per_connection_max
         )
 
@@ -283,30 +294,41 @@ class Connection:
     def send(self, message: m.ServerMessage) -> None:
         """Queue a control message; ``flush`` follows at the latest at the end of the turn."""
         data = self.wire.send(message)
-        parts = data if isinstance(data, list) else [data]
-        self._outgoing.extend(parts)
-        self.hold(sum(map(len, parts)))
+        if isinstance(data, list):
+            for part in data:
+                self._queue(part)
+        else:
+            self._queue(data)
+
+    def _queue(self, data: bytes | bytearray | memoryview) -> None:
+        self._outgoing.append(data)
+        if self._left:
+            self._left += len(data)
+            self.service.unsent_changed(len(data))
 
     def refuse(self, request_id: int, code: ErrorCode, message: str, retry_after_ms: int = 0) -> None:
         """End a request with an ERROR."""
         self.service.metrics.count("errors_total", code.name)
         self.send(m.Error(request_id, code, message, retry_after_ms))
-        self._request_ended(request_id)
+        if self._closing_sessions:
+            self._request_ended(request_id)
         self.want_resume()
 
     def hold(self, count: int) -> None:
-        """Count bytes of an answer that was made."""
-        self.unsent += count
-        self.service.unsent_bytes += count
+        """Count the bytes of a bulk answer that was made and is not durable yet."""
+        self._held += count
+        self.service.unsent_changed(count)
 
     def let_go(self, count: int) -> None:
-        """Stop counting bytes of an answer: the peer took them, or they are given up."""
-        self.unsent -= count
-        self.service.sent(count)
+        """Stop counting them."""
+        self._held -= count
+        self.service.unsent_changed(-count)
 
-    def release(self, request_id: int, message_type: int, frame: bytearray) -> None:
-        """Queue an answer whose record of use is durable; its bytes were counted when it was made."""
-        self._outgoing.append(self.wire.send_answer(request_id, message_type, frame))
+    def release(self, request_id: int, message_type: int, frame: bytearray, bulk: bool) -> None:
+        """Queue an answer whose record of use is durable. ``bulk``: its bytes were counted with ``hold``."""
+        if bulk:
+            self.let_go(len(frame))
+        self._queue(self.wire.send_answer(request_id, message_type, frame))
         if self._closing_sessions:
             self._request_ended(request_id)
 
@@ -320,34 +342,46 @@ class Connection:
 
     def flush(self) -> None:
         """Send what the peer takes now, at most fairness.write_bytes; the rest when it can be written. Never raises."""
+        outgoing = self._outgoing
         if self.closed:
             return
-        outgoing = self._outgoing
-        budget = whole = self.service.configuration.fairness.write_bytes
-        sent = 0
         try:
-            while outgoing and budget > 0:
-                if len(outgoing) > 1 and len(outgoing[0]) < COALESCE_BYTES_MAX:
-                    self._coalesce()
+            if len(outgoing) == 1 and not self._left and len(outgoing[0]) <= COALESCE_BYTES_MAX:
+                # Nearly always: one small answer, and the peer takes it.
                 head = outgoing[0]
-                length = len(head)
-                count = self._stream.write(head if length <= whole else memoryview(head)[:whole])
-                if count == 0:
-                    break
-                sent += count
-                budget -= count
-                if count == length:
-                    outgoing.popleft()
-                else:
+                count = self._stream.write(head)
+                self.service.metrics.plain["sent_bytes_total"] += count
+                if count == len(head):
+                    outgoing.clear()
+                    if self._paused:
+                        self.want_resume()
+                elif count:
                     outgoing[0] = memoryview(head)[count:]
+            if outgoing:
+                self._flush_long()
         except TransportError as error:
             self.close(error.kind)
             return
-        if sent:
-            self._count_sent(sent, whole)
-        self._watch()
-        if not outgoing:
+        if self._finishing and not outgoing:
             self._finish_if_done()
+
+    def _flush_long(self) -> None:
+        outgoing = self._outgoing
+        whole = budget = self.service.configuration.fairness.write_bytes
+        while outgoing and budget > 0:
+            if len(outgoing) > 1 and len(outgoing[0]) < COALESCE_BYTES_MAX:
+                self._coalesce()
+            head = outgoing[0]
+            count = self._stream.write(head if len(head) <= whole else memoryview(head)[:whole])
+            if count == 0:
+                break
+            budget -= count
+            if count == len(head):
+                outgoing.popleft()
+            else:
+                outgoing[0] = memoryview(head)[count:]
+        self._count_sent(whole - budget, whole)
+        self._watch()
 
     def _coalesce(self) -> None:
         """Join small answers at the front of the queue into one."""
@@ -360,12 +394,15 @@ class Connection:
         outgoing.appendleft(b"".join(parts) if len(parts) > 1 else parts[0])
 
     def _count_sent(self, sent: int, whole: int) -> None:
+        """Count what waits, and the progress that the write deadline is about."""
+        left = self._left - sent if self._left else sum(map(len, self._outgoing))
+        self.service.unsent_changed(left - self._left)
+        self._left = left
+        self.service.metrics.plain["sent_bytes_total"] += sent
         self._piece_left -= sent
         if self._piece_left <= 0 or not self._outgoing:
             self._piece_left = whole
             self._write_since = 0.0
-        self.service.metrics.plain["sent_bytes_total"] += sent
-        self.let_go(sent)
         if self.jobs:
             self.service.schedule(self)
         if self._paused:
@@ -388,7 +425,7 @@ class Connection:
         """Say that new requests will be refused; the connection ends when the peer says so too, or soon after."""
         if self.closed or self._ended or self._broken or self._goodbye_said:
             return
-        self._goodbye_said = True
+        self._goodbye_said = self._finishing = True
         self._goodbye_at = now
         self.send(m.Goodbye(reason=reason))
         self.flush()
@@ -415,7 +452,7 @@ class Connection:
         if self.closed or self._broken:
             return
         if self.wire.state in (ConnectionState.CLIENT_DONE, ConnectionState.BOTH_DONE):
-            self._peer_done = True
+            self._peer_done = self._finishing = True
             self._watch()
             self._finish_if_done()
             return
@@ -431,7 +468,7 @@ class Connection:
         self.service.metrics.count("errors_total", code.name)
         self._give_up_jobs()
         self.send(m.Error(0, code, message))
-        self._broken = True
+        self._broken = self._finishing = True
         self._watch()
         self.flush()
 
@@ -454,7 +491,8 @@ class Connection:
             return
         self.closed = True
         self._give_up_jobs()
-        self.let_go(self.unsent)
+        self.service.unsent_changed(-self._held - self._left)
+        self._held = self._left = 0
         self._outgoing.clear()
         self._readiness.remove(self._stream.descriptor)
         self._stream.close()

@@ -17,6 +17,8 @@ from typing import Final
 import trio
 
 EVENTS_PER_TURN_MAX: Final = 512
+TURNS_MAX: Final = 16
+"""Turns in a row while there is always something ready; then Trio's other tasks have theirs."""
 Handler = Callable[[int], None]
 
 
@@ -62,7 +64,9 @@ class Readiness:
         descriptor = self._epoll.fileno()
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            self.turn()
+            for _ in range(TURNS_MAX):
+                if not self.turn():
+                    break
 
     def close(self) -> None:
         self._handlers.clear()

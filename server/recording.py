@@ -39,38 +39,22 @@ class Asker(Protocol):
 
     closed: bool
 
-    def release(self, request_id: int, message_type: int, frame: bytearray) -> None:
+    def release(self, request_id: int, message_type: int, frame: bytearray, bulk: bool) -> None:
         """Queue a durable answer for sending; ``flush`` follows."""
 
     def refuse(self, request_id: int, code: ErrorCode, message: str, retry_after_ms: int = 0) -> None:
         """Queue an ERROR that ends the request; ``flush`` follows."""
 
+    def let_go(self, count: int) -> None:
+        """Stop counting the bytes of a bulk answer that is withdrawn."""
+
     def flush(self) -> None:
         """Send what is queued."""
 
 
-class Pending:
-    """An answer whose record of use is not durable yet."""
-
-    __slots__ = ("arrived", "asker", "bulk", "frame", "message_type", "request_id", "ticket")
-
-    def __init__(
-        self,
-        ticket: int,
-        asker: Asker,
-        request_id: int,
-        message_type: int,
-        frame: bytearray,
-        arrived: float,
-        bulk: bool,
-    ) -> None:
-        self.ticket = ticket
-        self.asker = asker
-        self.request_id = request_id
-        self.message_type = message_type
-        self.frame = frame
-        self.arrived = arrived
-        self.bulk = bulk
+Pending = tuple[int, Asker, int, int, bytearray, float, bool]
+"""An answer whose record of use is not durable yet: ticket, asker, request_id, message type, frame, when the request
+arrived (monotonic clock), whether it is a bulk request."""
 
 
 class Recording:
@@ -123,7 +107,7 @@ class Recording:
         bulk: bool,
     ) -> None:
         """Keep an answer whose record of use was appended with this ticket; it is released once that is durable."""
-        self._pending.append(Pending(ticket, asker, request_id, message_type, frame, arrived, bulk))
+        self._pending.append((ticket, asker, request_id, message_type, frame, arrived, bulk))
 
     def after_turn(self) -> None:
         """Begin a commit when answers wait and none is under way."""
@@ -180,19 +164,24 @@ class Recording:
 
     def _release(self, durable: int, now: float) -> int:
         pending = self._pending
-        interactive, bulk = self._metrics.request_seconds, self._metrics.bulk_request_seconds
         askers: dict[Asker, None] = {}
         released = 0
-        while pending and pending[0].ticket <= durable:
-            answer = pending.popleft()
+        waits: dict[float, int] = {}
+        while pending and pending[0][0] <= durable:
+            _, asker, request_id, message_type, frame, arrived, bulk = pending.popleft()
             released += 1
-            asker = answer.asker
             if not asker.closed:
-                asker.release(answer.request_id, answer.message_type, answer.frame)
+                asker.release(request_id, message_type, frame, bulk)
                 askers[asker] = None
-                (bulk if answer.bulk else interactive).observe(now - answer.arrived)
+                if bulk:
+                    self._metrics.bulk_request_seconds.observe(now - arrived)
+                else:
+                    # Requests of one turn arrived at one moment: they are counted together.
+                    waits[arrived] = waits.get(arrived, 0) + 1
         for asker in askers:
             asker.flush()
+        for arrived, times in waits.items():
+            self._metrics.request_seconds.observe(now - arrived, times)
         return released
 
     def _withdraw(self, failure: RecordOfUseError) -> None:
@@ -210,15 +199,17 @@ class Recording:
         self._retry_at = time.monotonic() + self._retry_seconds
         askers: dict[Asker, None] = {}
         last = failure.last_ticket if isinstance(failure, RecordOfUseNotWrittenError) else None
-        while self._pending and (last is None or self._pending[0].ticket <= last):
-            answer = self._pending.popleft()
-            if not answer.asker.closed:
-                answer.asker.refuse(
-                    answer.request_id,
+        while self._pending and (last is None or self._pending[0][0] <= last):
+            _, asker, request_id, _, frame, _, bulk = self._pending.popleft()
+            if not asker.closed:
+                if bulk:
+                    asker.let_go(len(frame))
+                asker.refuse(
+                    request_id,
                     ErrorCode.RECORD_OF_USE_UNAVAILABLE,
                     "the record of use cannot be written; nothing is provided until it can",
                     max(1, int(self._retry_seconds * 1000)),
                 )
-                askers[answer.asker] = None
+                askers[asker] = None
         for asker in askers:
             asker.flush()

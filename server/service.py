@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from jukinet.core.errors import ErrorCode, JukinetError, NotAuthorisedError
-from jukinet.core.index import LookupBatch, StatusBatch
-
-try:
-    from jukinet.core.index import VerifyBatch
-except ImportError:
-    VerifyBatch = StatusBatch
+from jukinet.core.index import LookupBatch, StatusBatch, VerifyBatch
 from jukinet.core.law.authority import Grant, day_in_japan
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.snapshot import Snapshot
@@ -280,7 +275,8 @@ class Service:
             since=question.since if function == STATUS else 0,  # type: ignore[union-attr]
             request_id=request_id,
         )
-        connection.hold(len(frame))
+        if bulk:
+            connection.hold(len(frame))
         self.recording.submit(ticket, connection, request_id, ANSWER_TYPES[function], frame, arrived, bulk)
         self.metrics.requests[function] += 1
         self.metrics.codes[function] += len(outcomes)
@@ -382,10 +378,10 @@ class Service:
     def resume_later(self, connection: Connection) -> None:
         self._resumable.add(connection)
 
-    def sent(self, count: int) -> None:
-        """``count`` bytes of answers were taken by their caller, or given up."""
-        self.unsent_bytes -= count
-        if self.queue and not self._bulk_wanted.is_set():
+    def unsent_changed(self, more: int) -> None:
+        """So many more bytes of answers wait for their callers; fewer when negative."""
+        self.unsent_bytes += more
+        if more < 0 and not self._bulk_wanted.is_set():
             self._bulk_wanted.set()
 
     def new_day(self) -> None:
@@ -399,11 +395,11 @@ BATCHES: Final[dict[int, type[Batch]]] = {LOOKUP: LookupBatch, STATUS: StatusBat
 
 def _state(batch: Batch, question: Question, items: int) -> None:
     """Begin a batch with what was asked."""
-    if isinstance(question, m.LookupRequest):
+    if isinstance(batch, LookupBatch):
         batch.begin(question.codes, items)
-    elif isinstance(question, m.StatusRequest):
+    elif isinstance(batch, StatusBatch) and isinstance(question, m.StatusRequest):
         batch.begin(question.codes, question.since)
-    else:
+    elif isinstance(batch, VerifyBatch) and isinstance(question, m.VerifyRequest):
         names, addresses = question.names, question.addresses
         batch.begin(
             question.codes,
@@ -413,6 +409,8 @@ def _state(batch: Batch, question: Question, items: int) -> None:
             sexes=question.sexes,
             addresses=None if addresses is None else (addresses.offsets, addresses.data),
         )
+    else:
+        raise TypeError("the batch is not of the question's kind")
 
 
 def question_bytes(question: Question) -> int:
