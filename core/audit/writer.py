@@ -281,15 +281,19 @@ class RecordOfUseWriter:
         segment = self._segment
         if segment is not None and not isinstance(error, OSError):
             segment.doubtful = True  # interrupted somewhere in a write
+        doubtful = segment is not None and segment.doubtful
         self._void = VoidHead(
             time_ns=time.time_ns(),
             first_sequence=earlier.first_sequence if earlier else first,
             last_sequence=last,
             segment=segment.header.segment if segment else self._next_segment,
             offset=segment.durable if segment else 0,
-            doubtful=(earlier.doubtful if earlier else False) or (segment.doubtful if segment else False),
+            doubtful=doubtful or (earlier is not None and earlier.doubtful),
             error=(error.errno or 0) if isinstance(error, OSError) else 0,
         )
+        if doubtful:
+            with contextlib.suppress(OSError):  # shut the doubtful bytes out at once; otherwise the next commit does
+                self._write(None)
 
     def close(self) -> None:
         """Commit what is left, write the end mark, release the worker. Raises as ``commit`` does, after closing."""

@@ -125,6 +125,7 @@ def test_after_a_failed_sync_the_segment_is_given_up(tmp_path: Path, monkeypatch
     Fault(monkeypatch, "fdatasync")
     append(writer)
     assert refused(writer).first_ticket == 2
+    assert shape(tmp_path) == [(1, KIND_PROVISION), (2, KIND_VOID)], "shut out at once"
     append(writer)
     assert writer.commit() == 3
     writer.close()
@@ -153,13 +154,24 @@ def test_a_failed_group_that_stays_on_the_disk_is_not_read(tmp_path: Path, monke
     assert reports[0].left_bytes > 0
 
 
+def test_a_write_that_can_neither_end_nor_be_cut_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    Fault(monkeypatch, "pwritev")
+    Fault(monkeypatch, "ftruncate")
+    append(writer)
+    refused(writer)
+    assert len(segments(tmp_path)) == 2
+    append(writer)
+    assert writer.commit() == 2
+    writer.close()
+    assert shape(tmp_path) == [(1, KIND_VOID), (2, KIND_PROVISION)]
+
+
 def test_no_new_segment_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = open_writer(tmp_path)
     Fault(monkeypatch, "fdatasync")
-    append(writer)
-    refused(writer)
-    Fault(monkeypatch, "posix_fallocate", times=2, code=errno.ENOSPC)
-    for _ in range(2):
+    Fault(monkeypatch, "posix_fallocate", times=3, code=errno.ENOSPC)
+    for _ in range(3):
         append(writer)
         refused(writer)
     assert not list(tmp_path.glob("*.new"))
