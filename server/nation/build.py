@@ -29,8 +29,8 @@ from jukinet.server.nation.tables import NationTables, load_tables
 
 NATION_DATE: Final = datetime.date(2026, 10, 1)
 """The default day on which the nation stands still: ages and changes are as of this day."""
-ENTRIES_PER_RANGE: Final = 8_000_000
-"""64 MB of words a range, and as much for sorting; two ranges are held at a time."""
+ENTRIES_PER_RANGE: Final = 16_000_000
+"""128 MB of words a range, and as much for sorting; two ranges are held at a time."""
 ENTRIES_PER_PIECE: Final = 65_536
 PIECES_AHEAD: Final = 6
 NUMBERS_PER_SCAN: Final = 8_000_000

@@ -35,7 +35,7 @@ ctypedef struct TownRow:
 ctypedef struct AreaRow:
     int32_t merger_day
     uint8_t connected
-    uint8_t form
+    uint8_t words
     uint16_t spare
 
 ctypedef struct MemberRow:

@@ -168,24 +168,24 @@ cdef inline unsigned char *put_separator(unsigned char *place) noexcept nogil:
     return place + 3
 
 
-cdef unsigned char *put_house(unsigned char *place, uint8_t style, uint32_t form, uint64_t random) noexcept nogil:
-    """House number in the town's style. form 0 and 1 write words (番地, 丁目), 2 and 3 write hyphens."""
+cdef unsigned char *put_house(unsigned char *place, uint8_t style, bint words, uint64_t random) noexcept nogil:
+    """House number in the town's style, in words (二丁目3番4号, 12番地3) or with hyphens (2-3-4, 12-3)."""
     cdef uint32_t first, second = 1 + <uint32_t>(random & 31), third = 1 + <uint32_t>(random >> 5 & 31)
     if style == STYLE_LOT:
         # Small lot numbers are the more frequent ones.
         first = 1 + (upto(random, 3000) * (<uint32_t>(random >> 10) & 1023) >> 10)
         place = put_number(place, first)
-        if form < 2:
+        if words:
             place = put_text(place, BANCHI, 6)
         if random >> 22 & 3 == 0:
-            if form >= 2:
+            if not words:
                 place[0] = c'-'
                 place += 1
             place = put_number(place, second)
         return place
     if style == STYLE_CHOME:
         first = 1 + (upto(random, 8) * (<uint32_t>(random >> 10) & 1023) >> 10)
-        if form < 2:
+        if words:
             place = put_text(place, NUMERALS + 3 * (first - 1), 3)
             place = put_text(place, CHOME, 6)
         else:
@@ -193,7 +193,7 @@ cdef unsigned char *put_house(unsigned char *place, uint8_t style, uint32_t form
             place[0] = c'-'
             place += 1
     place = put_number(place, second)
-    if form < 2:
+    if words:
         place = put_text(place, BAN, 3)
         place = put_number(place, third)
         return put_text(place, GO, 3)
@@ -201,12 +201,20 @@ cdef unsigned char *put_house(unsigned char *place, uint8_t style, uint32_t form
     return put_number(place + 1, third)
 
 
-cdef unsigned char *put_flat(const Tables *tables, unsigned char *place, uint64_t random, uint64_t name) noexcept nogil:
-    """A building and a room: グリーンハイツ203."""
-    cdef const NameRow *row = tables.names + chosen(tables, tables.building_table, name)
-    place[0] = c' '
-    place = put_text(place + 1, <const char *>tables.texts + row.offset, row.text_bytes)
-    return put_number(place, (1 + <uint32_t>(random >> 16 & 255) * (random >> 24 & 255) // 8192) * 100 + 1 + (random >> 40 & 7))
+cdef unsigned char *put_flat(
+    const Tables *tables, unsigned char *place, bint named, uint64_t random, uint64_t name
+) noexcept nogil:
+    """A room, after its building's name where that is given: " グリーンハイツ203" or "-203"."""
+    cdef const NameRow *row
+    cdef uint32_t floor = 1 + <uint32_t>(random >> 16 & 255) * <uint32_t>(random >> 24 & 255) // 8192
+    if named:
+        row = tables.names + chosen(tables, tables.building_table, name)
+        place[0] = c' '
+        place = put_text(place + 1, <const char *>tables.texts + row.offset, row.text_bytes)
+    else:
+        place[0] = c'-'
+        place += 1
+    return put_number(place, floor * 100 + 1 + (random >> 40 & 7))
 
 
 cdef void household_prepare(
@@ -505,7 +513,7 @@ cdef class Population:
         cdef unsigned char *place = room + 512
         cdef uint64_t random = drawn(life.household.draws, DRAW_HOUSE)
         cdef uint32_t decade = min(<uint32_t>max((date_of_day(life.birth_day) >> 9) - <int32_t>FIRST_DECADE, 0) // 10, <uint32_t>DECADES - 1)
-        cdef uint32_t form = tables.areas[town.area].form
+        cdef bint words = tables.areas[town.area].words
         # Brothers and sisters draw from different parts of the table, so that they rarely share a name.
         cdef uint64_t given = life.household.draws + <uint64_t>life.place * <uint64_t>0x9E3779B97F4A7C15
         given = (given & <uint64_t>0xFFFFFFFF00000000) | <uint32_t>drawn(life.draws, DRAW_GIVEN)
@@ -524,11 +532,11 @@ cdef class Population:
         record.name_bytes = <uint16_t>(name - record.name)
         record.kana_bytes = <uint16_t>(kana - record.kana)
         if random & 7 == 7:
-            form = <uint32_t>(random >> 3) & 3      # one household in eight writes as its neighbours do not
-        place = put_house(place, town.style, form, mix64(random))
+            words = not words       # one household in eight writes as its neighbours do not
+        place = put_house(place, town.style, words, mix64(random))
         random = drawn(life.household.draws, DRAW_BUILDING)
         if <uint32_t>(random & 0xFFFF) < FLATS[town.kind]:
-            place = put_flat(tables, place, random, mix64(random))
+            place = put_flat(tables, place, words or random >> 63, random, mix64(random))
         record.rest_bytes = <uint16_t>(place - record.rest)
 
     def describe(self, number: int) -> Resident:

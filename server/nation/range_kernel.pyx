@@ -11,7 +11,7 @@ from libc.string cimport memset
 
 from jukinet.core.records.record cimport ResidentRecord, record_encode, status_encode
 from jukinet.core.store.block cimport block_bytes, block_encode
-from jukinet.server.nation.permutation cimport key_of_number
+from jukinet.server.nation.permutation cimport Permutation, key_of_number
 from jukinet.server.nation.population cimport TEXT_ROOM_BYTES, Population
 
 from jukinet.core.errors import RecordFormatError
@@ -54,8 +54,9 @@ cdef int64_t collect_range(
     """Words of the numbers first to last whose keys are in [low, low + span); -1 when there is no room for them."""
     cdef uint64_t number, offset
     cdef int64_t count = 0
+    cdef Permutation permutation = population.permutation       # a copy that no store to out can change
     for number in range(first, last):
-        offset = key_of_number(&population.permutation, number) - low
+        offset = key_of_number(&permutation, number) - low
         # Written always and counted only when inside: one range in many is hit, but never predictably.
         if count >= room:
             return -1

@@ -32,7 +32,7 @@ NAME: Final = np.dtype([("offset", "<u4"), ("text_bytes", "u1"), ("kana_bytes", 
 DRAW: Final = np.dtype([("threshold", "<u4"), ("own", "<u4"), ("other", "<u4")])
 RANGE: Final = np.dtype([("first", "<u4"), ("count", "<u4")])
 TOWN: Final = np.dtype([("area", "<u2"), ("style", "u1"), ("kind", "u1")])
-AREA: Final = np.dtype([("merger_day", "<i4"), ("connected", "u1"), ("form", "u1"), ("spare", "<u2")])
+AREA: Final = np.dtype([("merger_day", "<i4"), ("connected", "u1"), ("words", "u1"), ("spare", "<u2")])
 KIND_MEMBERS_MAX: Final = 8
 MEMBER: Final = np.dtype([("relation", "u1"), ("sex", "u1"), ("child", "u1"), ("dead", "u1")])
 KIND: Final = np.dtype([("members", MEMBER, KIND_MEMBERS_MAX), ("children", "<u4")])
@@ -183,11 +183,11 @@ class NationTables:
 
     @staticmethod
     def _area_row(area: AreaEntry) -> tuple[int, int, int, int]:
-        """Two in five cities, towns and villages merged, wards did not; house numbers have one of four forms."""
+        """Two in five cities, towns and villages merged, wards did not; one area in four writes house numbers in words."""
         mixed = area.jis * 2_654_435_761 % (1 << 32)
         merged = mixed % 5 < 2 and not area.name.endswith("区")
         day = (MERGERS_FIRST - UNIX_EPOCH).days + mixed // 5 % MERGERS_DAYS if merged else 0
-        return day, area.connected, mixed // 7 % 4, 0
+        return day, area.connected, mixed // 7 % 4 == 0, 0
 
 
 def load_tables() -> NationTables:
