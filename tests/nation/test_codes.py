@@ -82,8 +82,10 @@ def test_residents_retired_and_absent_codes_are_apart() -> None:
     assert codes.successor_numbers(9, residents, 10).tolist() == [
         permutation.resident_of_retired_place(9, place) for place in range(10)
     ]
-    assert all(500 * place <= number < 500 * (place + 1)
-               for place, number in enumerate(codes.successor_numbers(9, residents, 10).tolist()))
+    assert all(
+        500 * place <= number < 500 * (place + 1)
+        for place, number in enumerate(codes.successor_numbers(9, residents, 10).tolist())
+    )
 
 
 @pytest.mark.parametrize(("seed", "residents"), [(-1, 5), (1 << 63, 5), (0, 0), (0, 200_000_001)])
