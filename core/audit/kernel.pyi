@@ -1,5 +1,6 @@
 import builtins
 from array import array
+from typing import Self
 
 from typing_extensions import Buffer
 
@@ -19,7 +20,7 @@ class Group:
 class RecordBuffer:
     limit: int
     next_sequence: int
-    def __init__(self, worker: int, next_sequence: int, bytes_max: int) -> None: ...
+    def __new__(cls, worker: int, next_sequence: int, bytes_max: int) -> Self: ...
     @property
     def bytes(self) -> int: ...
     def append(

@@ -9,8 +9,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING
 
 from jukinet.core.audit.layout import (
     END_MARK,
@@ -21,6 +20,9 @@ from jukinet.core.audit.layout import (
     segment_checksum,
     segment_name,
 )
+
+if TYPE_CHECKING:  # not a dependency at run time
+    from typing_extensions import Buffer
 
 FILE_MODE = 0o600
 NEW_SUFFIX = ".new"

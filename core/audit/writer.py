@@ -14,8 +14,7 @@ import os
 import threading
 import time
 from pathlib import Path
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING
 
 from jukinet.core import limits
 from jukinet.core.audit.errors import RecordOfUseDamagedError, RecordOfUseNotWrittenError
@@ -34,6 +33,9 @@ from jukinet.core.audit.reader import SegmentEnd, SegmentReport, check_segment
 from jukinet.core.audit.record import RecordOfUse, RecoveryHead, VoidHead, encode_head
 from jukinet.core.audit.segment import NEW_SUFFIX, SegmentFile, sync_directory
 from jukinet.core.errors import RecordOfUseError
+
+if TYPE_CHECKING:  # not a dependency at run time
+    from typing_extensions import Buffer
 
 __all__ = ["RecordOfUse", "RecordOfUseWriter"]
 
