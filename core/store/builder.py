@@ -9,16 +9,18 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import lmdb
 import msgspec
-from typing_extensions import Buffer
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreError
 from jukinet.core.store import schema
 from jukinet.core.store.schema import Area, Meta, Town
+
+if TYPE_CHECKING:  # not a dependency at run time
+    from typing_extensions import Buffer
 
 __all__ = ["Area", "RegisterBuilder", "Town"]
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jukinet.core.errors import ConfigurationError, ErrorCode
-from jukinet.core.law import example_path
+from jukinet.core.law import authority_file, example_path
 from jukinet.core.law.authority import Authority, Grant, NotAuthorisedError, day_in_japan
 from jukinet.core.vocabulary import ALL_ITEMS, Function, Item
 
@@ -361,3 +361,15 @@ def test_masks_are_subsets(functions: int, items: int, function: Function, asked
     assert grant.allows(function, asked, day) == plain
     assert not grant.allows(0, 0, 5)
     assert msgspec.structs.asdict(grant)["items"] == items
+
+
+def test_the_documentation_names_every_key_and_limit() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "authority.md").read_text()
+    known = f"format, title, role, name, display, codes_per_second_max, connections_max, {authority_file.AFFAIR_KEYS}"
+    for key in known.split(", "):
+        assert f"| `{key}` |" in page
+    limits = (authority_file.BODIES_MAX, authority_file.AFFAIRS_PER_BODY_MAX, authority_file.CODES_PER_SECOND_MAX)
+    for limit in (*limits, authority_file.CONNECTIONS_MAX, authority_file.CODES_PER_SECOND_DEFAULT):
+        assert f"{limit:,}" in page
+    for word in (*authority_file.FUNCTION_WORDS, *authority_file.ITEM_WORDS):
+        assert f"`{word}`" in page
