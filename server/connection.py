@@ -405,7 +405,7 @@ class Connection:
             self._write_since = 0.0
         if self.jobs:
             self.service.schedule(self)
-        if self._paused:
+        if self._paused and sent:
             self.want_resume()
 
     def _watch(self) -> None:
@@ -446,7 +446,9 @@ class Connection:
 
     def _peer_ended(self) -> None:
         """The peer's stream is over. After its GOODBYE it still waits for answers; otherwise it is gone."""
-        inside_frame = self.wire.is_inside_frame
+        if self.wire.is_inside_frame:
+            self.close("lost")
+            return
         self.wire.received_eof()
         self._handle_events()
         if self.closed or self._broken:
@@ -456,7 +458,7 @@ class Connection:
             self._watch()
             self._finish_if_done()
             return
-        self.close("lost" if self.wire.under_way or inside_frame else "ended")
+        self.close("lost" if self.wire.under_way else "ended")
 
     def fail(self, code: ErrorCode, message: str, kind: str) -> None:
         """Tell the peer why the connection ends, and end it; requests under way are given up."""

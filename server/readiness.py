@@ -10,6 +10,7 @@ together.
 
 from __future__ import annotations
 
+import os
 import select
 from collections.abc import Callable
 from typing import Final
@@ -30,6 +31,8 @@ class Readiness:
 
     def __init__(self, before_turn: Callable[[], None], after_turn: Callable[[], None]) -> None:
         self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
         self._handlers: dict[int, Handler] = {}
         self._before_turn = before_turn
         self._after_turn = after_turn
@@ -46,6 +49,10 @@ class Readiness:
         if self._handlers.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
+    def wake(self) -> None:
+        """Let there be another turn soon, although nothing may be ready."""
+        os.eventfd_write(self._wake, 1)
+
     def turn(self) -> int:
         """Handle every connection that is ready now, without waiting; their number."""
         ready = self._epoll.poll(0, EVENTS_PER_TURN_MAX)
@@ -56,6 +63,8 @@ class Readiness:
             handler = handlers.get(descriptor)
             if handler is not None:
                 handler(events)
+            elif descriptor == self._wake:
+                os.eventfd_read(self._wake)
         self._after_turn()
         return len(ready)
 
@@ -71,3 +80,4 @@ class Readiness:
     def close(self) -> None:
         self._handlers.clear()
         self._epoll.close()
+        os.close(self._wake)

@@ -100,8 +100,10 @@ class Service:
         metrics: Metrics,
         log: EventLog,
         connection_closed: Callable[[Connection, str], None],
+        wake: Callable[[], None],
     ) -> None:
         self.connection_closed = connection_closed
+        self._wake = wake
         self.configuration = configuration
         self.credentials = credentials
         self.reader = reader
@@ -371,11 +373,16 @@ class Service:
 
     def after_turn(self) -> None:
         """End of a turn: go on with connections that may be read again, then begin the commit."""
-        while self._resumable:
-            self._resumable.pop().resume()
+        if self._resumable:
+            resumable, self._resumable = self._resumable, set()
+            for connection in resumable:
+                connection.resume()
         self.recording.after_turn()
 
     def resume_later(self, connection: Connection) -> None:
+        """Let the connection go on at the end of a turn; there will be one."""
+        if not self._resumable:
+            self._wake()
         self._resumable.add(connection)
 
     def unsent_changed(self, more: int) -> None:

@@ -89,6 +89,7 @@ class Worker:
         self._service = Service(
             self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
             self._connection_closed,
+            self._readiness.wake,
         )  # fmt: skip
         self._serving = True
         gc.collect()

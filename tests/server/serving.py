@@ -217,9 +217,9 @@ class Server:
             raise
         return self
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = START_SECONDS) -> int:
-        """Signal the server and wait for its end: the exit code."""
-        if self.process.poll() is None:
+    def stop(self, number: signal.Signals | None = signal.SIGTERM, seconds: float = START_SECONDS) -> int:
+        """Signal the server (None: only wait) and wait for its end: the exit code."""
+        if self.process.poll() is None and number is not None:
             self.process.send_signal(number)
         try:
             code = self.process.wait(seconds)
