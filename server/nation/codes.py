@@ -16,7 +16,6 @@ from jukinet.server.nation.permutation import (
     SEED_END,
     fill_codes,
     fill_numbers,
-    key_of,
     resident_of_retired_place,
 )
 
@@ -83,9 +82,3 @@ def absent_codes(seed: int, residents: int, count: int, first: int = 0) -> Codes
     if count < 0 or first < 0 or start + count > KEYS:
         raise ValueError("there are not that many absent codes")
     return codes_between(seed, residents, start, start + count)
-
-
-def retired_key(seed: int, residents: int, place: int) -> int:
-    """The key (first ten digits) of the retired code at a place."""
-    check_plan(seed, residents)
-    return key_of(seed, residents + place)

@@ -3,68 +3,13 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from jukinet.core.records.record cimport ResidentRecord
+from jukinet.server.nation.draws cimport Tables
 from jukinet.server.nation.permutation cimport Permutation
 
 cdef enum:
     TEXT_ROOM_BYTES = 1152      # scratch that the texts of one resident need
-    KIND_MEMBERS_MAX = 8
     GROUP_MEMBERS = 16
     PATTERNS = 1024
-
-# Rows of the tables; tables.py packs the same layouts.
-ctypedef struct NameRow:
-    uint32_t offset
-    uint8_t text_bytes
-    uint8_t kana_bytes
-    uint16_t spare
-
-ctypedef struct DrawRow:
-    uint32_t threshold
-    uint32_t own
-    uint32_t other
-
-ctypedef struct RangeRow:
-    uint32_t first
-    uint32_t count
-
-ctypedef struct TownRow:
-    uint16_t area
-    uint8_t style
-    uint8_t kind
-
-ctypedef struct AreaRow:
-    int32_t merger_day
-    uint8_t connected
-    uint8_t words
-    uint16_t spare
-
-ctypedef struct MemberRow:
-    uint8_t relation
-    uint8_t sex
-    uint8_t child
-    uint8_t dead
-
-ctypedef struct KindRow:
-    MemberRow members[KIND_MEMBERS_MAX]
-    uint32_t children
-
-ctypedef struct OriginRow:
-    uint32_t alias
-    uint32_t two_given
-
-ctypedef struct Tables:
-    const unsigned char *texts
-    const NameRow *names
-    const DrawRow *draws
-    const RangeRow *ranges
-    const TownRow *towns
-    const AreaRow *areas
-    const KindRow *kinds
-    const OriginRow *origins
-    const uint32_t *patterns
-    const int32_t *move_days
-    const uint32_t *foreign_thresholds
-    uint32_t surname_table, town_table, given_table, building_table, origin_table, foreign_table, band_table
 
 # What all members of a household share.
 ctypedef struct Household:

@@ -9,7 +9,11 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from jukinet.core.records.record cimport (
-    STATE_ALLOTTED, STATE_CURRENT, STATE_DEAD, STATE_MOVED_AWAY, STATE_REMOVED, STATE_RETIRED, decimal_date, packed_date,
+    STATE_ALLOTTED, STATE_CURRENT, STATE_DEAD, STATE_MOVED_AWAY, STATE_REMOVED, STATE_RETIRED, decimal_date,
+)
+from jukinet.server.nation.draws cimport (
+    AreaRow, DrawRow, KindRow, MemberRow, NameRow, OriginRow, RangeRow, TownRow, between, chosen, date_of_day,
+    days_of_years, drawn, peaked, per_million, upto,
 )
 from jukinet.server.nation.permutation cimport (
     RESIDENTS_PER_RETIRED_CODE, key_of_number, mix64, permutation_prepare, resident_of_retired, retired_seed_key,
@@ -85,10 +89,6 @@ cdef enum:
     DATE_LAST = 54785           # 2119-12-31
     NEVER = -1000000            # before every birth
 
-# Shares in 2^-32 of everyone they can happen to.
-cdef uint32_t per_million(uint64_t share) noexcept nogil:
-    return <uint32_t>((share << 32) // 1000000)
-
 # Shares of flats per 2^16 by kind of municipality: village, town, city, ward, special ward (this project's estimate).
 cdef uint16_t *FLATS = [1300, 3300, 13100, 24900, 31500]
 # UTF-8 of 一 to 九, 丁目, 番地, 番, 号.
@@ -97,47 +97,6 @@ cdef const char *CHOME = b"\xe4\xb8\x81\xe7\x9b\xae"
 cdef const char *BANCHI = b"\xe7\x95\xaa\xe5\x9c\xb0"
 cdef const char *BAN = b"\xe7\x95\xaa"
 cdef const char *GO = b"\xe5\x8f\xb7"
-
-
-cdef inline uint64_t drawn(uint64_t draws, uint64_t number) noexcept nogil:
-    return mix64(draws + number * <uint64_t>0x9E3779B97F4A7C15)
-
-
-cdef inline uint32_t upto(uint64_t random, uint32_t count) noexcept nogil:
-    """An even draw below count from the upper half of a random word."""
-    return <uint32_t>(((random >> 32) * count) >> 32)
-
-
-cdef inline uint32_t chosen(const Tables *tables, uint32_t table, uint64_t random) noexcept nogil:
-    """A weighted draw: the upper half of the random word picks the row, the lower half its side."""
-    cdef RangeRow place = tables.ranges[table]
-    cdef const DrawRow *row = tables.draws + place.first + upto(random, place.count)
-    return row.own if <uint32_t>random <= row.threshold else row.other
-
-
-cdef inline int64_t days_of_years(int64_t years) noexcept nogil:
-    return years * 3652425 // 10000
-
-
-cdef inline int64_t between(int64_t low, int64_t high, uint32_t random) noexcept nogil:
-    """An even draw from low to high, both included; low when they are crossed."""
-    return low if high <= low else low + ((<uint64_t>random * <uint64_t>(high - low + 1)) >> 32)
-
-
-cdef inline uint32_t peaked(uint64_t random) noexcept nogil:
-    """The mean of two even draws."""
-    return <uint32_t>(((random >> 32) + <uint32_t>random) >> 1)
-
-
-cdef uint32_t date_of_day(int64_t day) noexcept nogil:
-    """Packed date of days since 1970 (the civil calendar counted in eras of 400 years from March)."""
-    cdef uint32_t shifted = <uint32_t>(day + 719468)
-    cdef uint32_t era = shifted // 146097, of_era = shifted % 146097
-    cdef uint32_t year_of_era = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
-    cdef uint32_t of_year = of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    cdef uint32_t month_from_march = (5 * of_year + 2) // 153
-    cdef uint32_t month = month_from_march + 3 if month_from_march < 10 else month_from_march - 9
-    return packed_date(era * 400 + year_of_era + (month <= 2), month, of_year - (153 * month_from_march + 2) // 5 + 1)
 
 
 cdef inline unsigned char *put_text(unsigned char *place, const char *text, size_t length) noexcept nogil:
@@ -512,7 +471,7 @@ cdef class Population:
         cdef unsigned char *kana = room + 256
         cdef unsigned char *place = room + 512
         cdef uint64_t random = drawn(life.household.draws, DRAW_HOUSE)
-        cdef uint32_t decade = min(<uint32_t>max((date_of_day(life.birth_day) >> 9) - <int32_t>FIRST_DECADE, 0) // 10, <uint32_t>DECADES - 1)
+        cdef int32_t decade = (<int32_t>(date_of_day(life.birth_day) >> 9) - FIRST_DECADE) // 10
         cdef bint words = tables.areas[town.area].words
         # Brothers and sisters draw from different parts of the table, so that they rarely share a name.
         cdef uint64_t given = life.household.draws + <uint64_t>life.place * <uint64_t>0x9E3779B97F4A7C15
@@ -520,6 +479,7 @@ cdef class Population:
         record.name = name
         record.kana = kana
         record.rest = place
+        decade = min(max(decade, <int32_t>0), <int32_t>(DECADES - 1))
         given = chosen(tables, tables.given_table + (life.sex - 1) * DECADES + decade, given)
         if life.household.origin < 0:
             name = put_joined(tables, family, tables.names + given, name, &kana)
