@@ -52,6 +52,8 @@ class ServerConnection(Connection):
         self.sessions: dict[int, m.SessionOpened] = {}
         """Sessions that questions may name: session_id -> what was granted."""
         self._closing_sessions: set[int] = set()
+        self._cancelled: set[int] = set()
+        """Requests under way whose Cancel was given out; a second one is ignored."""
         self._asked: dict[int, int] = {}
         self._in_flight_max = self.limits.requests_in_flight_max
         self._may_explain = False
@@ -156,7 +158,10 @@ class ServerConnection(Connection):
         return m.Ping(request_id, bytes(payload))
 
     def _accept_cancel(self, request_id: int, _: bytes | bytearray) -> m.Message | None:
-        return m.Cancel(request_id) if self.under_way.get(request_id, REFUSED) != REFUSED else None
+        if self.under_way.get(request_id, REFUSED) == REFUSED or request_id in self._cancelled:
+            return None
+        self._cancelled.add(request_id)
+        return m.Cancel(request_id)
 
     def _accept_goodbye(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         message = control.decode(MessageType.GOODBYE, request_id, payload)
@@ -216,6 +221,11 @@ class ServerConnection(Connection):
         del self._asked[request_id]
         self._end_request(request_id)
         return answer
+
+    def _end_request(self, request_id: int) -> int:
+        if self._cancelled:
+            self._cancelled.discard(request_id)
+        return super()._end_request(request_id)
 
     def _may_close(self, message: m.Error) -> bool:
         """Rule 2 of the state table, and one farewell after the peer broke the protocol."""

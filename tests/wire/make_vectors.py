@@ -1,0 +1,405 @@
+"""Writes docs/vectors/*.json: whole conversations as frames with their meaning, and frames that must be refused.
+
+Run: python tests/wire/make_vectors.py. The frames are written by the twins in this folder, not by the implementation;
+test_vectors.py holds the implementation against the files in both directions, and the files against this program.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import wire_twin as twin
+
+FOLDER = Path(__file__).parents[2] / "docs" / "vectors"
+TYPES = {
+    "GREETING": 0x01,
+    "OPEN_SESSION": 0x02,
+    "SESSION_OPENED": 0x03,
+    "CLOSE_SESSION": 0x04,
+    "SESSION_CLOSED": 0x05,
+    "PING": 0x06,
+    "PONG": 0x07,
+    "CANCEL": 0x08,
+    "PROGRESS": 0x09,
+    "ERROR": 0x0A,
+    "GOODBYE": 0x0B,
+    "LOOKUP": 0x10,
+    "LOOKUP_ANSWER": 0x11,
+    "STATUS": 0x12,
+    "STATUS_ANSWER": 0x13,
+    "VERIFY": 0x14,
+    "VERIFY_ANSWER": 0x15,
+}
+LIMITS = {
+    "request_bytes_max": 1_000_000,
+    "answer_bytes_max": 2_000_000,
+    "codes_per_request_max": 1_000,
+    "requests_in_flight_max": 4,
+    "sessions_max": 2,
+    "idle_seconds_max": 300,
+}
+Json = dict[str, Any]
+MALFORMED_CODE = 2**64 - 1
+
+
+def payload_of(kind: str, fields: Json) -> bytes:
+    """The payload of a message, from docs/protocol.md alone."""
+    if kind in ("PING", "PONG"):
+        return bytes.fromhex(fields["data"])
+    if kind == "CANCEL":
+        return b""
+    if TYPES[kind] < 0x10:
+        return msgspec.msgpack.encode(fields)
+    columns = {name: value for name, value in fields.items() if isinstance(value, list)}
+    if kind in ("LOOKUP", "STATUS", "VERIFY"):
+        codes = [int(code) for code in columns.pop("codes")]
+        claims = b"".join(
+            claim(name, columns[name]) for name in ("names", "birth_dates", "sexes", "addresses") if name in columns
+        )
+        return twin.question(fields["session_id"], fields["since" if kind == "STATUS" else "items"], codes, claims)
+    version, outcomes = fields["register_version"], columns.pop("outcomes")
+    if kind == "STATUS_ANSWER":
+        return twin.status_answer(fields["since"], version, outcomes, columns["change_dates"])
+    if kind == "VERIFY_ANSWER":
+        return twin.verify_answer(fields["items"], version, outcomes, columns["matches"])
+    if "successor_codes" in columns:
+        columns["successor_codes"] = [int(code) for code in columns["successor_codes"]]
+    return twin.lookup_answer(fields["items"], version, outcomes, **columns)
+
+
+def claim(name: str, values: list[Any]) -> bytes:
+    if name in ("names", "addresses"):
+        return twin.text_column(values)
+    return twin.u32(values) if name == "birth_dates" else twin.u8(values)
+
+
+def step(side: str, kind: str, request_id: int, **fields: Any) -> Json:
+    data = twin.frame(payload_of(kind, fields), TYPES[kind], request_id)
+    return {"from": side, "type": kind, "request_id": request_id, "fields": fields, "frame": data.hex()}
+
+
+def opening() -> list[Json]:
+    return [
+        step(
+            "server",
+            "GREETING",
+            0,
+            protocol=1,
+            server="jukinet 1.0",
+            register="0123456789abcdef0123456789abcdef",
+            role="agency",
+            body="pension-service",
+            limits=LIMITS,
+            areas_not_connected=[7483, 13215],
+        ),
+        step(
+            "client",
+            "OPEN_SESSION",
+            1,
+            schedule=1,
+            item="77",
+            number=0,
+            operator="op-0042",
+            reason="現況確認",
+            case_reference="2024-0017",
+        ),
+        step(
+            "server",
+            "SESSION_OPENED",
+            1,
+            session_id=7,
+            functions=7,
+            items=255,
+            codes_per_request_max=500,
+            valid_until=20301231,
+        ),
+    ]
+
+
+def session() -> list[Json]:
+    return [
+        *opening(),
+        step("client", "PING", 2, data="0102030405060708"),
+        step("server", "PONG", 2, data="0102030405060708"),
+        step("client", "CLOSE_SESSION", 3, session_id=7),
+        step("server", "SESSION_CLOSED", 3, session_id=7),
+        step("client", "GOODBYE", 0, reason="done"),
+        step("server", "GOODBYE", 0, reason="done"),
+    ]
+
+
+def lookup() -> list[Json]:
+    return [
+        *opening(),
+        step("client", "LOOKUP", 2, session_id=7, items=0, codes=["24727059608", "12345678903", "10000000006"]),
+        step(
+            "server",
+            "LOOKUP_ANSWER",
+            2,
+            items=255,
+            count=3,
+            register_version=42,
+            outcomes=[1, 6, 9],
+            names=["髙橋 𠮷子", "", ""],
+            kana=["タカハシ ヨシコ", "", ""],
+            aliases=["", "", ""],
+            birth_dates=[19650220, 0, 0],
+            sexes=[2, 0, 0],
+            areas=[13101, 0, 0],
+            addresses=["東京都千代田区丸の内1丁目1-1", "", ""],
+            reasons=[31, 41, 0],
+            change_dates=[20200331, 20210401, 0],
+            successor_codes=["0", "98765432103", "0"],
+        ),
+        step("client", "LOOKUP", 3, session_id=7, items=9, codes=["24727059608", str(MALFORMED_CODE)]),
+        step(
+            "server",
+            "LOOKUP_ANSWER",
+            3,
+            items=9,
+            count=2,
+            register_version=42,
+            outcomes=[1, 11],
+            names=["髙橋 𠮷子", ""],
+            birth_dates=[19650220, 0],
+        ),
+    ]
+
+
+def status() -> list[Json]:
+    codes = ["24727059608", "12345678903", "10000000006", "98765432103", "98765432104"]
+    return [
+        *opening(),
+        step("client", "STATUS", 2, session_id=7, since=20240401, codes=codes),
+        step(
+            "server",
+            "STATUS_ANSWER",
+            2,
+            since=20240401,
+            count=5,
+            register_version=42,
+            outcomes=[1, 2, 3, 8, 10],
+            change_dates=[0, 20240415, 20240329, 0, 0],
+        ),
+    ]
+
+
+def verify() -> list[Json]:
+    return [
+        *opening(),
+        step(
+            "client",
+            "VERIFY",
+            2,
+            session_id=7,
+            items=57,
+            codes=["24727059608", "12345678903"],
+            names=["高橋 吉子", ""],
+            birth_dates=[19650220, 19800000],
+            sexes=[2, 0],
+            addresses=["", "東京都千代田区丸の内１－１－１"],
+        ),
+        step("server", "VERIFY_ANSWER", 2, items=57, count=2, register_version=42, outcomes=[1, 9], matches=[0x2B, 0]),
+    ]
+
+
+def under_way() -> list[Json]:
+    """Progress, cancellation, errors that stay, draining, and an answer after both goodbyes."""
+    error: Json = {"message": "", "retry_after_ms": 0}
+    codes = ["24727059608", "12345678903"]
+    return [
+        *opening(),
+        step("client", "LOOKUP", 2, session_id=7, items=1, codes=codes),
+        step("client", "STATUS", 3, session_id=7, since=20240401, codes=codes),
+        step("server", "PROGRESS", 2, done=1, total=2),
+        step("client", "CANCEL", 2),
+        step("server", "ERROR", 2, code=15, message="cancelled", retry_after_ms=0),
+        step("client", "OPEN_SESSION", 4, schedule=1, item="30", number=0, operator="o", reason="r", case_reference=""),
+        step("server", "ERROR", 4, code=12, message="the body has no authority for this affair", retry_after_ms=0),
+        step("client", "LOOKUP", 5, session_id=7, items=1, codes=codes),
+        step("server", "ERROR", 5, **{"code": 11, **error, "retry_after_ms": 250}),
+        step("server", "GOODBYE", 0, reason="draining"),
+        step("client", "GOODBYE", 0, reason="the server is stopping"),
+        step(
+            "server",
+            "STATUS_ANSWER",
+            3,
+            since=20240401,
+            count=2,
+            register_version=43,
+            outcomes=[7, 4],
+            change_dates=[0, 20190501],
+        ),
+    ]
+
+
+def closing() -> list[Json]:
+    return [*opening(), step("server", "ERROR", 0, code=18, message="no frame for 300 seconds", retry_after_ms=0)]
+
+
+def broken(title: str, side: str, error: str, data: bytes, *, closes: bool = True) -> Json:
+    return {"title": title, "from": side, "error": error, "closes": closes, "frame": data.hex()}
+
+
+def refused() -> Json:
+    """Frames after the opening; for those of the server a LOOKUP (items NAME) of two codes, id 2, is under way."""
+    sound = twin.question(7, 1, [24727059608])
+    names = twin.text_column(["髙橋"])
+    answer = twin.lookup_answer(1, 42, [1, 9], names=["髙橋", ""])
+    frames = [
+        broken("flags are set", "client", "MALFORMED_FRAME", twin.header(sound, 0x10, 2, flags=1) + sound),
+        broken("reserved is set", "client", "MALFORMED_FRAME", twin.header(sound, 0x10, 2, reserved=9) + sound),
+        broken("request_id is 0", "client", "MALFORMED_FRAME", twin.frame(sound, 0x10, 0)),
+        broken("no such type", "client", "UNKNOWN_TYPE", twin.frame(b"", 0x7F, 2)),
+        broken("a server's message from a client", "client", "UNKNOWN_TYPE", twin.frame(bytes(8), 0x07, 2)),
+        broken("above request_bytes_max", "client", "FRAME_TOO_LARGE", struct.pack("<IHHII", 1_000_001, 0x10, 0, 2, 0)),
+        broken(
+            "a control message above 65,536 bytes",
+            "client",
+            "FRAME_TOO_LARGE",
+            struct.pack("<IHHII", 65_537, 2, 0, 2, 0),
+        ),
+        broken("bytes after the codes", "client", "MALFORMED_FRAME", twin.frame(sound + bytes(8), 0x10, 2)),
+        broken("fewer codes than counted", "client", "MALFORMED_FRAME", twin.frame(sound[:-8], 0x10, 2)),
+        broken(
+            "padding is not zero",
+            "client",
+            "MALFORMED_FRAME",
+            twin.frame(twin.question(7, 1, [1], names[:-1] + b"\1"), 0x14, 2),
+        ),
+        broken(
+            "claims are not UTF-8",
+            "client",
+            "MALFORMED_FRAME",
+            twin.frame(twin.question(7, 1, [1], twin.u32([0, 1]) + twin.pad8(b"\xff")), 0x14, 2),
+        ),
+        broken(
+            "a map with a field missing", "client", "MALFORMED_FRAME", twin.frame(msgspec.msgpack.encode({}), 0x0B, 0)
+        ),
+        broken(
+            "a map with a field too many",
+            "client",
+            "MALFORMED_FRAME",
+            twin.frame(msgspec.msgpack.encode({"reason": "", "x": 1}), 0x0B, 0),
+        ),
+        broken(
+            "a field of the wrong type",
+            "client",
+            "MALFORMED_FRAME",
+            twin.frame(msgspec.msgpack.encode({"reason": 1}), 0x0B, 0),
+        ),
+        broken(
+            "bytes after the map",
+            "client",
+            "MALFORMED_FRAME",
+            twin.frame(msgspec.msgpack.encode({"reason": ""}) + b"\0", 0x0B, 0),
+        ),
+        broken("no codes", "client", "BAD_REQUEST", twin.frame(twin.question(7, 1, []), 0x10, 2), closes=False),
+        broken(
+            "an item that is none",
+            "client",
+            "BAD_REQUEST",
+            twin.frame(twin.question(7, 256, [1]), 0x10, 2),
+            closes=False,
+        ),
+        broken(
+            "since is no full date",
+            "client",
+            "BAD_REQUEST",
+            twin.frame(twin.question(7, 20240400, [1]), 0x12, 2),
+            closes=False,
+        ),
+        broken(
+            "a claimed date that is none",
+            "client",
+            "BAD_REQUEST",
+            twin.frame(twin.question(7, 8, [1], twin.u32([19651301])), 0x14, 2),
+            closes=False,
+        ),
+        broken(
+            "no such session", "client", "UNKNOWN_SESSION", twin.frame(twin.question(8, 1, [1]), 0x10, 2), closes=False
+        ),
+        broken(
+            "more codes than the session allows",
+            "client",
+            "TOO_MANY_CODES",
+            twin.frame(twin.question(7, 1, range(501)), 0x10, 2),
+            closes=False,
+        ),
+        broken("a second greeting", "server", "WRONG_STATE", bytes.fromhex(opening()[0]["frame"])),
+        broken("an answer to nothing under way", "server", "WRONG_STATE", twin.frame(answer, 0x11, 3)),
+        broken(
+            "another count than asked",
+            "server",
+            "MALFORMED_FRAME",
+            twin.frame(twin.lookup_answer(1, 42, [1], names=["a"]), 0x11, 2),
+        ),
+        broken(
+            "other items than asked",
+            "server",
+            "MALFORMED_FRAME",
+            twin.frame(twin.lookup_answer(8, 42, [1, 9], birth_dates=[0, 0]), 0x11, 2),
+        ),
+        broken(
+            "offsets decrease",
+            "server",
+            "MALFORMED_FRAME",
+            twin.frame(answer[:24] + struct.pack("<4I", 0, 6, 3, 0) + answer[40:], 0x11, 2),
+        ),
+        broken(
+            "offsets beyond the payload",
+            "server",
+            "MALFORMED_FRAME",
+            twin.frame(answer[:24] + struct.pack("<4I", 0, 6, 600, 0) + answer[40:], 0x11, 2),
+        ),
+        broken(
+            "an outcome that LOOKUP does not have",
+            "server",
+            "MALFORMED_FRAME",
+            twin.frame(answer[:16] + b"\2\2" + answer[18:], 0x11, 2),
+        ),
+    ]
+    return {
+        "opening": opening(),
+        "under_way": step("client", "LOOKUP", 2, session_id=7, items=1, codes=["24727059608", "1"]),
+        "frames": frames,
+    }
+
+
+CONVERSATIONS = {
+    "session": session,
+    "lookup": lookup,
+    "status": status,
+    "verify": verify,
+    "under-way": under_way,
+    "closing": closing,
+}
+
+
+def vectors() -> dict[str, Json]:
+    """File name -> content."""
+    files: dict[str, Json] = {f"{name}.json": {"protocol": 1, "frames": make()} for name, make in CONVERSATIONS.items()}
+    files["refused.json"] = {"protocol": 1, **refused()}
+    return files
+
+
+def text_of(content: Json) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, content in vectors().items():
+        (FOLDER / name).write_text(text_of(content), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
