@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 import wire_twin as twin
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from wire_frames import LIMITS, S, T, pair_in, raw_frames
-from wire_pair import SESSION, answer, codes, deliver, greeting, joined, opened
+from wire_pair import PATIENT, SESSION, answer, codes, deliver, greeting, joined, opened
 
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import ClientConnection, ServerConnection
@@ -65,7 +65,7 @@ PIECES = {
 }
 
 
-@settings(deadline=None)
+@PATIENT
 @given(
     st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=5),
     st.lists(st.integers(0, 200_000), max_size=8),

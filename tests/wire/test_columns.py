@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy
 import pyarrow
@@ -12,7 +13,7 @@ import pytest
 import wire_twin as twin
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wire_pair import SESSION, answer, codes, deliver, opened
+from wire_pair import PATIENT, SESSION, answer, codes, deliver, opened
 
 from jukinet.core.vocabulary import ChangeReason, Item, Outcome, Sex
 from jukinet.core.wire import columns
@@ -70,11 +71,13 @@ def compare(*arguments: object) -> None:
     assert found(locate_columns, *arguments) == found(twin.locate_columns, *arguments)
 
 
+@PATIENT
 @given(payloads(), st.integers(0, 255), st.integers(0, 40))
 def test_kernel_and_twin_agree_on_sound_layouts(case: tuple[bytes, int, bytes], mask: int, longest: int) -> None:
     compare(case[0], 0, case[1], case[2], mask, longest)
 
 
+@PATIENT
 @given(broken_payloads(), st.integers(0, 255))
 @example((b"", 1, b"t"), 0)
 @example((struct.pack("<II", 0, 0xFFFF_FFFF), 1, b"t"), 0)
@@ -83,6 +86,7 @@ def test_kernel_and_twin_agree_on_broken_payloads(case: tuple[bytes, int, bytes]
     compare(case[0], 0, case[1], case[2], mask, 1_000)
 
 
+@PATIENT
 @given(st.binary(max_size=200), st.integers(0, 2**32 - 1), st.binary(max_size=3))
 def test_kernel_stays_inside_whatever_the_count(payload: bytes, count: int, letters: bytes) -> None:
     plan = bytes(KINDS.encode()[letter % len(KINDS)] for letter in letters) or b"t"
@@ -94,6 +98,7 @@ def test_kernel_stays_inside_whatever_the_count(payload: bytes, count: int, lett
         compare(payload, 0, count, plan, 0, 10)
 
 
+@PATIENT
 @given(st.one_of(st.binary(max_size=40), TEXTS.map(str.encode), st.lists(TEXTS.map(str.encode)).map(b"\xe3".join)))
 @example("ヤマダ タロウ 山田　太郎 𠮷野 濱﨑".encode() * 3)
 @example("ヤマダ".encode() + b"\xed\xa0\x80" + b"12345")
@@ -111,6 +116,25 @@ def test_utf8_is_what_python_takes_for_utf8(text: bytes) -> None:
             locate_columns(column, 0, 1, b"t", 0, 1_000)
     else:
         assert locate_columns(column, 0, 1, b"t", 0, 1_000) == (0, 8, 8 + len(text))
+
+
+EDGES = bytes.fromhex("00 7f 80 8f 90 9f a0 bf c0 c1 c2 df e0 e1 ed ef f0 f4 f5 ff")
+
+
+@pytest.mark.parametrize("before", [b"", b"a" * 61], ids=["first bytes", "vector steps"])
+def test_utf8_at_every_edge_of_its_ranges(before: bytes) -> None:
+    """All sequences of up to four bytes from both sides of every limit of RFC 3629."""
+    for length in (1, 2, 3, 4):
+        head = struct.pack("<II", 0, len(before) + length)
+        padding = bytes(-(len(before) + length) % 8)
+        for tail in product(EDGES, repeat=length):
+            text = before + bytes(tail)
+            try:
+                text.decode()
+                expected: tuple[object, ...] = (0, 8, 8 + len(text))
+            except UnicodeDecodeError:
+                expected = ("fault", twin.NOT_UTF8, 0)
+            assert found(locate_columns, head + text + padding, 0, 1, b"t", 0, 1_000) == expected
 
 
 def test_a_row_must_not_start_inside_a_character() -> None:
@@ -170,6 +194,7 @@ def test_arguments_of_the_kernel_are_checked() -> None:
     assert set(FAULT_NAMES) == {1, 2, 3, 4, 5, 16, 17}
 
 
+@PATIENT
 @given(st.lists(TEXTS, max_size=20))
 def test_text_column_gives_back_its_texts(texts: list[str]) -> None:
     column = columns.TextColumn.from_texts(texts)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_pair import GREETING, greeting
+from wire_pair import GREETING, PATIENT, greeting
 
 from jukinet.core.errors import ErrorCode, RemoteProtocolError
 from jukinet.core.wire import MessageType, control
@@ -114,6 +114,7 @@ def test_an_error_s_code_is_an_error_code() -> None:
     assert message.code is ErrorCode.NOT_AUTHORISED
 
 
+@PATIENT
 @given(st.text(st.characters(codec="utf-8"), max_size=40), st.integers(0, 2**32 - 1))
 def test_round_trip(text: str, number: int) -> None:
     session = m.OpenSession(number, number, text, number, text, text, text)

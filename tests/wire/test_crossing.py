@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from wire_frames import T
-from wire_pair import answer, codes, deliver, greeting, joined
+from wire_pair import PATIENT, answer, codes, deliver, greeting, joined
 from wire_twin import status_answer
 
 from jukinet.core.errors import ErrorCode
@@ -153,5 +153,5 @@ class Crossing(RuleBasedStateMachine):
         self.requests_end_once()
 
 
-Crossing.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Crossing.TestCase.settings = settings(PATIENT, max_examples=60, stateful_step_count=40)
 TestCrossing = Crossing.TestCase

@@ -9,6 +9,7 @@ import make_vectors
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from wire_pair import PATIENT
 
 from jukinet.core.errors import ErrorCode
 from jukinet.core.vocabulary import ChangeReason, Item, Outcome
@@ -62,6 +63,7 @@ def test_example_frames_are_frames_of_the_vectors() -> None:
         assert data in known
 
 
+@PATIENT
 @given(st.dates())
 def test_every_day_of_the_calendar_is_a_full_date(day: object) -> None:
     assert is_full_date(int(str(day).replace("-", "")))

@@ -9,7 +9,7 @@ import wire_twin as twin
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wire_frames import ANSWERS, CODES, LIMITS, NEW_ID, SINCE, UNDER_WAY, S, T, pair_in, raw_frames
-from wire_pair import SESSION, deliver, opened
+from wire_pair import PATIENT, SESSION, deliver, opened
 
 from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import columns
@@ -43,13 +43,13 @@ def survives(connection: Connection, data: bytes) -> None:
     assert len(connection.under_way) <= 2 * LIMITS.requests_in_flight_max
 
 
-@settings(deadline=None)
+@PATIENT
 @given(st.binary(max_size=300), st.sampled_from([S.GREETING, S.OPEN, S.SERVER_DONE]), st.sampled_from(ENDS))
 def test_noise(data: bytes, state: S, end: int) -> None:
     survives(pair_in(state)[end], data)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(PATIENT, max_examples=300)
 @given(st.sampled_from(sorted(FRAMES)), st.data())
 def test_mutated_frames(which: tuple[str, T], data: st.DataObject) -> None:
     """One to four bytes changed, put in or taken out, with the header's length mended or not."""
@@ -66,7 +66,7 @@ def test_mutated_frames(which: tuple[str, T], data: st.DataObject) -> None:
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(PATIENT, max_examples=300)
 @given(st.sampled_from([T.LOOKUP_ANSWER, T.STATUS_ANSWER, T.VERIFY_ANSWER]), st.binary(max_size=160))
 def test_random_answers_to_what_was_asked(kind: T, tail: bytes) -> None:
     """A server that keeps the head but fills the columns with noise."""
@@ -75,7 +75,7 @@ def test_random_answers_to_what_was_asked(kind: T, tail: bytes) -> None:
     survives(client, twin.frame(payload, kind, UNDER_WAY[T(kind - 1)]))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(PATIENT, max_examples=300)
 @given(st.integers(0, 255), st.binary(max_size=120), st.integers(0, 8))
 @example(57, bytes(88), 2)
 def test_random_claims(items: int, tail: bytes, count: int) -> None:
@@ -84,7 +84,7 @@ def test_random_claims(items: int, tail: bytes, count: int) -> None:
     survives(server, twin.frame(payload, T.VERIFY, NEW_ID))
 
 
-@settings(deadline=None)
+@PATIENT
 @given(st.sampled_from([kind for _, kind in FRAMES if kind < T.LOOKUP]), st.binary(max_size=60), st.sampled_from(ENDS))
 @example(T.OPEN_SESSION, b"\x86" * 1_000, 0)
 @example(T.OPEN_SESSION, b"\x86\xa8schedule" + b"\x91" * 60_000, 0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wire_frames import ANSWERS, LIMITS, STATES, UNDER_WAY, S, T, client_messages, pair_in, raw_frames, server_messages
-from wire_pair import answer, deliver
+from wire_pair import PATIENT, answer, deliver
 
 from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import messages as m
@@ -166,6 +166,7 @@ def test_both_done_closes_with_the_last_answer(answered: int) -> None:
     assert server.state is client.state is S.CLOSED
 
 
+@PATIENT
 @given(st.lists(st.sampled_from(sorted(FRAMES)), max_size=12), st.sampled_from(["server", "client"]))
 def test_any_sequence_of_sound_frames_follows_the_table(sequence: list[tuple[str, T]], end: str) -> None:
     """A model of two variables (state, requests under way) foretells what each frame does."""

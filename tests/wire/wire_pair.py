@@ -5,10 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 
+from hypothesis import HealthCheck, settings
+
 from jukinet.core.wire import ClientConnection, Sendable, ServerConnection
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.connection import Connection
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For property tests: a busy machine or a sanitizer build is no failure."""
 GREETING = {"server": "jukinet 0.1", "register": "0123456789abcdef" * 2, "role": "agency", "body": "pension-service"}
 SESSION = 7
 
