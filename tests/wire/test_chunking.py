@@ -164,6 +164,14 @@ def test_partial_frames_are_moved_only_when_space_runs_short() -> None:
     assert moved < len(stream) // 100
 
 
+def test_frames_that_are_moved_arrive_unchanged() -> None:
+    server = ServerConnection(m.Limits(requests_in_flight_max=30_000))
+    server.send(greeting(server.limits))
+    pings = [m.Ping(i, (i * 0x9E3779B97F4A7C15 % 2**64).to_bytes(8, "little")) for i in range(1, 20_000)]
+    data = b"".join(twin.frame(ping.data, T.PING, ping.request_id) for ping in pings)
+    assert deliver(server, data, chunk=STAGING_BYTES - 1_001) == pings
+
+
 def test_untaken_events_stop_the_reading_instead_of_growing() -> None:
     server, _ = opened()
     data = twin.frame(b"12345678", T.PING, 9) * 5_000

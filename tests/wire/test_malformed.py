@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import msgspec
 import pytest
 import wire_twin as twin
 from hypothesis import example, given, settings
@@ -159,6 +160,31 @@ def test_each_way_to_break_the_stream_has_its_code(data: bytes, code: ErrorCode)
     ],
 )
 def test_a_server_that_answers_something_else_is_found_out(data: bytes) -> None:
+    assert refused_with(data, end=1) == ErrorCode.MALFORMED_FRAME
+
+
+def test_an_answer_that_counts_other_rows_than_it_holds() -> None:
+    sound = ANSWERS[T.LOOKUP_ANSWER]
+    payload = sound[:4] + struct.pack("<I", 3) + sound[8:]
+    assert refused_with(twin.frame(payload, T.LOOKUP_ANSWER, UNDER_WAY[T.LOOKUP]), end=1) == ErrorCode.MALFORMED_FRAME
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_id", "fields"),
+    [
+        (
+            T.SESSION_OPENED,
+            UNDER_WAY[T.OPEN_SESSION],
+            {"session_id": SESSION, "functions": 7, "items": 255, "codes_per_request_max": 9, "valid_until": 0},
+        ),
+        (T.SESSION_CLOSED, UNDER_WAY[T.CLOSE_SESSION], {"session_id": SESSION}),
+        (T.PROGRESS, UNDER_WAY[T.LOOKUP], {"done": 1, "total": 3}),
+        (T.PROGRESS, UNDER_WAY[T.LOOKUP], {"done": 3, "total": 2}),
+        (T.ERROR, UNDER_WAY[T.LOOKUP], {"code": 18, "message": "", "retry_after_ms": 0}),
+    ],
+)
+def test_control_messages_that_do_not_fit_what_was_asked(kind: T, request_id: int, fields: dict[str, object]) -> None:
+    data = twin.frame(msgspec.msgpack.encode(fields), kind, request_id)
     assert refused_with(data, end=1) == ErrorCode.MALFORMED_FRAME
 
 
