@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -31,7 +31,12 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port. 0: any free port, which the log names.")] = 7_700
     workers: Annotated[
-        int, Meta(ge=0, le=256, description="Query worker processes that share the port. 0: one for each CPU.")
+        int,
+        Meta(
+            ge=0,
+            le=limits.WORKERS_MAX - 1,
+            description="Query worker processes that share the port. 0: one for each CPU.",
+        ),
     ] = 1
     backlog: Annotated[
         int, Meta(ge=1, le=65_535, description="Connections that the kernel may hold before a worker accepts them.")
@@ -76,7 +81,14 @@ class RecordOfUse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ]
     segment_bytes_max: Annotated[
         int, Meta(ge=MEBIBYTE, le=1 << 40, description="Size at which a worker begins a new segment.")
-    ] = 256 * MEBIBYTE
+    ] = limits.SEGMENT_BYTES_MAX
+    segment_step_bytes: Annotated[
+        int, Meta(ge=0, le=1 << 30, description="Room that is reserved on disk at a time.")
+    ] = limits.SEGMENT_STEP_BYTES
+    free_bytes_min: Annotated[
+        int,
+        Meta(ge=0, le=1 << 40, description="With less room than this left on its file system, nothing is provided."),
+    ] = limits.FREE_BYTES_MIN
     retry_seconds: Annotated[
         float, Meta(ge=0.05, le=3_600, description="Wait before the record of use is tried again after it failed.")
     ] = 1.0
@@ -255,24 +267,39 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.server.workers or len(os.sched_getaffinity(0))
 
     def contradictions(self) -> Iterator[str]:
-        """One sentence for each relation between settings that does not hold."""
-        bounds, fairness = self.limits, self.fairness
-        if bounds.connections_per_body_max > bounds.connections_max:
-            yield "limits.connections_per_body_max is above limits.connections_max"
-        if bounds.codes_per_request_max * 8 + limits.FRAME_HEADER_BYTES > bounds.request_bytes_max:
-            yield "limits.request_bytes_max cannot hold limits.codes_per_request_max codes of 8 bytes"
-        if bounds.queued_bytes_per_connection_max < bounds.request_bytes_max:
-            yield "limits.queued_bytes_per_connection_max is below limits.request_bytes_max"
-        if bounds.queued_bytes_max < bounds.queued_bytes_per_connection_max:
-            yield "limits.queued_bytes_max is below limits.queued_bytes_per_connection_max"
-        if bounds.unsent_bytes_max < bounds.unsent_bytes_per_connection_max:
-            yield "limits.unsent_bytes_max is below limits.unsent_bytes_per_connection_max"
-        if fairness.interactive_codes_max > fairness.slice_codes:
-            yield "fairness.interactive_codes_max is above fairness.slice_codes"
-        if fairness.write_bytes > bounds.unsent_bytes_per_connection_max:
-            yield "fairness.write_bytes is above limits.unsent_bytes_per_connection_max"
-        if self.supervision.restart_delay_seconds > self.supervision.restart_delay_seconds_max:
-            yield "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max"
+        """The sentence of each relation between settings that does not hold."""
+        return (sentence for sentence, broken in RELATIONS.items() if broken(self))
+
+
+RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
+    "limits.connections_per_body_max is above limits.connections_max": lambda c: (
+        c.limits.connections_per_body_max > c.limits.connections_max
+    ),
+    "limits.request_bytes_max cannot hold limits.codes_per_request_max codes of 8 bytes": lambda c: (
+        c.limits.codes_per_request_max * 8 + limits.FRAME_HEADER_BYTES > c.limits.request_bytes_max
+    ),
+    "limits.queued_bytes_per_connection_max is below limits.request_bytes_max": lambda c: (
+        c.limits.queued_bytes_per_connection_max < c.limits.request_bytes_max
+    ),
+    "limits.queued_bytes_max is below limits.queued_bytes_per_connection_max": lambda c: (
+        c.limits.queued_bytes_max < c.limits.queued_bytes_per_connection_max
+    ),
+    "limits.unsent_bytes_max is below limits.unsent_bytes_per_connection_max": lambda c: (
+        c.limits.unsent_bytes_max < c.limits.unsent_bytes_per_connection_max
+    ),
+    "fairness.interactive_codes_max is above fairness.slice_codes": lambda c: (
+        c.fairness.interactive_codes_max > c.fairness.slice_codes
+    ),
+    "fairness.write_bytes is above limits.unsent_bytes_per_connection_max": lambda c: (
+        c.fairness.write_bytes > c.limits.unsent_bytes_per_connection_max
+    ),
+    "record_of_use.segment_step_bytes is above record_of_use.segment_bytes_max": lambda c: (
+        c.record_of_use.segment_step_bytes > c.record_of_use.segment_bytes_max
+    ),
+    "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max": lambda c: (
+        c.supervision.restart_delay_seconds > c.supervision.restart_delay_seconds_max
+    ),
+}
 
 
 PATH_SETTINGS: Final = {
@@ -398,9 +425,43 @@ def defaults_document() -> str:
     return "\n".join(lines) + "\n"
 
 
+PAGE_HEAD: Final = """# Configuration of `jukinet serve`
+
+The server reads one TOML file, named with `--config`. It is checked whole before anything starts: an unknown key, a
+wrong type, a value outside its range or values that contradict one another end the command with exit code 2 and a
+sentence that names the key. `jukinet serve --config FILE --check` does only that, and also reads the authority file and the
+certificates; `jukinet serve --print-defaults` prints a file with every setting at its default.
+
+Paths that are not absolute are taken from the configuration file's own directory. Settings are read when the server
+starts; SIGHUP reads the authority file and the certificates again, not this file. **Each worker process counts the
+limits for itself:** a server with N workers allows up to N times what is said here and, for connections and codes a second,
+in the authority file.
+
+The smallest file that serves:
+
+```toml
+[register]
+store = "register"
+
+[tls]
+certificate = "server.pem"
+key = "server.key"
+roots = "root.pem"
+
+[authority]
+file = "authority.toml"
+
+[record_of_use]
+directory = "record-of-use"
+```
+
+This page is made from the declaration in `server/configuration.py`, and a test compares the two.
+"""
+
+
 def settings_page() -> str:
-    """The part of docs/configuration.md that lists every setting, as Markdown."""
-    lines: list[str] = []
+    """docs/configuration.md, as Markdown."""
+    lines = [PAGE_HEAD]
     for declaration, section, found in settings():
         lines += [f"## [{section}]", "", (declaration.__doc__ or "").strip(), ""]
         lines += ["| setting | type | default | allowed | meaning |", "|---|---|---|---|---|"]
@@ -410,4 +471,6 @@ def settings_page() -> str:
                 f"| `{setting.name}` | {setting.type} | {default} | {setting.allowed} | {setting.description} |"
             )
         lines.append("")
-    return "\n".join(lines)
+    lines += ["## Relations between settings", "", "Refused as contradictions:", ""]
+    lines += [f"- {sentence}" for sentence in RELATIONS]
+    return "\n".join(lines) + "\n"

@@ -155,7 +155,12 @@ class Worker:
     def _open_record_of_use(self, register: str) -> RecordOfUseWriter:
         settings = self._configuration.record_of_use
         return RecordOfUseWriter(
-            settings.directory, self._start.worker, register=register, segment_bytes_max=settings.segment_bytes_max
+            settings.directory,
+            self._start.worker,
+            register=register,
+            segment_bytes_max=settings.segment_bytes_max,
+            segment_step_bytes=settings.segment_step_bytes,
+            free_bytes_min=settings.free_bytes_min,
         )
 
     def _listen(self) -> socket.socket:

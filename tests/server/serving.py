@@ -142,7 +142,12 @@ class Place:
                 "roots": str(self.directory / "root.pem"),
             },
             "authority": {"file": "authority.toml"},
-            "record_of_use": {"directory": "record-of-use", "retry_seconds": 0.2, "segment_bytes_max": 1 << 20},
+            "record_of_use": {
+                "directory": "record-of-use",
+                "retry_seconds": 0.2,
+                "segment_bytes_max": 1 << 20,
+                "segment_step_bytes": 1 << 16,
+            },
             "waits": {"close_seconds": 0.3, "drain_seconds": 5.0},
             "observation": {"metrics_file": "metrics.prom", "metrics_seconds": 0.2},
         }

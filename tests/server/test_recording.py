@@ -1,0 +1,161 @@
+"""The group commit with a writer that obeys the test: what leaves, when, and what never does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jukinet.core.audit.errors import RecordOfUseNotWrittenError
+from jukinet.core.errors import ErrorCode
+from jukinet.server.event_log import EventLog
+from jukinet.server.metrics import Metrics
+from jukinet.server.readiness import Readiness
+from jukinet.server.recording import Recording
+
+
+class Writer:
+    """Gives tickets; a commit waits until the test lets it go, and fails when the test says so."""
+
+    def __init__(self) -> None:
+        self.ticket = 0
+        self.durable = 0
+        self.let_go = threading.Semaphore(0)
+        self.begun = threading.Semaphore(0)
+        self.fail = False
+
+    def append(self) -> int:
+        self.ticket += 1
+        return self.ticket
+
+    def commit(self) -> int:
+        first, last = self.durable + 1, self.ticket
+        self.begun.release()
+        assert self.let_go.acquire(timeout=10)
+        self.durable = last
+        if self.fail:
+            raise RecordOfUseNotWrittenError("no room", first, last) from OSError(28, "No space left on device")
+        return last
+
+
+class Asker:
+    def __init__(self) -> None:
+        self.closed = False
+        self.queued: list[Any] = []
+        self.sent: list[Any] = []
+        self.held = 0
+
+    def release(self, request_id: int, message_type: int, frame: bytearray, bulk: bool) -> None:
+        self.queued.append(request_id)
+
+    def refuse(self, request_id: int, code: ErrorCode, message: str, retry_after_ms: int = 0) -> None:
+        self.queued.append((request_id, code))
+
+    def let_go(self, count: int) -> None:
+        self.held -= count
+
+    def flush(self) -> None:
+        self.sent += self.queued
+        self.queued.clear()
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.writer = Writer()
+        self.metrics = Metrics()
+        self.readiness = Readiness(lambda: None, self._after_turn)
+        log = EventLog("error", descriptor=-1)
+        self.recording = Recording(self.writer, self.readiness, self.metrics, log, 0.05)  # type: ignore[arg-type]
+        self.asker = Asker()
+
+    def _after_turn(self) -> None:
+        self.recording.after_turn()
+
+    def submit(self, request_id: int, bulk: bool = False) -> None:
+        ticket = self.writer.append()
+        self.recording.submit(ticket, self.asker, request_id, 0x11, bytearray(20), time.monotonic(), bulk)
+
+    def turn_until_sent(self, count: int) -> list[Any]:
+        end = time.monotonic() + 10
+        while len(self.asker.sent) < count and time.monotonic() < end:
+            self.readiness.turn()
+        return self.asker.sent
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.writer.let_go.release(100)
+    made.recording.close()
+    made.readiness.close()
+
+
+def test_nothing_leaves_before_its_commit_has_ended(bench: Bench) -> None:
+    bench.submit(1)
+    bench.readiness.turn()
+    assert bench.writer.begun.acquire(timeout=10)
+    bench.submit(2)
+    bench.submit(3)
+    for _ in range(5):
+        bench.readiness.turn()
+    assert bench.asker.sent == []
+    bench.writer.let_go.release()
+    # 2 and 3 were appended while the first commit ran: only a second one covers them.
+    assert bench.turn_until_sent(1) == [1]
+    assert bench.writer.begun.acquire(timeout=10)
+    bench.readiness.turn()
+    assert bench.asker.sent == [1]
+    bench.writer.let_go.release()
+    assert bench.turn_until_sent(3) == [1, 2, 3]
+    assert bench.recording.idle
+    assert bench.metrics.plain["record_of_use_commits_total"] == 2
+    assert sum(bench.metrics.request_seconds.buckets) == 3
+
+
+def test_failed_commit_withdraws_its_answers_and_stops_providing(bench: Bench) -> None:
+    bench.writer.fail = True
+    bench.asker.held = 20
+    bench.submit(1)
+    bench.submit(2, bulk=True)
+    bench.readiness.turn()
+    assert bench.writer.begun.acquire(timeout=10)
+    bench.submit(3)
+    bench.writer.let_go.release()
+    refused = ErrorCode.RECORD_OF_USE_UNAVAILABLE
+    assert bench.turn_until_sent(2) == [(1, refused), (2, refused)]
+    assert bench.asker.held == 0
+    assert not bench.recording.providing
+    assert bench.recording.may_provide(time.monotonic()) > 0
+    # The record of 3 was appended later: it has its own commit, and its success ends the fault.
+    bench.writer.fail = False
+    bench.writer.let_go.release()
+    assert bench.turn_until_sent(3)[2] == 3
+    assert bench.recording.providing
+    assert bench.recording.may_provide(time.monotonic()) == 0
+
+
+def test_one_request_tries_again_after_the_wait(bench: Bench) -> None:
+    bench.writer.fail = True
+    bench.submit(1)
+    bench.writer.let_go.release()
+    bench.turn_until_sent(1)
+    now = time.monotonic()
+    assert 0 < bench.recording.may_provide(now) <= 60
+    assert bench.recording.may_provide(now + 0.06) == 0
+    bench.submit(2)
+    assert bench.recording.may_provide(now + 0.06) > 0, "the others wait for what that one shows"
+
+
+def test_caller_that_is_gone_is_passed_over(bench: Bench) -> None:
+    bench.submit(1)
+    bench.asker.closed = True
+    bench.writer.let_go.release()
+    end = time.monotonic() + 10
+    while not bench.recording.idle and time.monotonic() < end:
+        bench.readiness.turn()
+    assert bench.recording.idle
+    assert bench.asker.queued == bench.asker.sent == []
