@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 DISCLOSED = frozenset({Outcome.CURRENT, Outcome.CHANGED, Outcome.DEAD, Outcome.MOVED_AWAY, Outcome.REMOVED})
 """Outcomes under which a record is disclosed; under the others items are None."""
+
+
+_OUTCOMES: Final = {int(outcome): outcome for outcome in Outcome}
+_SEXES: Final = {int(sex): sex for sex in Sex}
+_REASONS: Final = {int(reason): reason for reason in ChangeReason} | {0: None}
+_MATCHES: Final = tuple(Match)
+"""Look-ups by number: several times faster than calling the enumerations, for rows are made one at a time."""
 
 
 class Row(Struct, frozen=True):
@@ -97,8 +104,8 @@ class Answer(Generic[AnyRow_co]):
         if not 0 <= row < count:
             raise IndexError("no such row")
         try:
-            return self._row(row, code_text(self.codes[row]), Outcome(self.wire.outcomes[row]))
-        except ValueError as error:
+            return self._row(row, code_text(self.codes[row]), _OUTCOMES[self.wire.outcomes[row]])
+        except (ValueError, KeyError) as error:
             raise RemoteProtocolError(f"the answer holds a value that cannot be: {type(error).__name__}") from None
 
     def __iter__(self) -> Iterator[AnyRow_co]:
@@ -169,7 +176,7 @@ class LookupAnswer(Answer[LookupRow]):
             _text(wire.kana, row),
             _text(wire.aliases, row),
             _date(wire.birth_dates, row),
-            Sex(wire.sexes[row]) if wire.sexes is not None else None,
+            _SEXES[wire.sexes[row]] if wire.sexes is not None else None,
             f"{area:05}" if area else None,
             _text(wire.addresses, row),
             _reason(wire.reasons, row),
@@ -211,7 +218,7 @@ class VerifyAnswer(Answer[VerifyRow]):
     def _row(self, row: int, code: str, outcome: Outcome) -> VerifyRow:
         found = self.wire.matches[row]
         return VerifyRow(
-            code, outcome, Match(found & 3), Match(found >> 2 & 3), Match(found >> 4 & 3), Match(found >> 6 & 3)
+            code, outcome, *(_MATCHES[found >> shift & 3] for shift in (0, 2, 4, 6))
         )
 
 
@@ -229,7 +236,7 @@ def _date(column: memoryview[int] | None, row: int) -> datetime.date | PartialDa
 
 
 def _reason(column: memoryview[int] | None, row: int) -> ChangeReason | None:
-    return ChangeReason(column[row]) if column is not None and column[row] else None
+    return _REASONS[column[row]] if column is not None else None
 
 
 def _successor(column: memoryview[int] | None, row: int) -> str | None:

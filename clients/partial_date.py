@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 from typing import Final
 
 ERAS: Final[tuple[tuple[datetime.date, str], ...]] = (
@@ -118,6 +118,7 @@ class PartialDate:
         return hash(self.to_date()) if self.day else hash((PartialDate, self.to_decimal()))
 
 
+@lru_cache(maxsize=65_536)
 def date_from_decimal(number: int) -> datetime.date | PartialDate:
     """A `datetime.date` when every part is known, else a `PartialDate`; ValueError when it is no date."""
     partial = PartialDate.from_decimal(number)
