@@ -217,9 +217,7 @@ class VerifyAnswer(Answer[VerifyRow]):
 
     def _row(self, row: int, code: str, outcome: Outcome) -> VerifyRow:
         found = self.wire.matches[row]
-        return VerifyRow(
-            code, outcome, *(_MATCHES[found >> shift & 3] for shift in (0, 2, 4, 6))
-        )
+        return VerifyRow(code, outcome, *(_MATCHES[found >> shift & 3] for shift in (0, 2, 4, 6)))
 
 
 def code_text(number: int) -> str:
