@@ -21,8 +21,10 @@ from jukinet.core.vocabulary import ChangeReason, Outcome
 
 COLUMNS_MAX: Final = 132
 PEOPLE_COLUMNS: Final = (
-    ("code", 11), ("outcome", 15), ("name", 12), ("born", 18), ("sex", 3), ("address", 20), ("last change", 21),
+    ("code", 11), ("outcome", 15), ("name", 12), ("born", 18), ("sex", 3), ("address", 0), ("last change", 19),
 )  # fmt: skip
+"""Terminal cells of each column; the address has what is left."""
+ADDRESS_CELLS_MIN: Final = 16
 REASONS: Final = {
     ChangeReason.MOVE_IN: "転入",
     ChangeReason.BIRTH: "出生",
@@ -74,8 +76,10 @@ class Screen:
 
     def people(self, rows: list[LookupRow]) -> None:
         table = Table(box=SIMPLE_HEAD, pad_edge=True, show_edge=False)
+        taken = sum(width + 2 for _, width in PEOPLE_COLUMNS)
         for name, width in PEOPLE_COLUMNS:
-            table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
+            cells = width or max(ADDRESS_CELLS_MIN, self._console.width - taken - 2)
+            table.add_column(name, no_wrap=True, overflow="ellipsis", width=cells)
         for row in rows:
             table.add_row(*map(Text, _person(row)), style="" if row.outcome == Outcome.CURRENT else "dim")
         self._console.print(table)
