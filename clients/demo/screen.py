@@ -76,7 +76,7 @@ class Screen:
 
     def people(self, rows: list[LookupRow]) -> None:
         table = Table(box=SIMPLE_HEAD, pad_edge=True, show_edge=False)
-        taken = sum(width + 2 for _, width in PEOPLE_COLUMNS)
+        taken = sum(width + 3 for _, width in PEOPLE_COLUMNS)
         for name, width in PEOPLE_COLUMNS:
             cells = width or max(ADDRESS_CELLS_MIN, self._console.width - taken - 2)
             table.add_column(name, no_wrap=True, overflow="ellipsis", width=cells)
