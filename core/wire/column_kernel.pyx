@@ -71,7 +71,8 @@ cdef inline uint64_t load_u64(const unsigned char *place) noexcept nogil:
 
 
 # UTF-8 (RFC 3629) byte by byte, each against the three before it, without a branch: compilers make 16 or 32 bytes a step
-# of it. With AVX2, chosen when the module is loaded, that is 9 GB/s of Japanese text, three times a decoding loop.
+# of it. AVX2 is chosen when the module is loaded. In a trial of this loop alone on Japanese text (2 shared cores, GCC 12):
+# 9 GB/s with AVX2, 3 GB/s without, which is about what a loop that decodes character by character reached.
 cdef extern from *:
     """
     #include <stddef.h>
