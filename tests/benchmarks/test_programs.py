@@ -1,0 +1,107 @@
+"""Each benchmark program at a tiny scale: it runs, its answers are checked, its JSON holds the figures it promises.
+
+Nothing is timed here; the programs themselves compare every kind of answer with the register before they measure.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESIDENTS = 2_000
+SECONDS_MAX = 120
+CONTEXT = (
+    "benchmark", "date", "command", "residents", "seed", "cpu_model", "cores", "memory_bytes", "kernel",
+    "python_version", "openssl_version", "lmdb_version", "trio_version",
+)  # fmt: skip
+redis_only = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+
+
+def run_program(name: str, store: Path, *more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    words = ["--residents", str(RESIDENTS), "--store", str(store), "--seed", "5", "--smoke", *more]
+    return subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *words],
+        cwd=ROOT, capture_output=True, text=True, check=check, timeout=SECONDS_MAX,
+    )  # fmt: skip
+
+
+def figures(name: str, store: Path, directory: Path) -> dict[str, Any]:
+    report = directory / "report.json"
+    done = run_program(name, store, "--json", str(report), check=False)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    found: dict[str, Any] = json.loads(report.read_text())
+    assert all(isinstance(value, int | float | str | bool) for value in found.values()), "the object is flat"
+    assert set(CONTEXT) <= set(found)
+    assert found["residents"] == RESIDENTS
+    assert found["answers_checked"] is True
+    assert str(directory) not in report.read_text(), "no report names a machine's folders"
+    for key, value in found.items():
+        if "_per_second" in key and not key.endswith("version"):
+            assert value > 0, key
+    assert not list(store.parent.glob(".benchmark-*")), "nothing is left behind"
+    return found
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("benchmarks") / "nation"
+
+
+@pytest.fixture(scope="module")
+def built(store: Path) -> dict[str, Any]:
+    """The figures of the program that builds the store for the others."""
+    return figures("nation_build.py", store, store.parent)
+
+
+def test_nation_build(built: dict[str, Any], store: Path) -> None:
+    assert store.is_dir(), "the store that it built is kept for the others"
+    size = sum(path.stat().st_blocks * 512 for path in store.iterdir())
+    assert abs(built["store_bytes"] - size) <= 65_536
+    assert built["seconds"] > 0
+    assert built["peak_resident_bytes"] >= built["peak_memory_bytes"] > 1_000_000
+
+
+def test_core_lookup(built: dict[str, Any], store: Path, tmp_path: Path) -> None:
+    found = figures("core_lookup.py", store, tmp_path)
+    for name in ("lookup", "status", "status_sorted", "verify", "plain_lmdb"):
+        least, median, most = (found[f"{name}_codes_per_second{part}"] for part in ("_min", "", "_max"))
+        assert 1_000 < least <= median <= most
+    assert found["plain_lmdb_residents"] == RESIDENTS
+    assert 60 < found["plain_record_bytes"] < 200
+    assert found["answers_digest"] == built["answers_digest"], "the same nation gives the same answers"
+
+
+@redis_only
+@pytest.mark.usefixtures("built")
+def test_end_to_end(store: Path, tmp_path: Path) -> None:
+    found = figures("end_to_end.py", store, tmp_path)
+    for name in ("lookup", "status", "verify", "redis_mget"):
+        assert found[f"{name}_codes_per_second"] > 100
+    ratio = found["lookup_codes_per_second"] / found["redis_mget_codes_per_second"]
+    assert abs(found["lookup_to_redis_ratio"] - ratio) < 0.06
+    assert found["redis_keys"] == RESIDENTS
+
+
+@pytest.mark.usefixtures("built")
+def test_single_lookup(store: Path, tmp_path: Path) -> None:
+    pytest.importorskip("hdrh")
+    found = figures("single_lookup.py", store, tmp_path)
+    for name in ("1", "32", "256"):
+        assert found[f"requests_per_second_{name}"] > 10
+    assert 0 < found["p50_ms"] <= found["p99_ms"] <= found["p999_ms"] <= found["max_ms"]
+    rates = [found[f"requests_per_second_{name}"] for name in ("1", "32", "256")]
+    assert abs(found["open_loop_requests_per_second"] - max(rates) / 2) <= 1
+
+
+@pytest.mark.usefixtures("built")
+def test_another_nation_is_refused(store: Path) -> None:
+    done = run_program("core_lookup.py", store, "--seed", "6", check=False)
+    assert done.returncode == 1
+    assert "another register" in done.stderr
