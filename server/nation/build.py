@@ -8,6 +8,7 @@ pieces in order. The kernels release the GIL; the next range is collected while 
 from __future__ import annotations
 
 import datetime
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jukinet.core import limits
+from jukinet.core.errors import StoreError
 from jukinet.core.store.builder import Area, RegisterBuilder, Town
 from jukinet.core.vocabulary import State
 from jukinet.server.nation import range_kernel
@@ -37,6 +39,7 @@ NUMBERS_PER_SCAN: Final = 8_000_000
 """Numbers that one call of the scanning kernel looks at: a fifth of a second, so that stopping is quick."""
 PIECE_BYTES_PER_ENTRY: Final = 128
 WORKERS: Final = 2
+DISK_FULL_BYTES: Final = 16_000_000
 
 Progress = Callable[[int, int], None]
 """Called with the entries written so far and in all; first with 0, when the tables are ready."""
@@ -191,6 +194,30 @@ def disk_bytes(directory: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in directory.iterdir() if path.is_file())
 
 
+def write_entries(
+    builder: RangeBuilder, register: RegisterBuilder, entries: int, progress: Progress | None
+) -> npt.NDArray[np.uint64]:
+    """Append all pieces in order while threads make the next ones; returns entries by state."""
+    states = np.zeros(8, dtype=np.uint64)
+    done = 0
+    if progress is not None:
+        progress(done, entries)
+    executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="nation")
+    try:
+        for piece in ordered_pieces(builder, executor):
+            register.append(piece.pairs())
+            states += piece.states
+            done += piece.entries
+            if progress is not None:
+                progress(done, entries)
+    finally:
+        builder.stopped = True
+        executor.shutdown(wait=True, cancel_futures=True)
+    if done != entries:
+        raise StoreError(f"{register.directory}: {done} of {entries} entries were made; this is a defect, report it")
+    return states
+
+
 def build_nation(
     directory: Path,
     residents: int,
@@ -211,7 +238,6 @@ def build_nation(
     tables = tables or load_tables()
     population = Population(tables, seed, residents, date)
     entries = population.residents + population.retired
-    states = np.zeros(8, dtype=np.uint64)
     with RegisterBuilder(
         directory,
         expected_entries=entries,
@@ -220,23 +246,15 @@ def build_nation(
         origin=nation_origin(tables, seed, residents, date),
         replace=replace,
     ) as register:
-        plan = plan_ranges(entries, register.width, entries_per_range)
-        builder = RangeBuilder(population, plan, register.wide)
-        done = 0
-        if progress is not None:
-            progress(done, entries)
-        executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="nation")
+        builder = RangeBuilder(population, plan_ranges(entries, register.width, entries_per_range), register.wide)
         try:
-            for piece in ordered_pieces(builder, executor):
-                register.append(piece.pairs())
-                states += piece.states
-                done += piece.entries
-                if progress is not None:
-                    progress(done, entries)
-        finally:
-            builder.stopped = True
-            executor.shutdown(wait=True, cancel_futures=True)
-        held = {state.name: int(states[state]) for state in State}
-        persons = sum(held[state.name] for state in State if state < State.RETIRED)
-        register.finish(entries=done, residents=persons)
-    return BuildSummary(done, held, disk_bytes(directory), time.monotonic() - started)
+            states = write_entries(builder, register, entries, progress)
+            held = {state.name: int(states[state]) for state in State}
+            persons = sum(held[state.name] for state in State if state < State.RETIRED)
+            register.finish(entries=entries, residents=persons)
+        except StoreError as error:
+            # LMDB reports a write that was cut short as an I/O error, whatever cut it.
+            if shutil.disk_usage(register.building).free < DISK_FULL_BYTES:
+                raise StoreError(f"{directory}: the disk is full; nothing was built") from error
+            raise
+    return BuildSummary(entries, held, disk_bytes(directory), time.monotonic() - started)

@@ -19,6 +19,7 @@ from jukinet.clients import command
 from jukinet.core.errors import StoreError, StoreIncompleteError
 from jukinet.core.records.record import decode as decode_record
 from jukinet.core.store import block, schema
+from jukinet.core.store.builder import RegisterBuilder
 from jukinet.core.store.check import check_register
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import State
@@ -140,6 +141,19 @@ def test_an_error_in_the_middle_leaves_nothing_behind(tables: NationTables, tmp_
 
     with pytest.raises(StoppedError):
         build_nation(tmp_path / "s", 5_000, 7, tables=tables, progress=stop, entries_per_range=500)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named(tables: NationTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_short(self: RegisterBuilder, blocks: object) -> int:
+        raise StoreError("mdb_txn_commit: Input/output error")
+
+    monkeypatch.setattr(RegisterBuilder, "append", cut_short)
+    with pytest.raises(StoreError, match="Input/output"):
+        build_nation(tmp_path / "s", 100, 7, tables=tables)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), {"free": 4096})())
+    with pytest.raises(StoreError, match="disk is full"):
+        build_nation(tmp_path / "s", 100, 7, tables=tables)
     assert list(tmp_path.iterdir()) == []
 
 
