@@ -427,15 +427,15 @@ def defaults_document() -> str:
 
 PAGE_HEAD: Final = """# Configuration of `jukinet serve`
 
-The server reads one TOML file, named with `--config`. It is checked whole before anything starts: an unknown key, a
-wrong type, a value outside its range or values that contradict one another end the command with exit code 2 and a
-sentence that names the key. `jukinet serve --config FILE --check` does only that, and also reads the authority file and the
-certificates; `jukinet serve --print-defaults` prints a file with every setting at its default.
+The server reads one TOML file, named with `--config`. It is checked whole before anything starts: an unknown key,
+a wrong type, a value outside its range or values that contradict one another end the command with exit code 2 and
+a sentence that names the key. `jukinet serve --config FILE --check` does only that, and also reads the authority
+file and the certificates; `jukinet serve --print-defaults` prints a file with every setting at its default.
 
-Paths that are not absolute are taken from the configuration file's own directory. Settings are read when the server
-starts; SIGHUP reads the authority file and the certificates again, not this file. **Each worker process counts the
-limits for itself:** a server with N workers allows up to N times what is said here and, for connections and codes a second,
-in the authority file.
+Paths that are not absolute are taken from the configuration file's own directory. Settings are read when the
+server starts; SIGHUP reads the authority file and the certificates again, not this file. **Each worker process
+counts the limits for itself:** a server with N workers allows up to N times what is said here and, for connections
+and codes a second, in the authority file.
 
 The smallest file that serves:
 
