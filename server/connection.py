@@ -25,6 +25,7 @@ from jukinet.server.transport import READABLE, WRITABLE, TlsStream, TransportErr
 
 COALESCE_BYTES_MAX: Final = 16_384
 """Answers up to this length together leave in one TLS record."""
+SMALL_BUFFER_BYTES: Final = 65_536
 READ_BYTES_PER_TURN_MAX: Final = 1 << 20
 """Then other connections have their turn."""
 
@@ -167,7 +168,9 @@ class Connection:
                     if stream.pending():
                         self.want_resume()
                     break
-                if not stream.pending() and count < len(buffer):
+                # A read gives one TLS record at most, so with room left over nothing is pending inside TLS. Into a
+                # large buffer, that of a bulk request, reading goes on until the descriptor has nothing more.
+                if count < len(buffer) <= SMALL_BUFFER_BYTES:
                     break
         except TransportError as error:
             self.close(error.kind)

@@ -29,7 +29,7 @@ class Readiness:
     Invariant: a descriptor is in the epoll set exactly as long as it has a handler. Handlers must not raise.
     """
 
-    def __init__(self, before_turn: Callable[[], None], after_turn: Callable[[], None]) -> None:
+    def __init__(self, before_turn: Callable[[], None], after_turn: Callable[[int], None]) -> None:
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -65,7 +65,7 @@ class Readiness:
                 handler(events)
             elif descriptor == self._wake:
                 os.eventfd_read(self._wake)
-        self._after_turn()
+        self._after_turn(len(ready))
         return len(ready)
 
     async def run(self) -> None:
@@ -73,9 +73,12 @@ class Readiness:
         descriptor = self._epoll.fileno()
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            for _ in range(TURNS_MAX):
-                if not self.turn():
-                    break
+            turns = 0
+            while self.turn():
+                turns += 1
+                if turns == TURNS_MAX:
+                    turns = 0
+                    await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
         self._handlers.clear()

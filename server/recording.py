@@ -2,11 +2,11 @@
 
 Theory of operation
 -------------------
-An answer that is made is *pending*: its record of use has been appended to the writer in memory and has a ticket. At
-the end of a turn of the readiness loop (readiness.py) a commit is asked for unless one is under way: a thread of its
-own writes and syncs everything appended so far, while the loop goes on reading requests and appending records for the
-next commit. When the thread is done, an eventfd in the readiness set wakes the loop, which releases every answer whose
-ticket is durable, in the order of the tickets.
+An answer that is made is *pending*: its record of use has been appended to the writer in memory and has a ticket. When
+the readiness loop (readiness.py) finds nothing more to read, a commit is asked for unless one is under way: a thread
+of its own writes and syncs everything appended so far, while the loop goes on reading requests and appending records
+for the next commit. When the thread is done, an eventfd in the readiness set wakes the loop, which releases every
+answer whose ticket is durable, in the order of the tickets.
 
 So a group grows by itself with the load and with the disk's latency, a single request waits for one sync only, and the
 loop never waits for the disk.
@@ -32,6 +32,9 @@ from jukinet.server.metrics import Metrics
 from jukinet.server.readiness import Readiness
 
 READABLE: Final = 1  # EPOLLIN
+GROUP_REQUESTS: Final = 64
+GROUP_SECONDS: Final = 0.000_5
+"""While more connections are ready, a commit waits for so many answers, or so long after the first one's arrival."""
 
 
 class Asker(Protocol):
@@ -109,9 +112,17 @@ class Recording:
         """Keep an answer whose record of use was appended with this ticket; it is released once that is durable."""
         self._pending.append((ticket, asker, request_id, message_type, frame, arrived, bulk))
 
-    def after_turn(self) -> None:
-        """Begin a commit when answers wait and none is under way."""
-        if self._pending and not self._committing:
+    def after_turn(self, ready: int, now: float) -> None:
+        """Begin a commit when answers wait and none is under way; not while others are about to join them.
+
+        ready: connections that were ready in this turn; when there were none, there is nothing to wait for.
+        """
+        pending = self._pending
+        if (
+            pending
+            and not self._committing
+            and (not ready or len(pending) >= GROUP_REQUESTS or now - pending[0][5] >= GROUP_SECONDS)
+        ):
             self._committing = True
             self._started = time.monotonic()
             os.eventfd_write(self._go, 1)

@@ -371,13 +371,13 @@ class Service:
 
     # Turns ---------------------------------------------------------------------------------------------------------
 
-    def after_turn(self) -> None:
-        """End of a turn: go on with connections that may be read again, then begin the commit."""
+    def after_turn(self, ready: int = 0) -> None:
+        """End of a turn: go on with connections that may be read again, then begin the commit if it is time."""
         if self._resumable:
             resumable, self._resumable = self._resumable, set()
             for connection in resumable:
                 connection.resume()
-        self.recording.after_turn()
+        self.recording.after_turn(ready, self.now)
 
     def resume_later(self, connection: Connection) -> None:
         """Let the connection go on at the end of a turn; there will be one."""

@@ -36,6 +36,8 @@ CHECK_SECONDS: Final = 0.25
 """How often deadlines are looked at; they are kept to within this."""
 ACCEPT_PAUSE_SECONDS: Final = 0.05
 WARM_LOG_SECONDS: Final = 5.0
+GARBAGE_THRESHOLDS: Final = (20_000, 50, 100)
+"""Requests leave no cycles behind; with Python's own thresholds the collector would run every few dozen requests."""
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 5
 
@@ -94,6 +96,7 @@ class Worker:
         self._serving = True
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
         self._log.info("worker_ready", port=self._start.port, register=reader.identifier, residents=reader.residents)
         await self._channel.send(control.Ready(reader.identifier))
         with listener:
@@ -289,8 +292,8 @@ class Worker:
     def _begin_turn(self) -> None:
         self._service.now = time.monotonic()
 
-    def _after_turn(self) -> None:
-        self._service.after_turn()
+    def _after_turn(self, ready: int) -> None:
+        self._service.after_turn(ready)
 
     async def _refresh(self) -> None:
         """Follow the register's writer."""

@@ -71,8 +71,8 @@ class Bench:
         self.recording = Recording(self.writer, self.readiness, self.metrics, log, 0.05)  # type: ignore[arg-type]
         self.asker = Asker()
 
-    def _after_turn(self) -> None:
-        self.recording.after_turn()
+    def _after_turn(self, ready: int) -> None:
+        self.recording.after_turn(ready, time.monotonic())
 
     def submit(self, request_id: int, bulk: bool = False) -> None:
         ticket = self.writer.append()
@@ -106,6 +106,7 @@ def test_nothing_leaves_before_its_commit_has_ended(bench: Bench) -> None:
     bench.writer.let_go.release()
     # 2 and 3 were appended while the first commit ran: only a second one covers them.
     assert bench.turn_until_sent(1) == [1]
+    bench.readiness.turn()
     assert bench.writer.begun.acquire(timeout=10)
     bench.readiness.turn()
     assert bench.asker.sent == [1]
