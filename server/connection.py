@@ -8,6 +8,7 @@ waits.close_seconds).
 
 from __future__ import annotations
 
+import select
 import time
 from collections import deque
 from typing import Final
@@ -25,6 +26,8 @@ from jukinet.server.transport import READABLE, WRITABLE, TlsStream, TransportErr
 
 COALESCE_BYTES_MAX: Final = 16_384
 """Answers up to this length together leave in one TLS record."""
+GONE: Final = select.EPOLLHUP | select.EPOLLERR
+PROGRESS_SECONDS: Final = 1.0
 SMALL_BUFFER_BYTES: Final = 65_536
 READ_BYTES_PER_TURN_MAX: Final = 1 << 20
 """Then other connections have their turn."""
@@ -136,6 +139,10 @@ class Connection:
         try:
             if self._ended:
                 self._linger()
+                return
+            if events & GONE and not self._interest & READABLE:
+                # Both directions are over, and nothing is read that would notice it.
+                self.close("lost")
                 return
             if events & WRITABLE:
                 self.flush()
@@ -311,6 +318,8 @@ class Connection:
 
     def refuse(self, request_id: int, code: ErrorCode, message: str, retry_after_ms: int = 0) -> None:
         """End a request with an ERROR."""
+        if self.closed or self._broken:
+            return
         self.service.metrics.count("errors_total", code.name)
         self.send(m.Error(request_id, code, message, retry_after_ms))
         if self._closing_sessions:
@@ -331,6 +340,8 @@ class Connection:
         """Queue an answer whose record of use is durable. ``bulk``: its bytes were counted with ``hold``."""
         if bulk:
             self.let_go(len(frame))
+        if self._broken:
+            return  # the stream was given up after the request was accepted
         self._queue(self.wire.send_answer(request_id, message_type, frame))
         if self._closing_sessions:
             self._request_ended(request_id)
@@ -505,6 +516,13 @@ class Connection:
 
     def check(self, now: float) -> None:
         """Hold the connection to its deadlines; called a few times a second. Never raises."""
+        try:
+            self._check(now)
+        except Exception as error:  # one connection's defect must not end the others
+            self.service.log.failure("connection_failed", error, connection=self.number)
+            self.close("defect")
+
+    def _check(self, now: float) -> None:
         waits = self.service.configuration.waits
         if self._ended:
             if now - self._ended >= waits.close_seconds:
@@ -522,7 +540,7 @@ class Connection:
             return
         self._check_idle(now, waits.idle_seconds, waits.close_seconds)
         for job in self.jobs:
-            if now - job.reported >= 1.0:
+            if now - job.reported >= PROGRESS_SECONDS and not self._left:
                 job.reported = now
                 self.send(m.Progress(job.question.request_id, job.done, job.count))
         if self._outgoing:

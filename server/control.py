@@ -1,8 +1,8 @@
 """The channel between the supervisor and a worker: one MessagePack message a packet on a socket pair.
 
-The supervisor sends Start once. A worker sends Ready or Failed once, then Figures now and then. Each side sees the
-other's death as the end of the channel: a worker whose supervisor is gone drains and ends, so that no process is ever
-left behind.
+The supervisor sends Start once, and Reload on SIGHUP. A worker sends Ready or Failed once, then Figures now and then.
+Each side sees the other's death as the end of the channel: a worker whose supervisor is gone drains and ends, so that
+no process is ever left behind.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ class Start(Struct, tag=True, frozen=True):
     configuration: Configuration
 
 
+class Reload(Struct, tag=True, frozen=True):
+    """Read authority file and certificates again."""
+
+
 class Ready(Struct, tag=True, frozen=True):
     """The worker serves."""
 
@@ -45,7 +49,7 @@ class Figures(Struct, tag=True, frozen=True):
     snapshot: Snapshot
 
 
-Message = Start | Ready | Failed | Figures
+Message = Start | Reload | Ready | Failed | Figures
 
 
 class Channel:

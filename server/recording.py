@@ -54,6 +54,9 @@ class Asker(Protocol):
     def flush(self) -> None:
         """Send what is queued."""
 
+    def close(self, kind: str) -> None:
+        """End the connection at once."""
+
 
 Pending = tuple[int, Asker, int, int, bytearray, float, bool]
 """An answer whose record of use is not durable yet: ticket, asker, request_id, message type, frame, when the request
@@ -182,7 +185,12 @@ class Recording:
             _, asker, request_id, message_type, frame, arrived, bulk = pending.popleft()
             released += 1
             if not asker.closed:
-                asker.release(request_id, message_type, frame, bulk)
+                try:
+                    asker.release(request_id, message_type, frame, bulk)
+                except Exception as error:  # one connection's defect must not end the others
+                    self._log.failure("connection_failed", error)
+                    asker.close("defect")
+                    continue
                 askers[asker] = None
                 if bulk:
                     self._metrics.bulk_request_seconds.observe(now - arrived)

@@ -45,7 +45,7 @@ ANSWER_TYPES: Final = {
 }
 FUNCTION_NAMES: Final = {LOOKUP: "lookup", STATUS: "status", VERIFY: "verify"}
 
-PROGRESS_SECONDS: Final = 1.0
+QUEUE_RETRY_MILLISECONDS: Final = 1_000
 RECENT_SCRATCH_MAX: Final = 4
 """Batches kept for reuse: each holds the columns of the longest request it has done."""
 
@@ -292,7 +292,7 @@ class Service:
                 question.request_id,
                 ErrorCode.TOO_MANY_REQUESTS,
                 "the server's queue is full",
-                int(PROGRESS_SECONDS * 1000),
+                QUEUE_RETRY_MILLISECONDS,
             )
             return
         connection.jobs.append(BulkRequest(question, session, function, items, size, self.now))
@@ -368,6 +368,7 @@ class Service:
         self._record(
             connection, job.question, job.session, job.function, job.items, version, outcomes, frame, job.arrived, True
         )
+        self.schedule(connection)  # not before the caller has taken enough of this answer
 
     # Turns ---------------------------------------------------------------------------------------------------------
 

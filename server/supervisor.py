@@ -59,6 +59,7 @@ class Supervisor:
         self._log = log
         self._metrics = metrics.Metrics()
         self._processes: dict[int, trio.Process] = {}
+        self._channels: dict[int, control.Channel] = {}
         self._figures: dict[int, metrics.Snapshot] = {}
         self._past = metrics.Snapshot({}, {}, {})
         self._ready: set[int] = set()
@@ -141,6 +142,7 @@ class Supervisor:
             theirs.close()
         self._metrics.plain["workers_started_total"] += 1
         self._processes[worker] = process
+        self._channels[worker] = channel
         reason = ""
         try:
             if self._stopping.is_set():
@@ -154,12 +156,12 @@ class Supervisor:
                 process.kill()
                 with trio.CancelScope(shield=True):
                     await process.wait()
-            del self._processes[worker]
+            del self._processes[worker], self._channels[worker]
             served = worker in self._ready
             self._ready.discard(worker)
             self._keep_counts(worker)
         ending = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
-        if self._stopping.is_set() and status != 0:
+        if self._stopping.is_set() and served and status != 0:
             self._failure = self._failure or f"worker {worker} did not drain: {ending}"
         return served, reason or ending
 
@@ -221,7 +223,8 @@ class Supervisor:
         async for number in signals:
             if number == signal.SIGHUP:
                 self._log.info("reload_asked")
-                self._signal_workers(signal.SIGHUP)
+                for channel in list(self._channels.values()):
+                    await channel.send(control.Reload())
             elif self._stopping.is_set():
                 self._log.warning("killing", signal=signal.Signals(number).name)
                 self._signal_workers(signal.SIGKILL)

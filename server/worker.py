@@ -65,7 +65,8 @@ class Worker:
 
     async def run(self) -> int:
         """Serve until told to drain: the exit code."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's SIGHUP arrives as a Reload message
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._heed_signals, signals)
                 nursery.start_soon(self._watch_supervisor)
@@ -75,12 +76,13 @@ class Worker:
 
     async def _serve(self) -> int:
         try:
-            credentials = load_credentials(self._configuration)
+            load_credentials(self._configuration)  # what cannot be used is told before the register is warmed
             reader = await self._open_register()
             if reader is None:
                 return EXIT_OK
             writer = self._open_record_of_use(reader.identifier)
             listener = self._listen()
+            credentials = load_credentials(self._configuration)  # warming took its time: take them as they are now
         except JukinetError as error:
             self._log.error("start_failed", reason=str(error))
             await self._channel.send(control.Failed(str(error)))
@@ -108,6 +110,7 @@ class Worker:
                 serving.start_soon(self._report)
                 serving.start_soon(self._accept, listener, serving)
                 await self._draining.wait()
+                trio.lowlevel.notify_closing(listener)
                 listener.close()
                 await self._drain()
                 serving.cancel_scope.cancel()
@@ -217,8 +220,9 @@ class Worker:
             if scope.cancelled_caught:
                 self._refused(number, "handshake_timeout")
             else:
-                self._hand_over(number, stream, from_certificate(stream.certificate()))
+                connection = self._connection(number, stream, from_certificate(stream.certificate()))
                 handed_over = True
+                self._begin(connection)
         except TransportError as error:
             self._refused(number, error.kind, detail=error.detail)
         except IdentityError as error:
@@ -237,8 +241,8 @@ class Worker:
         self._metrics.count("connections_refused_total", kind)
         self._log.warning("connection_refused", connection=number, kind=kind, **fields)
 
-    def _hand_over(self, number: int, stream: TlsStream, identity: Identity) -> None:
-        """Make the connection one that is served, or one that is told why not: both end by themselves."""
+    def _connection(self, number: int, stream: TlsStream, identity: Identity) -> Connection:
+        """The connection after its handshake; from here on it gives everything back when it closes."""
         service, limits = self._service, self._configuration.limits
         told = m.Limits(
             request_bytes_max=limits.request_bytes_max,
@@ -252,11 +256,24 @@ class Worker:
         entry = self._admission.admit_body(body) if body is not None else None
         connection = Connection(number, stream, ServerConnection(told), identity, entry, service, self._readiness)
         self._connections.add(connection)
-        fields: dict[str, Field] = {"role": str(identity.role), "body": identity.body}
-        if body is None:
+        return connection
+
+    def _begin(self, connection: Connection) -> None:
+        """Greet, or say why not; both kinds of connection end by themselves."""
+        try:
+            self._greet_or_turn_away(connection)
+        except Exception as error:
+            self._log.failure("connection_failed", error, connection=connection.number)
+            connection.close("defect")
+        self._service.after_turn()
+
+    def _greet_or_turn_away(self, connection: Connection) -> None:
+        service, identity, number = self._service, connection.identity, connection.number
+        fields = connection.identity_fields
+        if service.credentials.authority.body(identity.role, identity.body) is None:
             self._refused(number, "unknown_body", **fields)
             connection.turn_away(ErrorCode.UNKNOWN_BODY, "the certificate's body has no authority here")
-        elif entry is None:
+        elif connection.admission is None:
             self._refused(number, "too_many_connections", **fields)
             connection.turn_away(ErrorCode.TOO_MANY_CONNECTIONS, "the body's connections are used up")
         else:
@@ -267,13 +284,12 @@ class Worker:
                     register=service.reader.identifier,
                     role=str(identity.role),
                     body=identity.body,
-                    limits=told,
+                    limits=connection.wire.limits,
                     areas_not_connected=list(service.reader.areas_not_connected),
                 )
             )
             if self._draining.is_set():
                 connection.goodbye("draining", service.now)
-        service.after_turn()
 
     def _connection_closed(self, connection: Connection, kind: str) -> None:
         self._connections.discard(connection)
@@ -335,23 +351,21 @@ class Worker:
         return self._metrics.snapshot()
 
     async def _heed_signals(self, signals: AsyncIterator[int]) -> None:
-        async for number in signals:
-            if number == signal.SIGHUP:
-                await self._reload()
-            else:
-                self._draining.set()
+        async for _ in signals:
+            self._draining.set()
 
     async def _watch_supervisor(self) -> None:
-        """Drain when the supervisor is gone."""
-        while await self._channel.receive() is not None:
-            pass
+        """Reload when the supervisor says so, drain when it is gone."""
+        while (message := await self._channel.receive()) is not None:
+            if isinstance(message, control.Reload):
+                await self._reload()
         self._log.error("supervisor_gone")
         self._draining.set()
 
     async def _reload(self) -> None:
         """Take up authority and certificates as they are now; when either cannot be used, both stay as they were."""
         if not self._serving:
-            return  # still starting: the files are read afterwards
+            return  # still warming: the files are read again before the worker serves
         try:
             credentials = await trio.to_thread.run_sync(load_credentials, self._configuration)
         except ConfigurationError as error:
