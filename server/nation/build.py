@@ -37,8 +37,11 @@ ENTRIES_PER_PIECE: Final = 65_536
 PIECES_AHEAD: Final = 6
 NUMBERS_PER_SCAN: Final = 8_000_000
 """Numbers that one call of the scanning kernel looks at: a fifth of a second, so that stopping is quick."""
-PIECE_BYTES_PER_ENTRY: Final = 128
+PIECE_BYTES_PER_ENTRY: Final = 256
+"""More than the kernel asks to be free before a block; memory that is not written to is never touched."""
 WORKERS: Final = 2
+NUMBER_BITS: Final = np.uint64(range_kernel.NUMBERS_MAX.bit_length() - 1)
+"""A word's number stands in its lower bits, its key's offset in the range above them."""
 DISK_FULL_BYTES: Final = 16_000_000
 
 Progress = Callable[[int, int], None]
@@ -137,19 +140,19 @@ class RangeBuilder:
             if wanted >= key_range.count:
                 cuts.append(key_range.count)
                 break
-            offset = int(words[wanted]) >> 28
+            offset = int(words[wanted] >> NUMBER_BITS)
             boundary = (offset // self.plan.width + 1) * self.plan.width
-            cuts.append(int(np.searchsorted(words, np.uint64(min(boundary << 28, (1 << 64) - 1)))))
+            cuts.append(int(np.searchsorted(words, np.uint64(min(boundary << int(NUMBER_BITS), (1 << 64) - 1)))))
         return list(pairwise(cuts))
 
     def encode(self, key_range: KeyRange, start: int, stop: int) -> list[Piece]:
         """The blocks of one stretch; more than one piece only when records are unusually long."""
         made: list[Piece] = []
-        blocks_max = stop - start
         while start < stop and not self.stopped:
-            room = (stop - start) * PIECE_BYTES_PER_ENTRY + 64 * limits.BLOCK_BYTES_MIN
-            blocks_max = (stop - start) if self.plan.width > 1 << 20 else (stop - start) // 8 + 64
-            room = max(room, blocks_max * limits.BLOCK_BYTES_MIN)
+            # As many blocks as the stretch has buckets, and no more than it has entries.
+            last = int(key_range.words[stop - 1] >> NUMBER_BITS) // self.plan.width
+            blocks_max = min(stop - start, last - int(key_range.words[start] >> NUMBER_BITS) // self.plan.width + 1)
+            room = (stop - start) * PIECE_BYTES_PER_ENTRY + (blocks_max + 1) * limits.BLOCK_BYTES_MIN
             out = np.empty(room, dtype=np.uint8)
             buckets = np.empty(blocks_max, dtype=np.uint32)
             ends = np.empty(blocks_max, dtype=np.uint64)
