@@ -9,14 +9,20 @@ from libc.string cimport memcpy, memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
 from jukinet.core.records.record cimport status_area, status_state
-from jukinet.core.store.block cimport BlockView, block_has, block_rank, block_view
+from jukinet.core.store.block cimport (
+    BLOCK_ENTRY_BYTES, BlockView, block_has, block_rank, block_record_start, block_status, block_view,
+)
 from jukinet.core.store.snapshot cimport RegisterView
 
 cdef extern from *:
     """
     #define jukinet_prefetch(address) __builtin_prefetch((address), 0, 3)
+    static inline uint64_t jukinet_multiply_high(uint64_t a, uint64_t b) {
+        return (uint64_t)(((unsigned __int128)a * b) >> 64);
+    }
     """
     void prefetch "jukinet_prefetch" (const void *address) noexcept nogil
+    uint64_t multiply_high "jukinet_multiply_high" (uint64_t a, uint64_t b) noexcept nogil
 
 codes_prepare()
 
@@ -38,6 +44,15 @@ ctypedef struct Probe:
     uint32_t rank
 
 
+cdef inline void split_key(const RegisterView *view, uint64_t key, Probe *probe) noexcept nogil:
+    """bucket and delta of a key: a multiplication by width's reciprocal, rounded up, is at most one too high."""
+    cdef uint64_t bucket = multiply_high(key, view.width_reciprocal)
+    if bucket * view.width > key:
+        bucket -= 1
+    probe.bucket = <uint32_t>bucket
+    probe.delta = <uint32_t>(key - bucket * view.width)
+
+
 cdef inline void start_probe(
     const RegisterView *view, const unsigned char *place, Probe *probe, Entry *entry,
 ) noexcept nogil:
@@ -55,8 +70,7 @@ cdef inline void start_probe(
         entry.outcome = OUTCOME_BAD_CHECK_DIGIT
         return
     entry.outcome = OUTCOME_UNKNOWN
-    probe.bucket = <uint32_t>(key // view.width)
-    probe.delta = <uint32_t>(key - probe.bucket * view.width)
+    split_key(view, key, probe)
     if probe.bucket < view.buckets:
         probe.block = <const unsigned char *>(view.directory + probe.bucket)
         prefetch(probe.block)
@@ -67,6 +81,7 @@ cdef bint gather(
 ) noexcept nogil:
     cdef Probe probes[GROUP_ROWS]
     cdef size_t i
+    cdef uint32_t start
     cdef Probe *probe
     cdef Entry *entry
     for i in range(count):
@@ -78,7 +93,8 @@ cdef bint gather(
             if probe.block != NULL:
                 prefetch(probe.block)
                 prefetch(probe.block + 64)
-                prefetch(probe.block + 128)
+                if probe.delta > view.late_delta:
+                    prefetch(probe.block + 128)
     for i in range(count):
         probe = &probes[i]
         if probe.block == NULL:
@@ -90,21 +106,20 @@ cdef bint gather(
         if not block_has(&probe.view, probe.rank, probe.delta):
             probe.block = NULL
             continue
-        prefetch(probe.view.statuses + probe.rank)
-        if records:
-            prefetch(probe.view.offsets + probe.rank)
+        prefetch(probe.view.entries + probe.rank * BLOCK_ENTRY_BYTES)
     for i in range(count):
         probe = &probes[i]
         if probe.block == NULL:
             continue
         entry = &entries[i]
-        entry.status = probe.view.statuses[probe.rank]
+        entry.status = block_status(&probe.view, probe.rank)
         entry.outcome = outcome_of_state[status_state(entry.status)]
         if tells_of_person(entry.outcome) and not view.area_connected[status_area(entry.status)]:
             entry.outcome = OUTCOME_NOT_CONNECTED
         if records:
-            entry.record = probe.view.records + probe.view.offsets[probe.rank]
-            entry.record_bytes = probe.view.offsets[probe.rank + 1] - probe.view.offsets[probe.rank]
+            start = block_record_start(&probe.view, probe.rank)
+            entry.record = probe.view.records + start
+            entry.record_bytes = block_record_start(&probe.view, probe.rank + 1) - start
             prefetch(entry.record)
             prefetch(entry.record + 63)
     return True

@@ -4,9 +4,12 @@
 # block_verify, which trusts nothing. The one thing that every reader compares is the bucket number.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cdef enum:
-    BLOCK_HEADER_BYTES = 16
+    BLOCK_HEADER_BYTES = 8
+    BLOCK_ENTRY_BYTES = 10      # u16 record start, u64 status
+    BLOCK_TRAILER_BYTES = 8     # u32 length, u32 CRC-32C
     BLOCK_FORMAT = 1
     BLOCK_SLACK_BYTES = 32      # zero bytes after the records: texts may be copied in words of up to this
     BLOCK_BYTES_MIN = 2048
@@ -32,29 +35,36 @@ cdef enum BlockFault:
     FAULT_TOWN
     FAULT_AREA
 
-# Pointers to the parts of a block.
+# Pointers to the parts of a block. Entries and deltas need no alignment.
 ctypedef struct BlockView:
     uint32_t bucket
     uint32_t count
     bint wide
     const unsigned char *deltas
-    const uint64_t *statuses
-    const uint16_t *offsets
+    const unsigned char *entries
     const unsigned char *records
 
 cdef inline uint32_t block_bucket(const unsigned char *block) noexcept nogil:
     return (<const uint32_t *>block)[0]
 
 cdef inline void block_view(const unsigned char *block, BlockView *view) noexcept nogil:
-    cdef size_t deltas_bytes
     view.bucket = (<const uint32_t *>block)[0]
     view.count = (<const uint16_t *>(block + 4))[0]
     view.wide = block[7]
     view.deltas = block + BLOCK_HEADER_BYTES
-    deltas_bytes = (<size_t>view.count * (4 if view.wide else 2) + 7) & ~<size_t>7
-    view.statuses = <const uint64_t *>(view.deltas + deltas_bytes)
-    view.offsets = <const uint16_t *>(view.statuses + view.count)
-    view.records = <const unsigned char *>view.offsets + ((2 * (<size_t>view.count + 1) + 3) & ~<size_t>3)
+    view.entries = view.deltas + <size_t>view.count * (4 if view.wide else 2)
+    view.records = view.entries + <size_t>view.count * BLOCK_ENTRY_BYTES + 2
+
+cdef inline uint64_t block_status(const BlockView *view, size_t i) noexcept nogil:
+    cdef uint64_t status
+    memcpy(&status, view.entries + i * BLOCK_ENTRY_BYTES + 2, 8)
+    return status
+
+# Where record i starts; i may be count, for the end of the last.
+cdef inline uint32_t block_record_start(const BlockView *view, size_t i) noexcept nogil:
+    cdef uint16_t start
+    memcpy(&start, view.entries + i * BLOCK_ENTRY_BYTES, 2)
+    return start
 
 # Number of deltas below wanted: the place where wanted is, or would be. Whole-column count, so that the compiler uses
 # vector compares and no branch is mispredicted; a block has about 64 entries.

@@ -35,41 +35,50 @@ FAULTS = {
 
 
 cdef inline size_t columns_bytes(size_t count, bint wide) noexcept nogil:
-    return (
-        BLOCK_HEADER_BYTES
-        + ((count * (4 if wide else 2) + 7) & ~<size_t>7)
-        + count * 8
-        + ((2 * (count + 1) + 3) & ~<size_t>3)
-    )
+    """Bytes before the first record."""
+    return BLOCK_HEADER_BYTES + count * (4 if wide else 2) + count * BLOCK_ENTRY_BYTES + 2
 
 
 cdef size_t block_bytes(size_t count, size_t records_bytes, bint wide) noexcept nogil:
-    cdef size_t padded = (columns_bytes(count, wide) + records_bytes + BLOCK_SLACK_BYTES + 7) & ~<size_t>7
+    cdef size_t padded = columns_bytes(count, wide) + records_bytes + BLOCK_SLACK_BYTES + BLOCK_TRAILER_BYTES
+    padded = (padded + 7) & ~<size_t>7
     return padded if padded > BLOCK_BYTES_MIN else <size_t>BLOCK_BYTES_MIN
 
 
-cdef uint32_t block_checksum(const unsigned char *block, size_t length) noexcept nogil:
-    return crc32c_update(crc32c_update(0, block, 12), block + BLOCK_HEADER_BYTES, length - BLOCK_HEADER_BYTES)
+cdef uint32_t block_checksum(const unsigned char *block, uint32_t length) noexcept nogil:
+    return crc32c_update(crc32c_update(0, <const unsigned char *>&length, 4), block, length)
+
+
+cdef inline uint32_t block_length(const unsigned char *block, size_t padded) noexcept nogil:
+    return (<const uint32_t *>(block + padded - BLOCK_TRAILER_BYTES))[0]
+
+
+cdef inline bint block_whole(const unsigned char *block, size_t padded) noexcept nogil:
+    """Whether the length fits and the checksum agrees."""
+    cdef uint32_t length = block_length(block, padded)
+    return (
+        length <= padded - BLOCK_TRAILER_BYTES
+        and block_checksum(block, length) == (<const uint32_t *>(block + padded - 4))[0]
+    )
 
 
 cdef size_t block_encode(
     uint32_t bucket, size_t count, bint wide, const uint32_t *deltas, const uint64_t *statuses,
     const uint32_t *record_ends, const unsigned char *records, unsigned char *out,
 ) noexcept nogil:
-    cdef size_t records_bytes, length, padded, i
+    cdef size_t records_bytes, padded, i
+    cdef uint16_t start = 0
     cdef unsigned char *place = out + BLOCK_HEADER_BYTES
     if count == 0 or count > 65535:
         return 0
     records_bytes = record_ends[count - 1]
     if records_bytes > BLOCK_RECORDS_BYTES_MAX:
         return 0
-    length = columns_bytes(count, wide) + records_bytes
     padded = block_bytes(count, records_bytes, wide)
     (<uint32_t *>out)[0] = bucket
     (<uint16_t *>(out + 4))[0] = <uint16_t>count
     out[6] = BLOCK_FORMAT
     out[7] = wide
-    (<uint32_t *>(out + 8))[0] = <uint32_t>length
     if wide:
         memcpy(place, deltas, count * 4)
         place += count * 4
@@ -77,22 +86,17 @@ cdef size_t block_encode(
         for i in range(count):
             (<uint16_t *>place)[i] = <uint16_t>deltas[i]
         place += count * 2
-    while (place - out) & 7:
-        place[0] = 0
-        place += 1
-    memcpy(place, statuses, count * 8)
-    place += count * 8
-    (<uint16_t *>place)[0] = 0
     for i in range(count):
-        (<uint16_t *>place)[i + 1] = <uint16_t>record_ends[i]
-    place += 2 * (count + 1)
-    while (place - out) & 3:
-        place[0] = 0
-        place += 1
-    memcpy(place, records, records_bytes)
-    place += records_bytes
+        memcpy(place, &start, 2)
+        memcpy(place + 2, &statuses[i], 8)
+        start = <uint16_t>record_ends[i]
+        place += BLOCK_ENTRY_BYTES
+    memcpy(place, &start, 2)
+    memcpy(place + 2, records, records_bytes)
+    place += 2 + records_bytes
     memset(place, 0, padded - (place - out))
-    (<uint32_t *>(out + 12))[0] = block_checksum(out, length)
+    (<uint32_t *>(out + padded - BLOCK_TRAILER_BYTES))[0] = <uint32_t>(place - out)
+    (<uint32_t *>(out + padded - 4))[0] = block_checksum(out, <uint32_t>(place - out))
     return padded
 
 
@@ -205,20 +209,17 @@ cdef BlockFault block_verify(
     if block_bucket(data) != bucket:
         return FAULT_BUCKET
     block_view(data, &view)
-    used = (<const uint32_t *>(data + 8))[0]
+    used = block_length(data, length)
     if view.count == 0:
         return FAULT_COUNT
-    if used > length or used < columns_bytes(view.count, wide):
+    if used > length - BLOCK_TRAILER_BYTES or used < columns_bytes(view.count, wide):
         return FAULT_LENGTH
-    if block_checksum(data, used) != (<const uint32_t *>(data + 12))[0]:
+    if not block_whole(data, length):
         return FAULT_CHECKSUM
-    if used != columns_bytes(view.count, wide) + view.offsets[view.count] or view.offsets[0] != 0:
+    if used != columns_bytes(view.count, wide) + block_record_start(&view, view.count) or block_record_start(&view, 0) != 0:
         return FAULT_LENGTH
-    if length != block_bytes(view.count, view.offsets[view.count], wide) or not zeros(data + used, data + length):
-        return FAULT_PADDING
-    if not zeros(view.deltas + <size_t>view.count * (4 if wide else 2), <const unsigned char *>view.statuses):
-        return FAULT_PADDING
-    if not zeros(<const unsigned char *>(view.offsets + view.count + 1), view.records):
+    if (length != block_bytes(view.count, block_record_start(&view, view.count), wide)
+            or not zeros(data + used, data + length - BLOCK_TRAILER_BYTES)):
         return FAULT_PADDING
     for i in range(view.count):
         delta = block_delta(&view, <uint32_t>i)
@@ -227,10 +228,12 @@ cdef BlockFault block_verify(
         before = delta
         if delta >= width or delta + <uint64_t>bucket * width >= 10_000_000_000u:
             return FAULT_KEY_RANGE
-        if view.offsets[i + 1] < view.offsets[i]:
+        if block_record_start(&view, i + 1) < block_record_start(&view, i):
             return FAULT_OFFSETS
         fault = verify_entry(
-            view.records + view.offsets[i], view.offsets[i + 1] - view.offsets[i], view.statuses[i], areas, towns
+            view.records + block_record_start(&view, i),
+            block_record_start(&view, i + 1) - block_record_start(&view, i),
+            block_status(&view, i), areas, towns,
         )
         if fault != FAULT_NONE:
             return fault
@@ -288,11 +291,12 @@ def decode(const unsigned char[::1] block not None):
     if length < BLOCK_BYTES_MIN or block[6] != BLOCK_FORMAT:
         raise StoreCorruptError("a block is too short or of unknown format")
     block_view(&block[0], &view)
-    if columns_bytes(view.count, view.wide) > length or view.records + view.offsets[view.count] > &block[0] + length:
+    if (columns_bytes(view.count, view.wide) > length
+            or view.records + block_record_start(&view, view.count) > &block[0] + length):
         raise StoreCorruptError("a block's columns pass its end")
     entries = []
     for i in range(view.count):
-        if view.offsets[i] > view.offsets[i + 1]:
+        if block_record_start(&view, i) > block_record_start(&view, i + 1):
             raise StoreCorruptError("a block's record offsets are out of order")
         entries.append(_entry(&view, i))
     return entries
@@ -318,9 +322,7 @@ def merge(const unsigned char[::1] block, uint32_t bucket, bint wide, changes):
         if block.shape[0] < BLOCK_BYTES_MIN:
             raise StoreCorruptError(f"the block of bucket {bucket} is too short")
         block_view(&block[0], &view)
-        if view.bucket != bucket or view.wide != wide or block_checksum(
-            &block[0], min((<const uint32_t *>(&block[8]))[0], <uint32_t>block.shape[0])
-        ) != (<const uint32_t *>(&block[12]))[0]:
+        if view.bucket != bucket or view.wide != wide or not block_whole(&block[0], <size_t>block.shape[0]):
             raise StoreCorruptError(f"the block of bucket {bucket} is damaged; run `jukinet store check`")
     for delta, status, record in changes:
         while i < view.count and block_delta(&view, i) < delta:
@@ -328,7 +330,7 @@ def merge(const unsigned char[::1] block, uint32_t bucket, bint wide, changes):
             i += 1
         if i < view.count and block_delta(&view, i) == delta:
             entries -= 1
-            persons -= holds_person(view.statuses[i])
+            persons -= holds_person(block_status(&view, i))
             i += 1
         if record is not None:
             entries += 1
@@ -341,10 +343,11 @@ def merge(const unsigned char[::1] block, uint32_t bucket, bint wide, changes):
 
 
 cdef tuple _entry(const BlockView *view, uint32_t i):
+    cdef uint32_t start = block_record_start(view, i)
     return (
         block_delta(view, i),
-        view.statuses[i],
-        (view.records + view.offsets[i])[:view.offsets[i + 1] - view.offsets[i]],
+        block_status(view, i),
+        (view.records + start)[:block_record_start(view, i + 1) - start],
     )
 
 
@@ -358,4 +361,4 @@ def find(const unsigned char[::1] block not None, uint32_t delta):
     rank = block_rank(&view, delta)
     if not block_has(&view, rank, delta):
         return None
-    return view.statuses[rank], (view.records + view.offsets[rank])[:view.offsets[rank + 1] - view.offsets[rank]]
+    return _entry(&view, rank)[1:]

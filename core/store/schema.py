@@ -61,7 +61,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 def bucket_width(expected_entries: int) -> int:
     """Width for about RESIDENTS_PER_BLOCK entries a bucket, so that a block of average records fills its page."""
     buckets = max(1, round(expected_entries / limits.RESIDENTS_PER_BLOCK))
-    return min(-(-limits.RESIDENT_KEYS // buckets), limits.BUCKET_WIDTH_MAX)
+    return max(2, min(-(-limits.RESIDENT_KEYS // buckets), limits.BUCKET_WIDTH_MAX))
 
 
 def is_wide(width: int) -> bool:
@@ -106,7 +106,7 @@ def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory
         raise StoreError(f"{directory}: store format {meta.format}; this program knows format {FORMAT}")
     if meta.state != "complete":
         raise StoreIncompleteError(f"{directory}: a build never finished; build again")
-    if not 0 < meta.width <= limits.BUCKET_WIDTH_MAX or meta.wide != is_wide(meta.width):
+    if not 1 < meta.width <= limits.BUCKET_WIDTH_MAX or meta.wide != is_wide(meta.width):
         raise StoreCorruptError(f"{directory}: the bucket width is out of range")
     return meta
 

@@ -6,6 +6,8 @@ ctypedef struct RegisterView:
     const unsigned char **directory     # one pointer a bucket, NULL for an empty one
     uint64_t buckets
     uint64_t width
+    uint64_t width_reciprocal           # 2^64 / width, rounded up
+    uint32_t late_delta                 # deltas above this probably lie beyond a block's first two cache lines
     uint32_t areas
     const uint32_t *area_jis            # five-digit numbers
     const uint8_t *area_connected       # 1 or 0

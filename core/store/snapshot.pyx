@@ -11,6 +11,7 @@ from jukinet.core.store.schema import NUMBER
 cdef enum:
     TEXT_SLACK_BYTES = 64
     BLOCK_VALUE_BYTES_MIN = 2048
+    LATE_TENTHS = 8
 
 
 cdef const unsigned char *value_pointer(object value, uint64_t bucket) except NULL:
@@ -84,15 +85,14 @@ cdef class Directory:
     def touch(self, uint64_t start, uint64_t stop):
         """Read one byte of each block from bucket start to stop, so that its page is mapped. Returns blocks touched."""
         cdef uint64_t bucket, touched = 0
-        cdef unsigned char sum = 0
         if stop > self.buckets:
             stop = self.buckets
         with nogil:
             for bucket in range(start, stop):
                 if self.pointers[bucket] != NULL:
-                    sum = sum ^ self.pointers[bucket][4]
-                    touched += 1
-        return touched + (0 if sum < 256 else 1)
+                    # A block's count is never 0, so this counts blocks and cannot be left out by the compiler.
+                    touched += (<const uint16_t *>(self.pointers[bucket] + 4))[0] != 0
+        return touched
 
 
 cdef class PlaceTables:
@@ -148,6 +148,8 @@ cdef class Snapshot:
         self.view.directory = directory.pointers
         self.view.buckets = directory.buckets
         self.view.width = width
+        self.view.width_reciprocal = <uint64_t>-1 // width + 1
+        self.view.late_delta = <uint32_t>(width * LATE_TENTHS // 10)
         self.view.areas = places.areas_count
         self.view.area_jis = places.jis
         self.view.area_connected = places.connected

@@ -9,7 +9,9 @@ from jukinet.core.index.gather cimport GROUP_ROWS, OUTCOME_CODE_CHANGED, OUTCOME
 from jukinet.core.records.record cimport (
     STATE_RETIRED, ResidentRecord, record_decode, status_state,
 )
-from jukinet.core.store.block cimport FAULT_NONE, BlockFault, BlockView, block_verify, block_view
+from jukinet.core.store.block cimport (
+    FAULT_NONE, BlockFault, BlockView, block_record_start, block_status, block_verify, block_view,
+)
 from jukinet.core.store.snapshot cimport Snapshot
 
 from jukinet.core.store.block import FAULTS
@@ -64,19 +66,20 @@ cdef class BlockSurvey:
     cdef bint _count(self, const unsigned char *block) noexcept nogil:
         cdef BlockView view
         cdef ResidentRecord record
-        cdef uint32_t i, state
+        cdef uint32_t i, state, start
         cdef void *memory
         block_view(block, &view)
         self.entries += view.count
         for i in range(view.count):
-            state = status_state(view.statuses[i])
+            state = status_state(block_status(&view, i))
             self.states[state] += 1
             self.residents += state < STATE_RETIRED
             if state != STATE_RETIRED:
                 continue
             self.retired += 1
+            start = block_record_start(&view, i)
             record_decode(
-                view.records + view.offsets[i], view.offsets[i + 1] - view.offsets[i], view.statuses[i], &record
+                view.records + start, block_record_start(&view, i + 1) - start, block_status(&view, i), &record
             )
             if record.successor_key == 0:
                 continue

@@ -71,20 +71,18 @@ def encode_record(r: Resident) -> tuple[int, bytes]:
 
 
 def encode_block(bucket: int, wide: bool, entries: list[tuple[int, int, bytes]]) -> bytes:
-    def pad(data: bytes, to: int) -> bytes:
-        return data + bytes(-len(data) % to)
-
     ends = [0]
     for _, _, record in entries:
         ends.append(ends[-1] + len(record))
     count = len(entries)
-    columns = pad(struct.pack(f"<{count}{'I' if wide else 'H'}", *[entry[0] for entry in entries]), 8)
-    columns += struct.pack(f"<{count}Q", *[entry[1] for entry in entries])
-    columns = pad(columns + struct.pack(f"<{count + 1}H", *ends), 4)
-    body = columns + b"".join(entry[2] for entry in entries)
-    head = struct.pack("<IHBBI", bucket, count, 1, wide, 16 + len(body))
-    block = head + struct.pack("<I", crc32c(head + body)) + body
-    return pad(block + bytes(max(32, 2048 - len(block))), 8)
+    block = struct.pack("<IHBB", bucket, count, 1, wide)
+    block += struct.pack(f"<{count}{'I' if wide else 'H'}", *[entry[0] for entry in entries])
+    for start, entry in zip(ends, entries, strict=False):
+        block += struct.pack("<HQ", start, entry[1])
+    block += struct.pack("<H", ends[-1]) + b"".join(entry[2] for entry in entries)
+    length = struct.pack("<I", len(block))
+    padded = block + bytes(max(32, 2040 - len(block)))
+    return padded + bytes(-len(padded) % 8) + length + struct.pack("<I", crc32c(length + block))
 
 
 OUTCOME_OF_STATE = {1: 1, 2: 3, 3: 4, 4: 5, 5: 6, 6: 8}
