@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from jukinet.core.store.snapshot cimport RegisterView
 
 cdef enum:
-    GROUP_ROWS = 64         # measured best of 16 to 256 in benchmarks/kernels
+    GROUP_ROWS = 64         # 32 to 256 measure alike, 16 is slower
     OUTCOME_CURRENT = 1
     OUTCOME_CHANGED = 2
     OUTCOME_DEAD = 3

@@ -25,7 +25,7 @@ codes_prepare()
 
 cdef extern from *:
     """
-    #define jukinet_prefetch(address) __builtin_prefetch((address), 0, 3)
+    #define jukinet_prefetch(address) __builtin_prefetch((address), 0, 2)
     """
     void prefetch "jukinet_prefetch" (const void *address) noexcept nogil
 
@@ -124,24 +124,36 @@ cdef bint write_kana(TextColumn *column, size_t first_row, const ResidentRecord 
     return True
 
 
+cdef void find_towns(
+    const RegisterView *view, const ResidentRecord *records, size_t count, uint32_t *starts, uint32_t *lengths,
+) noexcept nogil:
+    """Where each row's town text lies, asking for its first and last cache line."""
+    cdef size_t i
+    cdef uint32_t town
+    for i in range(count):
+        town = records[i].town
+        lengths[i] = 0
+        if town and town <= view.towns:
+            starts[i] = view.town_offsets[town - 1]
+            lengths[i] = view.town_offsets[town] - starts[i]
+            prefetch(view.town_text + starts[i])
+            prefetch(view.town_text + view.town_offsets[town] - 1)
+
+
 cdef bint write_addresses(
     TextColumn *column, const RegisterView *view, size_t first_row, const ResidentRecord *records, size_t count,
+    const uint32_t *starts, const uint32_t *lengths,
 ) noexcept nogil:
     cdef size_t i
-    cdef uint32_t start
     if not text_reserve(column, count * 2 * TEXT_BYTES_MAX):
         return False
     for i in range(count):
-        if records[i].name != NULL and records[i].town and records[i].town <= view.towns:
-            prefetch(view.town_text + view.town_offsets[records[i].town - 1])
-    for i in range(count):
-        if records[i].name == NULL:
+        if lengths[i]:
+            append_text(column, first_row + i, view.town_text + starts[i], lengths[i])
+        if records[i].name != NULL:
+            append_text(column, first_row + i, records[i].rest, records[i].rest_bytes)
+        else:
             append_nothing(column, first_row + i)
-            continue
-        if records[i].town and records[i].town <= view.towns:
-            start = view.town_offsets[records[i].town - 1]
-            append_text(column, first_row + i, view.town_text + start, view.town_offsets[records[i].town] - start)
-        append_text(column, first_row + i, records[i].rest, records[i].rest_bytes)
     return True
 
 
@@ -256,6 +268,8 @@ cdef class LookupBatch:
     cdef int _run(self, const RegisterView *view, size_t start, size_t stop) noexcept nogil:
         cdef Entry entries[GROUP_ROWS]
         cdef ResidentRecord records[GROUP_ROWS]
+        cdef uint32_t town_starts[GROUP_ROWS]
+        cdef uint32_t town_lengths[GROUP_ROWS]
         cdef size_t row = start, count
         cdef uint32_t items = self.items
         while row < stop:
@@ -266,6 +280,8 @@ cdef class LookupBatch:
                 return 1
             if not decode_group(view, entries, records, count):
                 return 1
+            if items & ITEM_ADDRESS:
+                find_towns(view, records, count, town_starts, town_lengths)
             write_fixed(&self.fixed, view, row, entries, records, count)
             if items & ITEM_NAME and not write_texts(&self.names, ITEM_NAME, row, records, count):
                 return -1
@@ -273,7 +289,9 @@ cdef class LookupBatch:
                 return -1
             if items & ITEM_ALIAS and not write_texts(&self.aliases, ITEM_ALIAS, row, records, count):
                 return -1
-            if items & ITEM_ADDRESS and not write_addresses(&self.addresses, view, row, records, count):
+            if items & ITEM_ADDRESS and not write_addresses(
+                &self.addresses, view, row, records, count, town_starts, town_lengths
+            ):
                 return -1
             row += count
         return 0

@@ -7,6 +7,9 @@ from typing_extensions import Buffer
 
 from jukinet.core.store.schema import Area, Town
 
+def advise_large_pages(start: int, size: int) -> bool: ...
+def touch_addresses(start: int, stop: int) -> None: ...
+
 class Directory:
     buckets: int
     version: int

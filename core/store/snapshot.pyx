@@ -2,16 +2,21 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from jukinet.core.errors import StoreCorruptError
 from jukinet.core.store.schema import NUMBER
 
+cdef extern from "memory.h" nogil:
+    void *large_calloc "jukinet_large_calloc" (size_t bytes)
+    int advise_large "jukinet_advise_large" (unsigned long long start, unsigned long long bytes)
+
 cdef enum:
     TEXT_SLACK_BYTES = 64
     BLOCK_VALUE_BYTES_MIN = 2048
     LATE_TENTHS = 8
+    PAGE_BYTES = 4096
 
 
 cdef const unsigned char *value_pointer(object value, uint64_t bucket) except NULL:
@@ -27,6 +32,22 @@ cdef const unsigned char *value_pointer(object value, uint64_t bucket) except NU
     return place
 
 
+def advise_large_pages(unsigned long long start, unsigned long long size):
+    """Ask for large pages in a mapping of this process; whether the kernel took the advice. Changes no content."""
+    return advise_large(start, size) == 1
+
+
+def touch_addresses(unsigned long long start, unsigned long long stop):
+    """Read one byte of each page from address start to stop, all mapped, so that they are in memory."""
+    cdef size_t place
+    cdef volatile unsigned char seen = 0
+    with nogil:
+        place = start
+        while place < stop:
+            seen = (<const unsigned char *>place)[0]
+            place += PAGE_BYTES
+
+
 cdef class Directory:
     """One pointer into the memory map for each bucket. Good for the transaction that it was last filled from.
 
@@ -34,7 +55,7 @@ cdef class Directory:
     """
 
     def __cinit__(self, uint64_t buckets):
-        self.pointers = <const unsigned char **>calloc(buckets, sizeof(void *))
+        self.pointers = <const unsigned char **>large_calloc(buckets * sizeof(void *))
         if self.pointers == NULL:
             raise MemoryError
         self.buckets = buckets
@@ -110,8 +131,8 @@ cdef class PlaceTables:
         # Room for every number that 12 bits can hold, so that no status column can lead outside.
         self.jis = <uint32_t *>calloc(4096, sizeof(uint32_t))
         self.connected = <uint8_t *>calloc(4096, 1)
-        self.offsets = <uint32_t *>calloc(len(towns) + 2, sizeof(uint32_t))
-        self.text = <unsigned char *>calloc(total + TEXT_SLACK_BYTES, 1)
+        self.offsets = <uint32_t *>large_calloc((len(towns) + 2) * sizeof(uint32_t))
+        self.text = <unsigned char *>large_calloc(total + TEXT_SLACK_BYTES)
         if self.jis == NULL or self.connected == NULL or self.offsets == NULL or self.text == NULL:
             raise MemoryError
         for i in range(len(areas)):

@@ -128,6 +128,7 @@ def test_leaving_without_commit_changes_nothing(tmp_path: Path) -> None:
 def test_new_towns_reach_readers_and_fill_pages(tmp_path: Path) -> None:
     build_store(tmp_path / "r", [person(5, "初め")])
     with RegisterWriter(tmp_path / "r") as writer, writer.reader() as reader:
+        assert reader.version == 1
         with writer.transaction() as change:
             numbers = [change.add_town(2, f"北海道札幌市新町{i}") for i in range(2_100)]
             assert numbers == list(range(10, 2_110))
@@ -148,6 +149,7 @@ def test_a_reader_too_far_behind_rebuilds(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(limits, "CHANGES_KEPT_TRANSACTIONS", 3)
     table = build_store(tmp_path / "r", [person(key * 10**7, "初め") for key in range(300)])
     with RegisterWriter(tmp_path / "r") as writer, writer.reader() as reader:
+        assert reader.version == 1
         for version in range(2, 12):
             with writer.transaction() as change:
                 entry = person(version * 10**7, f"版{version}")
