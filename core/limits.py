@@ -28,8 +28,8 @@ BUCKET_WIDTH_MAX: Final = 1 << 32
 RESIDENT_KEYS: Final = 10_000_000_000
 """Keys of the resident table: the first ten digits of a code."""
 RESIDENTS_PER_BLOCK: Final = 60
-"""A resident of the synthetic nation takes 59 bytes in a block: 60 of them fill a page of 4,096 and one block in ten needs
-a second page, which is where the store is smallest (76 bytes a resident on disk; 79 at 64, 77 at 56)."""
+"""A resident of the synthetic nation takes 59 bytes in a block: 60 of them fill a page of 4,096 and one block in ten
+needs a second page, which is where the store is smallest (76 bytes a resident on disk; 79 at 64, 77 at 56)."""
 CHANGES_KEPT_TRANSACTIONS: Final = 4_096
 """Change lists kept; a reader further behind rebuilds its directory in full."""
 

@@ -198,8 +198,8 @@ class RegisterReader:
     def warm(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Bring the whole file into memory and map it, in order, before the first question.
 
-        Asks for large pages: on Linux with large folios (ext4 since 6.16, XFS since 5.18) the map then takes one entry of
-        the processor's page tables for 512 pages, and a random probe waits for memory about half as long.
+        Asks for large pages: on Linux with large folios (ext4 since 6.16, XFS since 5.18) the map then takes one entry
+        of the processor's page tables for 512 pages, and a random probe waits for memory about half as long.
         progress(bytes done, bytes in all) is called every 64 MiB.
         """
         path = self.directory / "data.mdb"

@@ -19,7 +19,7 @@ READERS_MAX: Final = 512
 DATABASES_MAX: Final = 16
 BUILDING_SUFFIX: Final = ".building"
 
-META_KEY: Final = b"register"
+META_KEY: Final = b"description"
 TOWNS_PER_PAGE: Final = 1_024
 
 NUMBER: Final = struct.Struct("<Q")
@@ -43,7 +43,7 @@ class Town(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """The one map under ``register`` in the ``meta`` database."""
+    """The one map under ``description`` in the ``meta`` database."""
 
     format: int
     identifier: str

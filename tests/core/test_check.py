@@ -142,8 +142,8 @@ def test_meta_that_cannot_be_read(tmp_path: Path) -> None:
     build_store(tmp_path / "r", people())
 
     def other_format(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
-        meta = msgspec.msgpack.decode(transaction.get(b"register", db=database(b"meta")) or b"")
-        transaction.put(b"register", msgspec.msgpack.encode({**meta, "format": 9}), db=database(b"meta"))
+        meta = msgspec.msgpack.decode(transaction.get(b"description", db=database(b"meta")) or b"")
+        transaction.put(b"description", msgspec.msgpack.encode({**meta, "format": 9}), db=database(b"meta"))
 
     damage(tmp_path / "r", other_format)
     with pytest.raises(StoreError, match="format 9"):
