@@ -12,7 +12,7 @@ from jukinet.core.vocabulary import CODE_END, MALFORMED_CODE
 
 Code: TypeAlias = "str | int"
 """One code: 11 digits as text, or the number they make."""
-Codes: TypeAlias = "Iterable[str | int] | memoryview[int] | array[int] | Any"
+Codes: TypeAlias = "Iterable[str | int]"
 """Texts, integers, or a contiguous buffer of unsigned 64-bit numbers (``array('Q')``, numpy uint64), used in place."""
 
 

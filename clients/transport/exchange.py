@@ -15,7 +15,8 @@ from jukinet.core.wire import ClientConnection, Sendable
 from jukinet.core.wire import messages as m
 
 ProgressCallback: TypeAlias = Callable[[int, int], None]
-"""Called with codes done and codes in all while a request waits or runs for longer than a second."""
+"""Called with codes done and codes in all while a request waits or runs for longer than a second. It must not block;
+what it raises comes out of the request."""
 ErrorFactory: TypeAlias = Callable[[], ClientError]
 """Makes the exception anew for each request that it ends, so that no two tasks share one traceback."""
 
@@ -29,30 +30,33 @@ def parts(data: Sendable) -> list[memoryview]:
 
 
 class Waiter:
-    """Something that a caller waits for; ``token`` is the transport's handle on who sleeps for it."""
+    """Something that a caller waits for. ``limit`` is the transport's: until when, on its clock."""
 
-    __slots__ = ("finished", "token")
+    __slots__ = ("finished", "limit")
 
     def __init__(self) -> None:
         self.finished = False
-        self.token: Any = None
+        self.limit = 0.0
 
 
 class Pending(Waiter):
     """One request under way."""
 
-    __slots__ = ("answer", "failure", "progress", "request_id")
+    __slots__ = ("answer", "complaint", "failure", "progress", "request_id")
 
     def __init__(self, request_id: int, progress: ProgressCallback | None) -> None:
         self.finished = False
-        self.token = None
+        self.limit = 0.0
         self.request_id = request_id
         self.answer: Any = None
         self.failure: ErrorFactory | None = None
         self.progress = progress
+        self.complaint: Exception | None = None
 
     def result(self) -> Any:
-        """The answer, once finished; raises the failure."""
+        """The answer, once finished; raises the failure, or what the progress function raised."""
+        if self.complaint is not None:
+            raise self.complaint
         if self.failure is not None:
             raise self.failure()
         return self.answer
@@ -114,7 +118,7 @@ class Exchange:
         kind = type(event)
         if kind is m.Progress:
             if pending is not None and pending.progress is not None:
-                pending.progress(event.done, event.total)
+                self._report(pending, event)
             return None
         if kind is m.Error:
             failure = _failure_factory(event)
@@ -137,6 +141,16 @@ class Exchange:
         del self.pending[event.request_id]
         pending.finished = True
         return pending
+
+    def _report(self, pending: Pending, event: m.Progress) -> None:
+        """Call the caller's function. What it raises belongs to its request, not to whoever happens to be reading."""
+        progress = pending.progress
+        assert progress is not None
+        try:
+            progress(event.done, event.total)
+        except Exception as error:
+            pending.progress = None
+            pending.complaint = error
 
     def fail(self, failure: ErrorFactory) -> list[Pending]:
         """The connection is over: every request under way ends with this failure (the first one given stays)."""

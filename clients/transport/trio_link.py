@@ -1,12 +1,9 @@
-"""One TLS connection driven by Trio: whoever waits for an answer reads for all.
+"""One TLS connection driven by Trio; requests of any number of tasks share it.
 
-Theory of operation. There is no background task. A task that asked something and finds nobody reading becomes the
-reader: it reads until its own answer is there, handing other answers to the tasks that sleep for them, and then passes
-the reading on to one of those. So a lone request costs one send, one wait and one read, and nothing runs while nobody
-asks. Sending works alike: one task at a time empties ``outbox``; the others only add to it.
-
-The socket is a non-blocking `ssl.SSLSocket` with `trio.lowlevel.wait_readable`: reads go straight into the buffer of
-the protocol's connection, without another copy.
+Theory of operation. The watch of the Trio run calls `Link.on_readable` when bytes are there. It reads straight into the
+buffer of the protocol's connection (a non-blocking `ssl.SSLSocket`, no other copy) and wakes the tasks whose answers
+are whole. So a request costs one send, one task switch and its share of a read. One task at a time empties ``outbox``;
+the others only add to it. Answers are read whether or not somebody sends, so neither side can stall the other.
 
 Cancellation keeps the connection usable: the request is abandoned with a CANCEL, and a frame that was half sent is
 finished under a shield for at most ``Deadlines.cancel`` seconds (else the connection is closed).
@@ -25,17 +22,20 @@ from jukinet.clients.errors import DeadlineExceededError
 from jukinet.clients.settings import Credentials, Deadlines, check_server
 from jukinet.clients.transport.exchange import ErrorFactory, Exchange, Pending, ProgressCallback, Waiter, lost, parts
 from jukinet.clients.transport.tls import loss, refusal
+from jukinet.clients.transport.trio_watch import NEVER, watch_of_this_run
 from jukinet.core.errors import JukinetError, RemoteProtocolError
 from jukinet.core.wire import Sendable
 from jukinet.core.wire import messages as m
 
-CHECKPOINT_BYTES: Final = 4 * 1_024 * 1_024
-"""A reader that never has to wait still lets other tasks run once for this many bytes."""
+SHORT_READ_BYTES: Final = 8_192
+"""A long answer comes in TLS records of 16 KiB: a shorter read is most often the end of what is there."""
+READ_BYTES_MAX: Final = 1_048_576
+"""Read from one connection before others, and other tasks, have their turn."""
 
 
 class Link:
-    """One connection. Invariant: at most one task reads and at most one sends; ``slots_used`` counts the requests that
-    the server still knows as under way."""
+    """One connection. Invariant: at most one task sends; ``slots_used`` counts the requests that the server still knows
+    as under way; a waiter is in ``_parked`` exactly as long as its task sleeps."""
 
     def __init__(self, sock: ssl.SSLSocket, deadlines: Deadlines) -> None:
         self.exchange = Exchange()
@@ -44,9 +44,12 @@ class Link:
         self._sock = sock
         self._outbox: deque[memoryview] = deque()
         self._sending = False
-        self._reading = False
         self._parked: dict[Waiter, trio.lowlevel.Task] = {}
         self._queue: deque[Waiter] = deque()
+        self._last_read = NEVER
+        self._watch = watch_of_this_run()
+        self._watch.add(sock.fileno(), self)
+        self.on_readable()
 
     # -- requests
 
@@ -110,41 +113,41 @@ class Link:
     # -- waiting
 
     async def _wait(self, waiter: Waiter) -> None:
-        """Until ``waiter`` is finished, reading when nobody else does; within the deadlines `request` and `idle`."""
-        deadlines = self.deadlines
-        limit = trio.current_time() + deadlines.request
-        with trio.CancelScope(deadline=limit) as scope:
-            while not waiter.finished:
-                if self.exchange.failure is not None:
-                    raise self.exchange.failure()
-                if self._reading:
-                    scope.deadline = limit
-                    await self._park(waiter)
-                else:
-                    await self._lead(waiter, scope, limit)
+        """Until ``waiter`` is finished; within the deadlines `request` and `idle`, which the watch's clock keeps."""
+        if not waiter.finished and self.exchange.failure is None:
+            await self._park(waiter)
         if waiter.finished:
             return
-        if trio.current_time() < limit:
-            explanation = f"the server was silent for {deadlines.idle:g} s"
-            self.fail(lost(explanation))
-            raise DeadlineExceededError(f"{explanation}; the connection was closed; try again or raise Deadlines.idle")
+        if self.exchange.failure is not None:
+            raise self.exchange.failure()
         raise DeadlineExceededError(
-            f"no answer within {deadlines.request:g} s; the connection stays; ask for fewer codes at once or raise "
-            "Deadlines.request"
+            f"no answer within {self.deadlines.request:g} s; the connection stays; ask for fewer codes at once or "
+            "raise Deadlines.request"
         )
 
-    async def _lead(self, waiter: Waiter | None, scope: trio.CancelScope | None = None, limit: float = 0.0) -> None:
-        """Read for everybody until ``waiter`` is finished (None: until cancelled), then pass the reading on."""
-        self._reading = True
-        try:
-            await self._read_until(waiter, scope, limit)
-        finally:
-            self._reading = False
-            if self._parked:
-                self._wake(next(iter(self._parked)))
+    def on_tick(self, now: float) -> bool:
+        """Give waiters that are new their deadline, wake those past it, and end a connection that is silent."""
+        deadlines = self.deadlines
+        if not self._parked:
+            self._last_read = NEVER
+            return False
+        if self._last_read == NEVER:
+            self._last_read = now
+        for waiter in list(self._parked):
+            if waiter.limit == NEVER:
+                waiter.limit = now + deadlines.request
+            elif now >= waiter.limit:
+                self._wake(waiter)
+        if self._parked and now - self._last_read >= deadlines.idle:
+            explanation = f"the server was silent for {deadlines.idle:g} s; the connection was closed"
+            self.fail(lambda: DeadlineExceededError(f"{explanation}; try again or raise Deadlines.idle"))
+        return True
 
     async def _park(self, waiter: Waiter) -> None:
         self._parked[waiter] = trio.lowlevel.current_task()
+        waiter.limit = NEVER
+        if self._watch.clock_sleeps:
+            self._watch.wake_clock()
 
         def abort(_: Any) -> trio.lowlevel.Abort:
             del self._parked[waiter]
@@ -180,49 +183,32 @@ class Link:
 
     # -- reading
 
-    async def _read_until(self, waiter: Waiter | None, scope: trio.CancelScope | None, limit: float) -> None:
-        """Read and hand out answers until ``waiter`` is finished; None reads until cancelled or failed."""
-        if self.exchange.failure is not None:
-            return
-        sock, exchange = self._sock, self.exchange
-        connection = exchange.connection
-        ready = sock.pending() > 0
-        unbroken = 0
+    def on_readable(self) -> bool:
+        """Read and hand out answers; whether bytes may be left in the TLS layer. Failures end the connection."""
+        sock, connection = self._sock, self.exchange.connection
+        left = READ_BYTES_MAX
         try:
-            while waiter is None or not waiter.finished:
-                if not ready:
-                    if scope is not None:
-                        idle = trio.current_time() + self.deadlines.idle
-                        if idle < limit:
-                            scope.deadline = idle
-                    await trio.lowlevel.wait_readable(sock)
-                    unbroken = 0
-                try:
-                    count = sock.recv_into(connection.get_buffer())
-                except ssl.SSLWantReadError:
-                    ready = False
-                    continue
-                except ssl.SSLWantWriteError:
-                    await trio.lowlevel.wait_writable(sock)
-                    continue
-                ready = True
-                unbroken += count
+            while self.exchange.failure is None:
+                count = sock.recv_into(connection.get_buffer())
                 self._received(count)
-                if exchange.failure:
-                    return
-                if unbroken > CHECKPOINT_BYTES:
-                    unbroken = 0
-                    await trio.lowlevel.checkpoint()
-        except trio.ClosedResourceError:
-            self.fail(lost("it was closed here"))
+                if count < SHORT_READ_BYTES and not sock.pending():
+                    # Most often there is no more; if there is, epoll tells at once.
+                    return False
+                left -= count
+                if left <= 0:
+                    return True
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
         except OSError as error:
             self.fail(loss(error))
         except RemoteProtocolError as error:
             self.fail(lost(f"the server broke the protocol: {error}"))
+        return False
 
     def _received(self, count: int) -> None:
         exchange = self.exchange
         connection = exchange.connection
+        self._last_read = NEVER
         if count:
             connection.received(count)
         else:
@@ -230,9 +216,10 @@ class Link:
         while (event := connection.next_event()) is not None:
             finished = exchange.take(event)
             if finished is not None:
+                self._wake(finished)
                 self._release_slot()
-                if self._parked:
-                    self._wake(finished)
+            elif exchange.greeted.finished and exchange.greeted in self._parked:
+                self._wake(exchange.greeted)
         if not count or exchange.failure is not None:
             self.fail(exchange.failure or lost("the server closed it"))
 
@@ -302,24 +289,10 @@ class Link:
 
     async def _drain_waiting(self) -> None:
         while not self._drain():
-            if self._reading or len(self.exchange.pending) < 2:
-                await self._writable()
-                continue
-            # The server may take no more before its answers are taken: somebody must read meanwhile.
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._lead_within, nursery.cancel_scope)
-                await self._writable()
-                nursery.cancel_scope.cancel()
-
-    async def _writable(self) -> None:
-        try:
-            await trio.lowlevel.wait_writable(self._sock)
-        except trio.ClosedResourceError:
-            pass  # the connection failed meanwhile: its requests hold the failure, and the outbox is empty
-
-    async def _lead_within(self, scope: trio.CancelScope) -> None:
-        await self._lead(None)
-        scope.cancel()
+            try:
+                await trio.lowlevel.wait_writable(self._sock)
+            except trio.ClosedResourceError:
+                return  # the connection failed meanwhile: its requests hold the failure, and the outbox is empty
 
     # -- the end
 
@@ -328,6 +301,7 @@ class Link:
         self.exchange.fail(failure)
         self._outbox.clear()
         if self._sock.fileno() >= 0:
+            self._watch.remove(self._sock.fileno())
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
         for waiter in list(self._parked):
@@ -370,24 +344,25 @@ async def open_link(host: str, port: int, tls: Credentials, deadlines: Deadlines
     except BaseException:
         sock.close()
         raise
-    link = Link(secured, deadlines)
+    link: Link | None = None
     try:
         with trio.fail_after(deadlines.handshake):
             await _shake_hands(secured)
             check_server(secured.getpeercert(), secured.selected_alpn_protocol())
+            link = Link(secured, deadlines)
             await link._wait(link.exchange.greeted)
-    except trio.TooSlowError:
-        link.fail(lost("handshake"))
-        raise DeadlineExceededError(
-            f"{host} port {port} accepted the connection but did not greet within {deadlines.handshake:g} s: check "
-            "that it is a query service and not overloaded",
-            repeatable=True,
-        ) from None
-    except OSError as error:
-        link.fail(lost("handshake"))
-        raise refusal(host, port, error) from None
-    except BaseException:
-        link.fail(lost("handshake"))
+    except BaseException as error:
+        if link is not None:
+            link.fail(lost("handshake"))
+        secured.close()
+        if isinstance(error, trio.TooSlowError):
+            raise DeadlineExceededError(
+                f"{host} port {port} accepted the connection but did not greet within {deadlines.handshake:g} s: check "
+                "that it is a query service and not overloaded",
+                repeatable=True,
+            ) from None
+        if isinstance(error, OSError):
+            raise refusal(host, port, error) from None
         raise
     return link
 

@@ -13,6 +13,7 @@ from peer import Behaviour, person
 
 from jukinet import clients
 from jukinet.clients import Credentials, Deadlines, PartialDate, Retry, errors
+from jukinet.clients.transport import trio_watch
 from jukinet.core.codes import code_from_key
 from jukinet.core.errors import ErrorCode
 from jukinet.core.vocabulary import ChangeReason, Item, Match, Outcome, Sex
@@ -330,3 +331,64 @@ async def test_cancelled_while_sending(make_peer: Any, tls: Credentials, affair:
                     pass
         with trio.fail_after(20):
             assert len(await session.lookup(CODES)) == 100
+
+
+async def test_what_a_progress_function_raises_comes_out_of_its_request(
+    make_peer: Any, tls: Credentials, affair: dict[str, Any]
+) -> None:
+    peer = make_peer(plan=lambda number, _: Behaviour(progress=number == 0, delay=0.05))
+
+    def complain(done: int, total: int) -> None:
+        raise ZeroDivisionError
+
+    async with clients.connect("127.0.0.1", peer.port, tls=tls) as client, client.session(**affair) as session:
+        with pytest.raises(ZeroDivisionError):
+            await session.lookup(CODES, progress=complain)
+        assert len(await session.lookup(CODES)) == 100
+
+
+async def test_the_clock_wakes_again_after_a_quiet_time(
+    make_peer: Any, tls: Credentials, affair: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trio_watch, "TICKS_IDLE_MAX", 1)
+    peer = make_peer(plan=lambda number, _: Behaviour(hold=number == 1))
+    deadlines = Deadlines(request=0.1)
+    async with clients.connect("127.0.0.1", peer.port, tls=tls, deadlines=deadlines) as client:
+        async with client.session(**affair) as session:
+            await session.lookup(CODES)
+            await trio.sleep(0.3)
+            assert trio_watch.watch_of_this_run().clock_sleeps
+            with pytest.raises(clients.DeadlineExceededError):
+                with trio.fail_after(5):
+                    await session.lookup(CODES)
+
+
+async def test_a_goodbye_is_noticed_while_nobody_asks(make_peer: Any, tls: Credentials, affair: dict[str, Any]) -> None:
+    # The second question makes the server say goodbye; a third one, asked later, goes to a new connection at once.
+    peer = make_peer(plan=lambda number, _: Behaviour(goodbye=number == 1))
+    async with clients.connect("127.0.0.1", peer.port, tls=tls, retry=Retry(tries=1)) as client:
+        async with client.session(**affair) as session:
+            await session.lookup(CODES)
+            with pytest.raises(errors.DrainingError):
+                await session.lookup(CODES)
+            assert len(await session.lookup(CODES)) == 100
+    assert peer.connections == 2
+
+
+async def test_many_connections_and_a_long_answer_share_the_watch(
+    make_peer: Any, tls: Credentials, affair: dict[str, Any]
+) -> None:
+    peer = make_peer()
+    long = array("Q", [code_from_key(9)] * 65_536)
+    sizes: list[int] = []
+
+    async def ask(codes: Any) -> None:
+        async with clients.connect("127.0.0.1", peer.port, tls=tls) as client, client.session(**affair) as session:
+            for _ in range(3):
+                sizes.append(len(await session.status(codes, since="2024-01-01")))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, long)
+        for _ in range(12):
+            nursery.start_soon(ask, CODES)
+    assert sorted(sizes) == [100] * 36 + [65_536] * 3
