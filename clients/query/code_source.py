@@ -229,7 +229,8 @@ def claims_of(codes: memoryview[int], columns: dict[str, list[str]], first_row: 
 def sliced(claims: Claims, start: int) -> Claims:
     """The rows from ``start`` on."""
     parts: list[Any] = [claims.codes, claims.names, claims.birth_dates, claims.sexes, claims.addresses]
-    return Claims(*(None if part is None else part[start:] for part in parts))
+    codes, *rest = (None if part is None else part[start:] for part in parts)
+    return Claims(codes or (), *rest)
 
 
 def _each(texts: list[str], read: Any, what: str, first_row: int) -> list[int]:

@@ -1,0 +1,140 @@
+"""Clients and commands against `jukinet serve` over a small synthetic nation, also while its worker is killed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jukinet import clients
+from jukinet.clients.demo.place import AFFAIR, Place, free_port, make_certificates, write_settings
+from jukinet.clients.demo.processes import ServerProcess, run_step
+from jukinet.core.vocabulary import Match, Outcome
+
+RESIDENTS = 20_000
+WORDS = {"operator": "op", "reason": "test"}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    made = Place(tmp_path_factory.mktemp("real"), RESIDENTS, free_port())
+    run_step("nation", "nation", "build", "--residents", str(RESIDENTS), "--seed", "1", "--store", str(made.nation))
+    make_certificates(made)
+    write_settings(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(place: Place) -> Iterator[ServerProcess]:
+    process = ServerProcess(place.configuration, place.directory / "server.log")
+    try:
+        process.wait()
+        yield process
+    finally:
+        process.stop()
+
+
+@pytest.fixture(scope="module")
+def codes(place: Place) -> list[str]:
+    return run_step(
+        "codes", "nation", "codes", "--residents", str(RESIDENTS), "--seed", "1", "--count", "20000"
+    ).split()
+
+
+def worker_of(server: ServerProcess) -> int:
+    """The process of its one worker, as soon as there is one: a killed one is started again after a moment."""
+    limit = time.monotonic() + 30
+    while time.monotonic() < limit:
+        tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+        listed = [int(number) for task in tasks for number in task.read_text().split()]
+        if listed:
+            return listed[-1]
+        time.sleep(0.02)
+    raise AssertionError("the server has no worker")
+
+
+async def test_trio_client(server: ServerProcess, place: Place, codes: list[str]) -> None:
+    async with clients.connect("localhost", place.port, tls=place.credentials) as client:
+        async with client.session(**AFFAIR, **WORDS) as session:
+            answer = await session.lookup(codes[:500])
+            assert all(row.name for row in answer if row.outcome is Outcome.CURRENT)
+            row = next(row for row in answer if row.outcome is Outcome.CURRENT)
+            verified = await session.verify(
+                [row.code], names=[row.name or ""], birth_dates=[row.birth_date], sexes=[row.sex or 0],
+                addresses=[row.address or ""],
+            )  # fmt: skip
+            assert verified[0].agrees
+            assert verified[0].address is Match.EXACT
+            total = 0
+            async for changes in session.status_many(clients.batches(codes, 3_000), since="2025-10-01"):
+                total += len(changes)
+            assert total == len(codes)
+        with pytest.raises(clients.NotAuthorisedError):
+            async with client.session(schedule=1, item="41", **WORDS):
+                pass
+
+
+def test_a_worker_killed_in_the_middle_of_a_pipeline(server: ServerProcess, place: Place, codes: list[str]) -> None:
+    retry = clients.Retry(tries=30, first=0.05, longest=1.0)
+    with clients.connect_blocking("localhost", place.port, tls=place.credentials, retry=retry) as client:
+        with client.session(**AFFAIR, **WORDS) as session:
+            asked = codes * 10
+            found: list[str] = []
+            for number, answer in enumerate(session.lookup_many(clients.batches(asked, 5_000), in_flight=3)):
+                if number in (3, 20):
+                    os.kill(worker_of(server), signal.SIGKILL)
+                found.extend(f"{code:011}" for code in answer.codes)
+                assert Outcome.UNKNOWN not in answer.counts()
+            assert found == asked
+
+
+def test_a_bulk_job_survives_kills_of_both_sides(
+    server: ServerProcess, place: Place, codes: list[str], tmp_path: Path
+) -> None:
+    source = tmp_path / "codes.txt"
+    source.write_text("\n".join(codes * 20))
+    out = tmp_path / "out.csv"
+    line = [
+        sys.executable, "-m", "jukinet.clients.command", "lookup", "--profile", str(place.directory / "profile.toml"),
+        "--input", str(source), "--out", str(out), "--batch", "2000",
+    ]  # fmt: skip
+    journal = tmp_path / "out.csv.journal"
+    killer = threading.Timer(0.8, lambda: os.kill(worker_of(server), signal.SIGKILL))
+    killer.start()
+    with subprocess.Popen(line, stderr=subprocess.PIPE) as process:
+        limit = time.monotonic() + 30
+        while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    killer.join()
+    if not out.exists():  # unless the machine was faster than one second
+        done = subprocess.run([*line, "--resume"], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+    with out.open(newline="") as file:
+        assert [row["code"] for row in csv.DictReader(file)] == codes * 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.txt", "out.csv"]
+
+
+async def test_a_drained_server_and_its_successor(place: Place, server: ServerProcess, codes: list[str]) -> None:
+    retry = clients.Retry(tries=60, first=0.05, longest=0.5)
+    async with clients.connect("localhost", place.port, tls=place.credentials, retry=retry) as client:
+        async with client.session(**AFFAIR, **WORDS) as session:
+            assert len(await session.lookup(codes[:10])) == 10
+            server.stop()
+            successor = ServerProcess(place.configuration, place.directory / "server.log")
+            try:
+                assert len(await session.lookup(codes[:10])) == 10
+            finally:
+                successor.stop()
