@@ -489,3 +489,46 @@ def test_nothing_personal_leaves_but_in_answers(place: Place, tmp_path: Path) ->
     secrets |= {person.address_rest for person in people} | {"operator-7731", "reason-for-tests", "case-reference-9917"}
     secrets |= {f"{code:011d}" for code in place.codes} | {str(code) for code in place.codes}
     assert [secret for secret in secrets if secret in text] == []
+
+
+def test_revoked_certificate_is_refused(place: Place, tmp_path: Path) -> None:
+    root = x509.load_pem_x509_certificate((place.directory / "root.pem").read_bytes())
+    root_key = serialization.load_pem_private_key((place.directory / "root.key").read_bytes(), None)
+    assert isinstance(root_key, ec.EllipticCurvePrivateKey)
+    revoked = x509.load_pem_x509_certificate(place.files["slow"].certificate.read_bytes())
+    now = datetime.datetime.now(datetime.UTC)
+    entry = x509.RevokedCertificateBuilder().serial_number(revoked.serial_number).revocation_date(now).build()
+    revocations = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(root.subject)
+        .last_update(now - datetime.timedelta(hours=1))
+        .next_update(now + datetime.timedelta(days=1))
+        .add_revoked_certificate(entry)
+        .sign(root_key, hashes.SHA256())
+    )
+    (tmp_path / "revoked.pem").write_bytes(revocations.public_bytes(serialization.Encoding.PEM))
+    with Server(place.configuration(tmp_path, tls={"revocation_list": "revoked.pem"})) as server:
+        refused_handshake(place, server, client_context(place, "slow"), "certificate_revoked")
+
+
+def test_small_requests_stay_quick_beside_bulk_ones(place: Place, tmp_path: Path) -> None:
+    """Two callers have 16 bulk requests waiting each; small requests are served between their slices."""
+    with Server(place.configuration(tmp_path)) as server, contextlib.ExitStack() as stack:
+        codes = memoryview(array("Q", [place.codes[row % len(place.codes)] for row in range(65_536)]))
+        bulk = [stack.enter_context(Caller(place, server.port)) for _ in range(2)]
+        for caller in bulk:
+            caller.open()
+            for _ in range(16):
+                caller.send(m.StatusRequest(caller.new(), caller.session, 20200101, codes))
+        small = stack.enter_context(Caller(place, server.port))
+        small.open()
+        answered = 0
+        while all(caller.socket.pending() == 0 for caller in bulk) and answered < 20:
+            assert small.lookup(place.codes[:1]).count == 1
+            answered += 1
+        for caller in bulk:
+            for _ in range(16):
+                assert caller.event().count == 65_536
+        records = [record.count for record in read_segments(tmp_path / "record-of-use")]
+        first_small = records.index(1)
+        assert records[first_small:].count(65_536) > 10, "small requests did not wait for the queue"
