@@ -29,7 +29,7 @@ COALESCE_BYTES_MAX: Final = 16_384
 GONE: Final = select.EPOLLHUP | select.EPOLLERR
 PROGRESS_SECONDS: Final = 1.0
 SMALL_BUFFER_BYTES: Final = 65_536
-READ_BYTES_PER_TURN_MAX: Final = 1 << 20
+READ_BYTES_PER_TURN_MAX: Final = 1 << 18
 """Then other connections have their turn."""
 
 
