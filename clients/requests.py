@@ -122,7 +122,13 @@ def _texts(values: Any) -> TextColumn | None:
         return values
     if isinstance(values, str):
         raise TypeError("names and addresses are lists with one text a code")
-    return TextColumn.from_texts(values)
+    try:
+        return TextColumn.from_texts(values)
+    except UnicodeEncodeError:
+        # Not repeated: the text may be a name.
+        raise BadRequestError(
+            "names and addresses must be valid Unicode (a lone surrogate was found)", ErrorCode.BAD_REQUEST
+        ) from None
 
 
 def _dates(values: Any) -> memoryview[int] | None:

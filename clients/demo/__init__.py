@@ -79,17 +79,25 @@ def play(place: Any) -> int:
 
 def set_up(place: Any, screen: Any) -> None:
     """Nation, certificates, authority, configuration."""
-    from jukinet.clients.demo.place import BODY, SEED, make_certificates, size_bytes, write_settings  # noqa: PLC0415
+    from jukinet.clients.demo.place import (  # noqa: PLC0415
+        BODY,
+        SEED,
+        is_usable,
+        make_certificates,
+        size_bytes,
+        write_settings,
+    )
     from jukinet.clients.demo.processes import run_step  # noqa: PLC0415
     from jukinet.clients.demo.screen import machine, megabytes  # noqa: PLC0415
 
     screen.chapter("1  Set up")
     screen.fact("machine", machine())
-    if place.nation.exists():
+    if is_usable(place.nation):
         made = "built earlier"
     else:
+        # Also when one is there that an interrupted build left, or another version of the product wrote.
         began = time.monotonic()
-        words = ("--residents", str(place.residents), "--seed", str(SEED), "--store", str(place.nation))
+        words = ("--residents", str(place.residents), "--seed", str(SEED), "--store", str(place.nation), "--force")
         run_step("building the nation", "nation", "build", *words, shown=True)
         made = f"built in {time.monotonic() - began:.1f} s"
     screen.fact("nation", f"{place.residents:,} synthetic residents, {megabytes(size_bytes(place.nation))}, {made}")

@@ -154,7 +154,13 @@ def verify(session: BlockingSession, answers: list[LookupAnswer]) -> Verified:
 def ask_singly(place: Place, codes: array[int]) -> Singles:
     """Lookups of one code each over many connections of one process, one under way on each."""
     result = Singles()
-    trio.run(_ask_singly, place, codes, result)
+    try:
+        trio.run(_ask_singly, place, codes, result)
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
     result.latencies.sort()
     return result
 

@@ -149,6 +149,17 @@ def free_port() -> int:
         return port
 
 
+def is_usable(nation: Path) -> bool:
+    """Whether a register is there that was finished and that this version can read."""
+    if not nation.exists():
+        return False
+    try:
+        run_step("looking at the nation", "store", "info", str(nation))
+    except DemoError:
+        return False
+    return True
+
+
 def make_certificates(place: Place) -> None:
     """Fresh trial certificates each time: they hold a few days only."""
     pki = place.directory / "pki"

@@ -18,7 +18,8 @@ from jukinet.clients.answers import Answer, VerifyAnswer, code_text
 from jukinet.clients.columns import optional
 from jukinet.clients.errors import UsageError
 from jukinet.clients.partial_date import PartialDate
-from jukinet.core.vocabulary import CODE_END, ChangeReason, Item, Match, Outcome
+from jukinet.core.errors import RemoteProtocolError
+from jukinet.core.vocabulary import CODE_END, ChangeReason, Item, Match, Outcome, Sex
 from jukinet.core.wire.columns import TextColumn
 
 FORMATS: Final = ("table", "csv", "parquet", "arrow")
@@ -49,38 +50,50 @@ def date_text(number: int) -> str:
     return PartialDate.from_decimal(number).isoformat() if number else ""
 
 
-def _reason_text(number: int) -> str:
-    return ChangeReason(number).name if number else ""
+@lru_cache(maxsize=8_192)
+def area_text(number: int) -> str:
+    """JIS X 0402, five digits; empty for 0."""
+    return f"{number:05}" if number else ""
+
+
+def successor_text(number: int) -> str:
+    return code_text(number) if number else ""
+
+
+OUTCOME_TEXTS: Final = {int(outcome): outcome.name for outcome in Outcome}
+MATCH_TEXTS: Final = tuple(match.name for match in Match)
+RENDER: Final[dict[str, Callable[[int], str]]] = {
+    "birth_date": date_text,
+    "change_date": date_text,
+    "area": area_text,
+    "sex": {0: "", **{int(sex): str(int(sex)) for sex in Sex if sex}}.__getitem__,
+    "change_reason": {0: "", **{int(reason): reason.name for reason in ChangeReason}}.__getitem__,
+    "successor_code": successor_text,
+}
+"""How a number of a column reads; looked up, for there are many of them."""
 
 
 def text_columns(answer: Answer[Any]) -> list[tuple[str, list[str]]]:
-    """The answer as columns of text with their names, the code first."""
+    """The answer as columns of text with their names, the code first. RemoteProtocolError for a number that is none."""
     wire = answer.wire
-    outcomes = [Outcome(value).name for value in range(1, len(Outcome) + 1)]
-    columns: list[tuple[str, list[str]]] = [
-        ("code", [code_text(code) for code in answer.codes]),
-        ("outcome", [outcomes[value - 1] for value in wire.outcomes]),
-    ]
-    if isinstance(answer, VerifyAnswer):
-        names = [Match(value).name for value in range(4)]
-        for name, item, shift in VERIFY_ITEMS:
-            if wire.items & item:
-                columns.append((name, [names[value >> shift & 3] for value in wire.matches]))
-        return columns
-    render: dict[str, Callable[[int], str]] = {
-        "birth_date": date_text,
-        "change_date": date_text,
-        "area": lambda area: f"{area:05}" if area else "",
-        "sex": lambda sex: str(sex) if sex else "",
-        "change_reason": _reason_text,
-        "successor_code": lambda code: code_text(code) if code else "",
-    }
-    for name, field, _ in LOOKUP_COLUMNS:
-        column = getattr(wire, field, None)
-        if isinstance(column, TextColumn):
-            columns.append((name, column.to_list()))
-        elif column is not None:
-            columns.append((name, list(map(render[name], column))))
+    try:
+        columns: list[tuple[str, list[str]]] = [
+            ("code", list(map(code_text, answer.codes))),
+            ("outcome", [OUTCOME_TEXTS[value] for value in wire.outcomes]),
+        ]
+        if isinstance(answer, VerifyAnswer):
+            for name, item, shift in VERIFY_ITEMS:
+                if wire.items & item:
+                    columns.append((name, [MATCH_TEXTS[value >> shift & 3] for value in wire.matches]))
+            return columns
+        for name, field, _ in LOOKUP_COLUMNS:
+            column = getattr(wire, field, None)
+            if isinstance(column, TextColumn):
+                columns.append((name, column.to_list()))
+            elif column is not None:
+                columns.append((name, list(map(RENDER[name], column))))
+    except (ValueError, KeyError):
+        raise RemoteProtocolError("the answer holds a value that cannot be") from None
     return columns
 
 

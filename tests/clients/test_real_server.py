@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from jukinet import clients
-from jukinet.clients.demo.place import AFFAIR, Place, free_port, make_certificates, write_settings
+from jukinet.clients.demo.place import AFFAIR, Place, free_port, is_usable, make_certificates, write_settings
 from jukinet.clients.demo.processes import ServerProcess, run_step
 from jukinet.core.vocabulary import Match, Outcome
 
@@ -138,3 +138,11 @@ async def test_a_drained_server_and_its_successor(place: Place, server: ServerPr
                 assert len(await session.lookup(codes[:10])) == 10
             finally:
                 successor.stop()
+
+
+def test_the_demo_knows_a_register_that_it_cannot_use(place: Place, tmp_path: Path) -> None:
+    assert is_usable(place.nation)
+    assert not is_usable(tmp_path / "absent")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "data.mdb").write_bytes(bytes(4096))
+    assert not is_usable(tmp_path / "broken")

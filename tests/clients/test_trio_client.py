@@ -87,6 +87,9 @@ async def test_status_and_verify(make_peer: Any, tls: Credentials, affair: dict[
         assert verify.differences() == 2
         with pytest.raises(errors.BadRequestError, match="2 rows"):
             await session.verify(CODES[:3], names=["a", "b"])
+        with pytest.raises(errors.BadRequestError, match="surrogate") as caught:
+            await session.verify(CODES[:1], names=["\ud800secret"])
+        assert "secret" not in str(caught.value)
         with pytest.raises(errors.BadRequestError, match="full date"):
             await session.status(CODES, since="2024-04")
 
