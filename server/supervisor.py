@@ -31,6 +31,13 @@ KILL_AFTER_SECONDS: Final = 2.0
 EARLY_DEATH_SECONDS: Final = 60.0
 """A worker that served at least this long is restarted without a longer delay."""
 EXIT_FAILED: Final = 5
+ALLOCATOR: Final = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_TOP_PAD_": str(16 << 20),
+}
+"""Environment of a worker: the C library keeps the memory of long answers instead of giving it back to the kernel after
+each. Page faults on fresh memory measured 5 ms in an answer of 65,536 records, half the system time of bulk LOOKUP."""
 
 
 def lock_record_of_use(directory: Path) -> int:
@@ -137,6 +144,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), self._lock],
                 process_group=0,
+                env={**ALLOCATOR, **os.environ},
             )
         finally:
             theirs.close()
