@@ -21,6 +21,7 @@ from peer import Behaviour, Peer, person
 
 from jukinet.clients.command import main
 from jukinet.clients.query.connection_settings import SETTINGS
+from jukinet.clients.query.job import open_job
 from jukinet.core.codes import code_from_key
 from jukinet.core.errors import ErrorCode
 from jukinet.core.vocabulary import Outcome
@@ -351,3 +352,38 @@ def test_reconnects_in_the_middle_of_a_job(make_peer: Any, tmp_path: Path) -> No
     assert [row["code"] for row in read_csv(out)] == CODES
     assert peer.connections == 4
     assert Outcome.CURRENT.name in out.read_text()
+
+
+def test_two_processes_cannot_write_one_output(
+    make_peer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer = make_peer()
+    out = tmp_path / "out.csv"
+    job = open_job(out, {}, resume=False, overwrite=False)
+    assert job is not None
+    try:
+        assert main(["lookup", *options(peer), "--out", str(out), "--overwrite", CODES[0]]) == 2
+        assert "another process" in capsys.readouterr().err
+    finally:
+        job.close()
+
+
+@pytest.mark.parametrize("left", ["work", "published"])
+def test_broken_off_while_publishing(make_peer: Any, tmp_path: Path, left: str) -> None:
+    peer = make_peer()
+    source = write_codes(tmp_path / "codes.txt")
+    out = tmp_path / "out.csv"
+    words = ["lookup", *options(peer), "--input", str(source), "--out", str(out), "--items", "name"]
+    assert main(words) == 0
+    whole = out.read_bytes()
+    # The states that a crash leaves between the journal's last line and the end.
+    identity = {"function": "lookup", "format": "csv", "items": 1, "schedule": 1, "item": "74", "number": 0}
+    lines = [{"journal": 1, **identity}, {"rows": 200, "bytes": len(whole), "crc": 0, "complete": True}]
+    (tmp_path / "out.csv.journal").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if left == "work":
+        out.rename(tmp_path / "out.csv.work")
+    before = peer.questions
+    assert main([*words, "--resume"]) == 0
+    assert out.read_bytes() == whole
+    assert peer.questions == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.txt", "out.csv"]

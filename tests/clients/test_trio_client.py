@@ -395,3 +395,17 @@ async def test_many_connections_and_a_long_answer_share_the_watch(
         for _ in range(12):
             nursery.start_soon(ask, CODES)
     assert sorted(sizes) == [100] * 36 + [65_536] * 3
+
+
+async def test_leaving_a_pipeline_early_cancels_the_rest(
+    make_peer: Any, tls: Credentials, affair: dict[str, Any]
+) -> None:
+    peer = make_peer(plan=lambda number, _: Behaviour(hold=number > 0))
+    async with clients.connect("127.0.0.1", peer.port, tls=tls) as client, client.session(**affair) as session:
+        answers = session.lookup_many([CODES] * 9, in_flight=3)
+        async for _ in answers:
+            break
+        answers.close()
+        assert [answer async for answer in answers] == []
+        await client.ping()
+    assert len(peer.cancelled) == 2
