@@ -46,7 +46,7 @@ MEANINGS: Final = {
     Outcome.MOVED_AWAY: "moved out, no entry elsewhere yet",
     Outcome.REMOVED: "removed ex officio",
     Outcome.CODE_CHANGED: "code changed",
-    Outcome.NOT_CONNECTED: "its municipality is not connected",
+    Outcome.NOT_CONNECTED: "municipality not connected",
     Outcome.UNKNOWN: "no such person",
     Outcome.BAD_CHECK_DIGIT: "mistyped: wrong check digit",
     Outcome.MALFORMED: "not 11 digits",
