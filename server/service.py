@@ -246,11 +246,12 @@ class Service:
             _state(batch, question, items)
             batch.run(snapshot, 0, count)
             outcomes = batch.outcomes
+            matches = self._verify.matches if function == VERIFY else None
             frame = batch.finish()
             version = snapshot.version
         finally:
             snapshot.release()
-        self._record(connection, question, session, function, items, version, outcomes, frame, self.now, False)
+        self._record(connection, question, session, function, items, version, outcomes, matches, frame, self.now, False)
 
     def _record(
         self,
@@ -261,6 +262,7 @@ class Service:
         items: int,
         version: int,
         outcomes: bytes,
+        matches: bytes | None,
         frame: bytearray,
         arrived: float,
         bulk: bool,
@@ -276,6 +278,7 @@ class Service:
             register_version=version,
             since=question.since if function == STATUS else 0,  # type: ignore[union-attr]
             request_id=request_id,
+            matches=matches,
         )
         if bulk:
             connection.hold(len(frame))
@@ -363,10 +366,21 @@ class Service:
         job.done = stop
         if stop < job.count:
             return
+        matches = batch.matches if isinstance(batch, VerifyBatch) else None
         outcomes, frame, version = batch.outcomes, batch.finish(), job.snapshot.version
         self.drop(connection, job)
         self._record(
-            connection, job.question, job.session, job.function, job.items, version, outcomes, frame, job.arrived, True
+            connection,
+            job.question,
+            job.session,
+            job.function,
+            job.items,
+            version,
+            outcomes,
+            matches,
+            frame,
+            job.arrived,
+            True,
         )
         self.schedule(connection)  # not before the caller has taken enough of this answer
 

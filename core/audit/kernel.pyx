@@ -41,6 +41,8 @@ cdef enum:
     HEAD_MAX = 4_096
     KIND_PROVISION = 1
     KIND_VOID = 2
+    MATCHES = 1                 # record flag: a byte a row follows the provisions
+    FUNCTION_VERIFY = 4
     CODES_WITHOUT_GIL = 1024    # below this, giving the lock up costs more than the packing
     BUFFER_START = 1 << 20
     CODES_MAX = 65_536
@@ -49,7 +51,7 @@ cdef uint64_t CODE_LIMIT = 100_000_000_000
 cdef uint64_t NO_CODE = (1ULL << 37) - 1
 
 assert CODES_MAX == limits.CODES_PER_REQUEST_MAX and HEAD_MAX == limits.RECORD_HEAD_BYTES_MAX
-assert CODE_LIMIT == vocabulary.CODE_END
+assert CODE_LIMIT == vocabulary.CODE_END and FUNCTION_VERIFY == vocabulary.Function.VERIFY
 
 
 # ---------------------------------------------------------------------------------------------------- provisions
@@ -112,7 +114,8 @@ cdef inline uint32_t load_u32(const unsigned char *place) noexcept nogil:
 
 cdef size_t record_check(const unsigned char *record, size_t left, uint16_t worker, uint64_t sequence) noexcept nogil:
     """Length of the valid record that begins here, 0 when it is not valid, not the one expected, or a void record."""
-    cdef size_t total, used, place
+    cdef size_t total, used, place, count
+    cdef uint32_t flags
     cdef uint64_t found
     cdef uint16_t owner, kind
     if left < RECORD_HEADER:
@@ -127,15 +130,17 @@ cdef size_t record_check(const unsigned char *record, size_t left, uint16_t work
     memcpy(&kind, record + 18, 2)
     if le64toh(found) != sequence or le16toh(owner) != worker or le16toh(kind) == KIND_VOID:
         return 0
-    if load_u32(record + 20) > HEAD_MAX or load_u32(record + 24) > CODES_MAX or load_u32(record + 28):
+    count = load_u32(record + 24)
+    flags = load_u32(record + 28)
+    if load_u32(record + 20) > HEAD_MAX or count > CODES_MAX or flags & ~<uint32_t>MATCHES:
         return 0
-    used = RECORD_HEADER + load_u32(record + 20) + <size_t>load_u32(record + 24) * 6
+    used = RECORD_HEADER + load_u32(record + 20) + count * (7 if flags & MATCHES else 6)
     if used > total or total >= used + 8:
         return 0
     for place in range(used, total):
         if record[place]:
             return 0
-    if not provisions_hold(record + RECORD_HEADER + load_u32(record + 20), load_u32(record + 24)):
+    if not provisions_hold(record + RECORD_HEADER + load_u32(record + 20), count):
         return 0
     return total
 
@@ -255,11 +260,13 @@ cdef struct Record:
     size_t constant_bytes
     const unsigned char *codes          # u64, any alignment
     const uint8_t *outcomes
+    const uint8_t *matches              # NULL unless the function is VERIFY
     size_t count
 
 
-cdef inline size_t record_bytes(size_t constant_bytes, size_t count) noexcept nogil:
-    return (RECORD_HEADER + HEAD_VARIABLE + constant_bytes + count * 6 + 7) & ~<size_t>7
+cdef inline size_t record_bytes(const Record *record) noexcept nogil:
+    cdef size_t row_bytes = 6 if record.matches == NULL else 7
+    return (RECORD_HEADER + HEAD_VARIABLE + record.constant_bytes + record.count * row_bytes + 7) & ~<size_t>7
 
 
 cdef void record_write(const Record *record, unsigned char *out, size_t total) noexcept nogil:
@@ -275,7 +282,7 @@ cdef void record_write(const Record *record, unsigned char *out, size_t total) n
     memcpy(out + 18, &kind, 2)
     store_u32(out + 20, <uint32_t>(HEAD_VARIABLE + record.constant_bytes))
     store_u32(out + 24, <uint32_t>record.count)
-    store_u32(out + 28, 0)
+    store_u32(out + 28, 0 if record.matches == NULL else MATCHES)
     place[0] = 0xDC
     place[1] = 0
     place[2] = HEAD_FIELDS
@@ -286,7 +293,10 @@ cdef void record_write(const Record *record, unsigned char *out, size_t total) n
     place = put_u32(place, record.since)
     place = put_u32(place, record.request_id)
     memcpy(place, record.constant, record.constant_bytes)
-    provisions_pack(record.codes, record.outcomes, record.count, place + record.constant_bytes)
+    place += record.constant_bytes
+    provisions_pack(record.codes, record.outcomes, record.count, place)
+    if record.matches != NULL:
+        memcpy(place + record.count * 6, record.matches, record.count)
     store_u32(out, crc32c_update(0, out + 4, total - 4))
 
 
@@ -378,11 +388,13 @@ cdef class RecordBuffer:
 
     def append(
         self, bytes constant, codes, outcomes, uint32_t function, uint32_t items, uint64_t register_version,
-        uint32_t since=0, uint32_t request_id=0, uint64_t time_ns=0,
+        uint32_t since=0, uint32_t request_id=0, uint64_t time_ns=0, matches=None,
     ):
         """Add one provision record; its sequence. Raises RecordOfUseError (full, nothing kept) and ValueError."""
-        cdef Py_buffer code_view, outcome_view
+        cdef Py_buffer code_view, outcome_view, match_view
         cdef Record record
+        if (matches is None) == (function == FUNCTION_VERIFY):
+            raise ValueError("the record of a VERIFY holds matches, and no other record does")
         PyObject_GetBuffer(codes, &code_view, PyBUF_SIMPLE)
         try:
             PyObject_GetBuffer(outcomes, &outcome_view, PyBUF_SIMPLE)
@@ -403,14 +415,24 @@ cdef class RecordBuffer:
                 record.codes = <const unsigned char *>code_view.buf
                 record.outcomes = <const uint8_t *>outcome_view.buf
                 record.count = <size_t>outcome_view.len
-                return self._append(&record)
+                record.matches = NULL
+                if matches is None:
+                    return self._append(&record)
+                PyObject_GetBuffer(matches, &match_view, PyBUF_SIMPLE)
+                try:
+                    if match_view.len != outcome_view.len:
+                        raise ValueError("matches must be u8, one for each code")
+                    record.matches = <const uint8_t *>match_view.buf
+                    return self._append(&record)
+                finally:
+                    PyBuffer_Release(&match_view)
             finally:
                 PyBuffer_Release(&outcome_view)
         finally:
             PyBuffer_Release(&code_view)
 
     cdef object _append(self, Record *record):
-        cdef size_t total = record_bytes(record.constant_bytes, record.count)
+        cdef size_t total = record_bytes(record)
         cdef unsigned char *out
         self._acquire()
         try:

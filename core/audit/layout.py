@@ -22,6 +22,8 @@ RECORD_HEADER_BYTES: Final = 32
 PROVISION_BYTES: Final = 6
 END_MARK: Final = 1
 """Flag of a group header."""
+MATCHES: Final = 1
+"""Flag of a record header: a matches byte for each row follows the provisions."""
 GROUP_BYTES_MAX: Final = 1 << 32
 KIND_PROVISION, KIND_VOID, KIND_RECOVERY = 1, 2, 3
 
@@ -160,6 +162,8 @@ class RecordHeader(msgspec.Struct, frozen=True, kw_only=True):
     kind: int
     head_bytes: int
     count: int
+    match_bytes: int
+    """``count`` when matches follow the provisions, otherwise 0."""
 
     @classmethod
     def decode(cls, data: memoryview) -> RecordHeader:
@@ -167,28 +171,35 @@ class RecordHeader(msgspec.Struct, frozen=True, kw_only=True):
         if len(data) < RECORD_HEADER_BYTES:
             raise LayoutError("shorter than a record header")
         (checksum,) = CHECKSUM.unpack_from(data)
-        record_bytes, sequence, worker, kind, head_bytes, count, reserved = RECORD_HEADER.unpack_from(
-            data, CHECKSUM.size
-        )
+        record_bytes, sequence, worker, kind, head_bytes, count, flags = RECORD_HEADER.unpack_from(data, CHECKSUM.size)
         if not RECORD_HEADER_BYTES <= record_bytes <= len(data) or record_bytes % 8:
             raise LayoutError("length of a record")
         if checksum != crc32c(data[CHECKSUM.size : record_bytes]):
             raise LayoutError("checksum of a record")
-        if head_bytes > limits.RECORD_HEAD_BYTES_MAX or count > limits.CODES_PER_REQUEST_MAX or reserved:
+        if head_bytes > limits.RECORD_HEAD_BYTES_MAX or count > limits.CODES_PER_REQUEST_MAX or flags & ~MATCHES:
             raise LayoutError("record header")
-        used = RECORD_HEADER_BYTES + head_bytes + count * PROVISION_BYTES
+        match_bytes = count if flags & MATCHES else 0
+        used = RECORD_HEADER_BYTES + head_bytes + count * PROVISION_BYTES + match_bytes
         if not used <= record_bytes < used + 8 or any(data[used:record_bytes]):
             raise LayoutError("padding of a record")
         return cls(
-            record_bytes=record_bytes, sequence=sequence, worker=worker, kind=kind, head_bytes=head_bytes, count=count
+            record_bytes=record_bytes,
+            sequence=sequence,
+            worker=worker,
+            kind=kind,
+            head_bytes=head_bytes,
+            count=count,
+            match_bytes=match_bytes,
         )
 
 
-def encode_record(sequence: int, worker: int, kind: int, head: bytes, provisions: bytes = b"") -> bytes:
+def encode_record(
+    sequence: int, worker: int, kind: int, head: bytes, provisions: bytes = b"", matches: bytes = b""
+) -> bytes:
     """One record in plain Python: void and recovery records, and the twin of the native kernel in tests."""
-    used = RECORD_HEADER_BYTES + len(head) + len(provisions)
+    used = RECORD_HEADER_BYTES + len(head) + len(provisions) + len(matches)
     record_bytes = (used + 7) // 8 * 8
     count = len(provisions) // PROVISION_BYTES
-    header = RECORD_HEADER.pack(record_bytes, sequence, worker, kind, len(head), count, 0)
-    body = header + head + provisions + bytes(record_bytes - used)
+    header = RECORD_HEADER.pack(record_bytes, sequence, worker, kind, len(head), count, MATCHES if matches else 0)
+    body = header + head + provisions + matches + bytes(record_bytes - used)
     return CHECKSUM.pack(crc32c(body)) + body

@@ -27,8 +27,9 @@ from jukinet.core.audit.layout import (
     list_segments,
     segment_checksum,
 )
-from jukinet.core.audit.record import HEADS, Record, VoidHead
+from jukinet.core.audit.record import HEADS, ProvisionHead, Record, VoidHead
 from jukinet.core.errors import RecordOfUseError
+from jukinet.core.vocabulary import Function
 
 SEARCH_BYTES = 256 * 1_024
 
@@ -148,7 +149,8 @@ class SegmentReader:
     def _record(self, data: memoryview, place: int) -> tuple[Record, int]:
         header = RecordHeader.decode(data[place:])
         head_end = place + RECORD_HEADER_BYTES + header.head_bytes
-        packed = bytes(data[head_end : head_end + header.count * PROVISION_BYTES])
+        match_start = head_end + header.count * PROVISION_BYTES
+        packed = bytes(data[head_end:match_start])
         if header.worker != self.header.worker:
             raise LayoutError("worker of a record")
         decoder = HEADS.get(header.kind)
@@ -157,6 +159,8 @@ class SegmentReader:
             unpack_provisions(packed)
         except (msgspec.DecodeError, ValueError):
             raise LayoutError("head or provisions of a record") from None
+        if isinstance(head, ProvisionHead) and (head.function == Function.VERIFY) != (header.match_bytes > 0):
+            raise LayoutError("matches of a record")
         record = Record(
             path=self.path,
             offset=self.offset + GROUP_HEADER_BYTES + place,
@@ -166,6 +170,7 @@ class SegmentReader:
             head=head,
             count=header.count,
             packed=packed,
+            matches=bytes(data[match_start : match_start + header.match_bytes]),
             leaf=bytes(data[place + 8 : place + header.record_bytes]),
         )
         return record, header.record_bytes

@@ -123,6 +123,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     packed: bytes
     """6 bytes a provision; ``provisions()`` takes them apart."""
+    matches: bytes
+    """VERIFY: what each row's claims were answered (docs/protocol.md, 3.5), in the order of the request; else empty."""
     leaf: bytes
     """The bytes that a Merkle tree is built on (chapter 7)."""
 

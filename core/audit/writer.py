@@ -201,17 +201,19 @@ class RecordOfUseWriter:
         since: int = 0,
         request_id: int = 0,
         time_ns: int = 0,
+        matches: Buffer | None = None,
     ) -> int:
         """Add the record of one answer and return its ticket. In memory: below 1 us for one code, 0.1 ms for 65,536.
 
         codes: contiguous u64 buffer, 1 to 65,536; outcomes: u8 buffer, one for each code. since: yyyymmdd or 0.
-        time_ns: Unix time, 0 for now. Raises RecordOfUseError when the buffer is full or the writer is closed (nothing
-        of the record is kept), ValueError for codes and outcomes that do not fit each other.
+        time_ns: Unix time, 0 for now. matches: u8 buffer, one for each code, for VERIFY and no other function. Raises
+        RecordOfUseError when the buffer is full or the writer is closed (nothing of the record is kept), ValueError for
+        codes, outcomes and matches that do not fit each other or the function.
         """
         if self._closed:
             raise RecordOfUseError("the record of use is closed")
         return self._buffer.append(
-            use.encoded, codes, outcomes, function, items, register_version, since, request_id, time_ns
+            use.encoded, codes, outcomes, function, items, register_version, since, request_id, time_ns, matches
         )
 
     def commit(self) -> int:

@@ -265,6 +265,11 @@ cdef class VerifyBatch:
         """u8 outcome of each row answered so far (a copy)."""
         return (<const char *>self.outcome_column)[:self.done] if self.done else b""
 
+    @property
+    def matches(self):
+        """u8 matches of each row answered so far (a copy; docs/protocol.md, 3.5)."""
+        return (<const char *>self.match_column)[:self.done] if self.done else b""
+
     def finish(self):
         """The answer as a bytearray: 16 zero bytes for the frame header, then the VERIFY_ANSWER payload."""
         cdef size_t n = self.count

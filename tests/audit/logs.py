@@ -37,7 +37,9 @@ def pack_twin(codes: Sequence[int], outcomes: Sequence[int]) -> bytes:
     return packed
 
 
-def record_twin(sequence: int, worker: int, request: dict[str, int], codes: Sequence[int], outcomes: bytes) -> bytes:
+def record_twin(
+    sequence: int, worker: int, request: dict[str, int], codes: Sequence[int], outcomes: bytes, matches: bytes = b""
+) -> bytes:
     """What the kernel must write, with the fixed widths of the format's fields 0 to 5."""
     names = ("time_ns", "function", "items", "register_version", "since", "request_id")
     widths = (8, 4, 4, 8, 4, 4)
@@ -47,7 +49,7 @@ def record_twin(sequence: int, worker: int, request: dict[str, int], codes: Sequ
     order = ("connection", "session", "role", "body", "operator", "schedule", "item", "number", "reason")
     for name in (*order, "case_reference"):
         head += msgspec.msgpack.encode(USE_FIELDS[name])
-    return encode_record(sequence, worker, 1, head, pack_twin(codes, outcomes))
+    return encode_record(sequence, worker, 1, head, pack_twin(codes, outcomes), matches)
 
 
 def open_writer(directory: Path, worker: int = 3, **settings: int) -> RecordOfUseWriter:
@@ -66,6 +68,12 @@ def append(writer: RecordOfUseWriter, codes: Sequence[int] = (12345678903,), out
         register_version=77,
         request_id=9,
         time_ns=1_700_000_000_000_000_000,
+    )
+
+
+def append_verify(writer: RecordOfUseWriter, codes: Sequence[int], matches: bytes) -> int:
+    return writer.append(
+        USE, array("Q", codes), bytes(len(codes)), function=4, items=9, register_version=77, matches=matches
     )
 
 

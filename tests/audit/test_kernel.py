@@ -22,6 +22,7 @@ codes = st.one_of(
 )
 REQUEST = ("time_ns", "function", "items", "register_version", "since", "request_id")
 rows = st.lists(st.tuples(codes, st.integers(0, 255)), max_size=40)
+VERIFY = 4
 
 
 @given(rows)
@@ -61,7 +62,7 @@ def test_unpacking_refuses_what_packing_never_makes(packed: bytes) -> None:
     st.fixed_dictionaries(
         {
             "time_ns": st.integers(1, 2**64 - 1),
-            "function": st.integers(0, 2**32 - 1),
+            "function": st.sampled_from([1, 2, VERIFY]) | st.integers(0, 2**32 - 1),
             "items": st.integers(0, 2**32 - 1),
             "register_version": st.integers(0, 2**64 - 1),
             "since": st.integers(0, 2**32 - 1),
@@ -75,24 +76,48 @@ def test_a_record_equals_the_twin(
     rows: list[tuple[int, int]], request: dict[str, int], worker: int, sequence: int
 ) -> None:
     asked, outcomes = array("Q", [code for code, _ in rows]), bytes(outcome for _, outcome in rows)
+    matches = bytes(code % 256 for code in asked) if request["function"] == VERIFY else None
     buffer = RecordBuffer(worker, sequence, 1 << 20)
-    assert buffer.append(USE.encoded, asked, outcomes, **request) == sequence
+    assert buffer.append(USE.encoded, asked, outcomes, **request, matches=matches) == sequence
     group = buffer.take()
     assert group is not None
-    assert bytes(group) == record_twin(sequence, worker, request, asked, outcomes)
+    assert bytes(group) == record_twin(sequence, worker, request, asked, outcomes, matches or b"")
     assert check_records(group, worker, sequence) == (1, len(group))
     assert check_records(group, worker + 1, sequence) == (0, 0)
     assert check_records(group, worker, sequence + 1) == (0, 0)
 
 
-@pytest.mark.parametrize("count", [1, 1_023, 1_024, 65_536])
-def test_a_record_of_any_size_equals_the_twin(count: int) -> None:
-    """With and without the GIL, and the largest request."""
+@pytest.mark.parametrize("function", [2, VERIFY])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 1_023, 1_024, 65_536])
+def test_a_record_of_any_size_equals_the_twin(count: int, function: int) -> None:
+    """With any padding, with and without the GIL, and the largest request."""
     asked, outcomes = array("Q", range(7, 7 + count)), bytes(i % 12 for i in range(count))
-    request = {"time_ns": 5, "function": 2, "items": 0, "register_version": 4, "since": 20260401, "request_id": 1}
+    matches = bytes(255 - i % 256 for i in range(count)) if function == VERIFY else None
+    request = {
+        "time_ns": 5,
+        "function": function,
+        "items": 0,
+        "register_version": 4,
+        "since": 20260401,
+        "request_id": 1,
+    }
     buffer = RecordBuffer(1, 1, 1 << 24)
-    buffer.append(USE.encoded, asked, outcomes, **request)
-    assert bytes(buffer.take() or b"") == record_twin(1, 1, request, asked, outcomes)
+    buffer.append(USE.encoded, asked, outcomes, **request, matches=matches)
+    group = buffer.take()
+    assert group is not None
+    assert bytes(group) == record_twin(1, 1, request, asked, outcomes, matches or b"")
+    assert check_records(group, 1, 1) == (1, len(group))
+
+
+@pytest.mark.parametrize(
+    ("function", "matches"), [(VERIFY, None), (VERIFY, b""), (VERIFY, b"1"), (VERIFY, b"123"), (1, b"12"), (2, b"")]
+)
+def test_matches_that_do_not_fit_are_refused(function: int, matches: bytes | None) -> None:
+    buffer = RecordBuffer(1, 1, 1 << 20)
+    with pytest.raises(ValueError, match="matches"):
+        buffer.append(USE.encoded, array("Q", [1, 2]), b"\1\1", function, 1, 1, matches=matches)
+    assert (buffer.bytes, buffer.take()) == (0, None), "nothing of it is kept"
+    assert buffer.append(USE.encoded, array("Q", [1]), b"\1", VERIFY, 1, 1, matches=b"\2") == 1
 
 
 def test_time_is_filled_in() -> None:

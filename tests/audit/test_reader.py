@@ -21,9 +21,10 @@ from jukinet.core.audit.layout import (
     segment_name,
 )
 from jukinet.core.audit.reader import SegmentEnd, SegmentReader, check_segment, read_segments
+from jukinet.core.checksum import crc32c
 from jukinet.core.errors import RecordOfUseError
 
-from .logs import append, crash, open_writer, read, segments
+from .logs import append, append_verify, crash, open_writer, read, record_twin, segments
 
 
 def small_log(directory: Path, groups: tuple[int, ...] = (2, 1, 3), *, closed: bool) -> Path:
@@ -101,6 +102,23 @@ def test_a_flipped_byte_anywhere_in_a_whole_segment_is_damage(tmp_path: Path) ->
         else:  # without its end mark a segment is no longer whole, and its records are all there
             records, (report,) = read(tmp_path)
             assert (len(records), report.end) == (6, SegmentEnd.TORN)
+
+
+def test_any_flipped_bit_in_the_matches_is_damage(tmp_path: Path) -> None:
+    matches = bytes(range(200, 220))
+    with open_writer(tmp_path, segment_step_bytes=0) as writer:
+        append_verify(writer, range(20), matches)
+    path = segments(tmp_path)[0]
+    content = path.read_bytes()
+    start = content.index(matches)
+    for bit in range(8 * len(matches)):
+        damaged = bytearray(content)
+        damaged[start + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(RecordOfUseDamagedError):
+            read(tmp_path)
+        with pytest.raises(RecordOfUseDamagedError):
+            check_segment(path)
 
 
 def test_a_flipped_byte_in_a_segment_with_a_successor_is_damage(tmp_path: Path) -> None:
@@ -246,6 +264,31 @@ def test_a_head_that_does_not_decode_is_not_a_record(tmp_path: Path, head: bytes
     forge(path, [encode_record(3, 3, 9, b"\x90")], 3)
     with pytest.raises(RecordOfUseDamagedError, match="head or provisions"):
         sequences(tmp_path)
+
+
+@pytest.mark.parametrize(("function", "matches"), [(1, b"\2"), (4, b"")])
+def test_matches_where_they_must_not_be_or_missing_are_damage(tmp_path: Path, function: int, matches: bytes) -> None:
+    path = small_log(tmp_path, (1,), closed=False)
+    request = dict.fromkeys(("time_ns", "function", "items", "register_version", "since", "request_id"), function)
+    forge(path, [record_twin(2, 3, request, [1], b"\1", matches)], 2)
+    forge(path, [encode_record(3, 3, 9, b"\x90")], 3)
+    with pytest.raises(RecordOfUseDamagedError, match="matches of a record"):
+        sequences(tmp_path)
+
+
+@pytest.mark.parametrize("flags", [1, 2, 1 << 31])
+def test_flags_of_a_record_that_cannot_be_are_damage(tmp_path: Path, flags: int) -> None:
+    """Flag bit 0 on a record without matches; bits that format 1 does not know."""
+    path = small_log(tmp_path, (1,), closed=False)
+    record = bytearray(encode_record(2, 3, 9, b"\x90" * 8, bytes(48)))
+    record[28:32] = flags.to_bytes(4, "little")
+    record[:4] = crc32c(bytes(record[4:])).to_bytes(4, "little")
+    forge(path, [bytes(record)], 2)
+    forge(path, [encode_record(3, 3, 9, b"\x90")], 3)
+    with pytest.raises(RecordOfUseDamagedError, match="record"):
+        sequences(tmp_path)
+    with pytest.raises(RecordOfUseDamagedError):
+        check_segment(path)
 
 
 def test_the_leaf_is_the_record_without_its_checksum(tmp_path: Path) -> None:

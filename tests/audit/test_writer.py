@@ -23,7 +23,7 @@ from jukinet.core.audit.reader import SegmentEnd, read_segments
 from jukinet.core.audit.record import ProvisionHead, RecordOfUse, RecoveryHead
 from jukinet.core.errors import RecordOfUseError
 
-from .logs import USE_FIELDS, append, crash, open_writer, read, segments
+from .logs import USE_FIELDS, append, append_verify, crash, open_writer, read, segments
 
 texts = st.text(max_size=16)
 
@@ -44,23 +44,28 @@ texts = st.text(max_size=16)
     ),
     st.lists(st.lists(st.integers(0, 99_999_999_999), min_size=1, max_size=30), min_size=1, max_size=8),
     st.lists(st.sampled_from(["commit", "restart", "crash"]), min_size=8, max_size=8),
+    st.lists(st.sampled_from([1, 2, 4]), min_size=8, max_size=8),
+    st.binary(min_size=30, max_size=30),
 )
 @settings(max_examples=30, deadline=None)
-def test_what_was_written_is_read(fields: dict[str, object], requests: list[list[int]], steps: list[str]) -> None:
+def test_what_was_written_is_read(
+    fields: dict[str, object], requests: list[list[int]], steps: list[str], functions: list[int], matches: bytes
+) -> None:
     use = RecordOfUse(**fields)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name) / "log"
         writer = open_writer(directory, segment_bytes_max=4_096)
-        for number, (codes, step) in enumerate(zip(requests, steps, strict=False)):
+        for number, (codes, step, function) in enumerate(zip(requests, steps, functions, strict=False)):
             ticket = writer.append(
                 use,
                 array("Q", codes),
                 bytes(code % 12 for code in codes),
-                function=2,
+                function=function,
                 items=number,
                 register_version=number + 1,
                 since=20260401,
                 request_id=number + 5,
+                matches=matches[: len(codes)] if function == 4 else None,
             )
             assert writer.commit() == ticket == writer.last_ticket
             if step == "restart":
@@ -74,11 +79,24 @@ def test_what_was_written_is_read(fields: dict[str, object], requests: list[list
     assert [list(r.provisions()[0]) for r in provisions] == requests
     for number, record in enumerate(provisions):
         assert record.provisions()[1] == bytes(code % 12 for code in requests[number])
+        assert record.matches == (matches[: record.count] if functions[number] == 4 else b"")
         head = record.head
         assert isinstance(head, ProvisionHead)
         assert {name: getattr(head, name) for name in fields} == fields
-        assert (head.function, head.items, head.register_version) == (2, number, number + 1)
+        assert (head.function, head.items, head.register_version) == (functions[number], number, number + 1)
         assert (head.since, head.request_id) == (20260401, number + 5)
+
+
+def test_matches_of_a_verify_are_part_of_the_stable_leaf(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        append_verify(writer, range(5), b"\1\2\3\xff\0")
+        append(writer)
+        with pytest.raises(ValueError, match="matches"):
+            append_verify(writer, range(5), b"\1\2\3")
+    verify, lookup = read(tmp_path)[0]
+    assert (verify.matches, lookup.matches) == (b"\1\2\3\xff\0", b"")
+    assert list(verify.provisions()[0]) == list(range(5))
+    assert verify.leaf.rstrip(b"\0").endswith(verify.packed + b"\1\2\3\xff")
 
 
 def test_sequences_follow_across_commits_segments_and_restarts(tmp_path: Path) -> None:

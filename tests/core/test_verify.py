@@ -93,7 +93,9 @@ def test_verification_equals_the_twin(register: tuple[RegisterReader, Table], da
         addresses=texts([str(claim["address"]) for claim in claims]),
     )
     with reader.pin() as snapshot:
+        assert batch.matches == b""
         batch.run(snapshot, 0, len(codes) // 2)
+        assert len(batch.matches) == len(codes) // 2
         batch.run(snapshot, len(codes) // 2, len(codes))
     outcomes, matches = [], []
     kept = {"name": 1, "birth_date": 8, "sex": 16, "address": 32}
@@ -105,6 +107,7 @@ def test_verification_equals_the_twin(register: tuple[RegisterReader, Table], da
     n = len(codes)
     pad = bytes(-n % 8)
     assert batch.outcomes == bytes(outcomes)
+    assert batch.matches == bytes(matches)
     frame = batch.finish()
     assert frame[16:] == struct.pack("<IIQ", items, n, 1) + bytes(outcomes) + pad + bytes(matches) + pad
 

@@ -133,8 +133,11 @@ def test_verify(place: Place, server: Server, caller: Caller, count: int) -> Non
     assert isinstance(answer, m.VerifyAnswer), answer
     assert [matches & 3 for matches in answer.matches] == [2 if row % 2 else 1 for row in range(count)]
     assert {matches >> 2 & 3 for matches in answer.matches} == {2}
-    head, asked, _ = last_record(server)
+    head, asked, outcomes = last_record(server)
     assert (head.function, head.items, asked) == (Function.VERIFY, Item.NAME | Item.BIRTH_DATE, codes)
+    assert outcomes == bytes(answer.outcomes)
+    record = list(read_segments(server.directory / "record-of-use"))[-1]
+    assert record.matches == bytes(answer.matches), "what was provided is what is recorded"
 
 
 def test_small_requests_are_served_between_slices_of_a_large_one(place: Place, server: Server, caller: Caller) -> None:
