@@ -1,7 +1,9 @@
-"""Finding entries of the resident table for a group of codes (docs/store-format.md, section 6).
+"""Finding entries of the resident table for many codes (docs/store-format.md, section 6).
 
-Each pass touches one level of memory for the whole group and asks for the next: directory, block header with the deltas,
-status and offset, record. One code alone would wait four times for memory; a group waits four times together.
+Theory of operation. A code alone would wait four times for memory: directory, block header with the deltas, entry,
+record. So codes go through four steps in groups, each step touching what the step before asked for with prefetches and
+asking for the next; and five groups are under way at a time, one in each step and one with the consumer. While the consumer
+writes texts, the memory of the four groups behind it arrives.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -24,8 +26,8 @@ cdef extern from *:
     void prefetch "jukinet_prefetch" (const void *address) noexcept nogil
     uint64_t multiply_high "jukinet_multiply_high" (uint64_t a, uint64_t b) noexcept nogil
 
-# Into the second-level cache: blocks start at page boundaries, so the first lines of a whole group fall into one set of the
-# first-level cache and would drive each other out before they are read (benchmarks/core_lookup.py: 6 to 9.7 M codes/s).
+# Prefetches go to the second-level cache: blocks start at page boundaries, so the first lines of all blocks fall into one
+# set of the first-level cache and would drive each other out before they are read (docs/decisions.md).
 
 codes_prepare()
 
@@ -38,6 +40,9 @@ outcome_of_state[3] = OUTCOME_MOVED_AWAY
 outcome_of_state[4] = OUTCOME_REMOVED
 outcome_of_state[5] = OUTCOME_CODE_CHANGED
 outcome_of_state[6] = OUTCOME_NOT_CONNECTED
+
+cdef enum:
+    STEPS = 5
 
 ctypedef struct Probe:
     const unsigned char *block
@@ -79,16 +84,9 @@ cdef inline void start_probe(
         prefetch(probe.block)
 
 
-cdef bint gather(
-    const RegisterView *view, const unsigned char *codes, size_t count, bint records, Entry *entries,
-) noexcept nogil:
-    cdef Probe probes[GROUP_ROWS]
+cdef inline void find_blocks(const RegisterView *view, Probe *probes, size_t count) noexcept nogil:
     cdef size_t i
-    cdef uint32_t start
     cdef Probe *probe
-    cdef Entry *entry
-    for i in range(count):
-        start_probe(view, codes + 8 * i, &probes[i], &entries[i])
     for i in range(count):
         probe = &probes[i]
         if probe.block != NULL:
@@ -98,6 +96,12 @@ cdef bint gather(
                 prefetch(probe.block + 64)
                 if probe.delta > view.late_delta:
                     prefetch(probe.block + 128)
+
+
+cdef inline bint search_blocks(Probe *probes, size_t count) noexcept nogil:
+    """False when a block is not the one that the directory promised."""
+    cdef size_t i
+    cdef Probe *probe
     for i in range(count):
         probe = &probes[i]
         if probe.block == NULL:
@@ -106,10 +110,21 @@ cdef bint gather(
         if probe.view.bucket != probe.bucket:
             return False
         probe.rank = block_rank(&probe.view, probe.delta)
-        if not block_has(&probe.view, probe.rank, probe.delta):
+        if block_has(&probe.view, probe.rank, probe.delta):
+            prefetch(probe.view.entries + probe.rank * BLOCK_ENTRY_BYTES)
+            prefetch(probe.view.entries + probe.rank * BLOCK_ENTRY_BYTES + BLOCK_ENTRY_BYTES + 1)
+        else:
             probe.block = NULL
-            continue
-        prefetch(probe.view.entries + probe.rank * BLOCK_ENTRY_BYTES)
+    return True
+
+
+cdef inline void read_entries(
+    const RegisterView *view, const Probe *probes, size_t count, bint records, Entry *entries,
+) noexcept nogil:
+    cdef size_t i
+    cdef uint32_t start
+    cdef const Probe *probe
+    cdef Entry *entry
     for i in range(count):
         probe = &probes[i]
         if probe.block == NULL:
@@ -125,4 +140,42 @@ cdef bint gather(
             entry.record_bytes = block_record_start(&probe.view, probe.rank + 1) - start
             prefetch(entry.record)
             prefetch(entry.record + 63)
-    return True
+
+
+cdef inline size_t group_rows(size_t group, size_t rows) noexcept nogil:
+    cdef size_t first = group * GROUP_ROWS
+    return GROUP_ROWS if rows - first > GROUP_ROWS else rows - first
+
+
+cdef int sweep(
+    const RegisterView *view, const unsigned char *codes, size_t start, size_t stop, bint records,
+    Consumer consume, void *context,
+) noexcept nogil:
+    cdef Probe probes[STEPS][GROUP_ROWS]
+    cdef Entry entries[STEPS][GROUP_ROWS]
+    cdef size_t rows = stop - start, groups = (rows + GROUP_ROWS - 1) // GROUP_ROWS
+    cdef size_t turn, group, i
+    cdef const unsigned char *place = codes + 8 * start
+    cdef int result
+    for turn in range(groups + STEPS - 1):
+        # The oldest group first, so that its slot is free for the newest.
+        if turn >= 4:
+            group = turn - 4
+            result = consume(context, start + group * GROUP_ROWS, entries[group % STEPS], group_rows(group, rows))
+            if result != SWEEP_DONE:
+                return result
+        if turn >= 3 and turn - 3 < groups:
+            group = turn - 3
+            read_entries(view, probes[group % STEPS], group_rows(group, rows), records, entries[group % STEPS])
+        if turn >= 2 and turn - 2 < groups:
+            group = turn - 2
+            if not search_blocks(probes[group % STEPS], group_rows(group, rows)):
+                return SWEEP_DAMAGED
+        if turn >= 1 and turn - 1 < groups:
+            group = turn - 1
+            find_blocks(view, probes[group % STEPS], group_rows(group, rows))
+        if turn < groups:
+            for i in range(group_rows(turn, rows)):
+                start_probe(view, place, &probes[turn % STEPS][i], &entries[turn % STEPS][i])
+                place += 8
+    return SWEEP_DONE

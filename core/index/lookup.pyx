@@ -12,7 +12,7 @@ from jukinet.core.index.columns cimport (
     text_reserve, text_write,
 )
 from jukinet.core.index.gather cimport (
-    GROUP_ROWS, OUTCOME_CODE_CHANGED, Entry, gather, tells_of_person,
+    GROUP_ROWS, OUTCOME_CODE_CHANGED, SWEEP_DAMAGED, SWEEP_DONE, SWEEP_NO_MEMORY, Entry, sweep, tells_of_person,
 )
 from jukinet.core.records.record cimport (
     ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_change_date, status_reason,
@@ -198,6 +198,42 @@ cdef bint decode_group(const RegisterView *view, const Entry *entries, ResidentR
     return True
 
 
+# What a sweep's consumer needs of a batch under way.
+ctypedef struct LookupColumns:
+    const RegisterView *view
+    uint32_t items
+    FixedColumns fixed
+    TextColumn names
+    TextColumn kana
+    TextColumn aliases
+    TextColumn addresses
+
+
+cdef int write_group(void *context, size_t row, const Entry *entries, size_t count) noexcept nogil:
+    """Consumer of a LOOKUP: one group's rows, column by column."""
+    cdef LookupColumns *columns = <LookupColumns *>context
+    cdef ResidentRecord records[GROUP_ROWS]
+    cdef uint32_t town_starts[GROUP_ROWS]
+    cdef uint32_t town_lengths[GROUP_ROWS]
+    cdef uint32_t items = columns.items
+    if not decode_group(columns.view, entries, records, count):
+        return SWEEP_DAMAGED
+    if items & ITEM_ADDRESS:
+        find_towns(columns.view, records, count, town_starts, town_lengths)
+    write_fixed(&columns.fixed, columns.view, row, entries, records, count)
+    if items & ITEM_NAME and not write_texts(&columns.names, ITEM_NAME, row, records, count):
+        return SWEEP_NO_MEMORY
+    if items & ITEM_KANA and not write_kana(&columns.kana, row, records, count):
+        return SWEEP_NO_MEMORY
+    if items & ITEM_ALIAS and not write_texts(&columns.aliases, ITEM_ALIAS, row, records, count):
+        return SWEEP_NO_MEMORY
+    if items & ITEM_ADDRESS and not write_addresses(
+        &columns.addresses, columns.view, row, records, count, town_starts, town_lengths
+    ):
+        return SWEEP_NO_MEMORY
+    return SWEEP_DONE
+
+
 cdef class LookupBatch:
     """One LOOKUP under way; reusable, so that its memory is allocated once.
 
@@ -209,21 +245,19 @@ cdef class LookupBatch:
     cdef bint holds_codes
     cdef readonly size_t count
     cdef readonly size_t done
-    cdef readonly uint32_t items
     cdef readonly uint64_t version
-    cdef FixedColumns fixed
-    cdef TextColumn names, kana, aliases, addresses
+    cdef LookupColumns columns
 
     def __cinit__(self):
         self.holds_codes = False
 
     def __dealloc__(self):
         self._let_go()
-        free(self.fixed.memory)
-        text_free(&self.names)
-        text_free(&self.kana)
-        text_free(&self.aliases)
-        text_free(&self.addresses)
+        free(self.columns.fixed.memory)
+        text_free(&self.columns.names)
+        text_free(&self.columns.kana)
+        text_free(&self.columns.aliases)
+        text_free(&self.columns.addresses)
 
     cdef void _let_go(self):
         if self.holds_codes:
@@ -238,12 +272,12 @@ cdef class LookupBatch:
         if self.codes.len % 8 or items > 255:
             raise ValueError("codes are 8 bytes each, and items a mask of 8 bits")
         self.count = self.codes.len // 8
-        self.items = items
+        self.columns.items = items
         self.done = 0
         self.version = 0
-        if (not fixed_prepare(&self.fixed, self.count) or not text_prepare(&self.names, self.count)
-                or not text_prepare(&self.kana, self.count) or not text_prepare(&self.aliases, self.count)
-                or not text_prepare(&self.addresses, self.count)):
+        if (not fixed_prepare(&self.columns.fixed, self.count) or not text_prepare(&self.columns.names, self.count)
+                or not text_prepare(&self.columns.kana, self.count) or not text_prepare(&self.columns.aliases, self.count)
+                or not text_prepare(&self.columns.addresses, self.count)):
             raise MemoryError
 
     def run(self, Snapshot snapshot not None, size_t start, size_t stop):
@@ -257,49 +291,27 @@ cdef class LookupBatch:
         if self.version and self.version != snapshot.version:
             raise ValueError("a batch is run in one snapshot")
         self.version = snapshot.version
+        self.columns.view = &snapshot.view
         with nogil:
-            result = self._run(&snapshot.view, start, stop)
-        if result < 0:
+            result = sweep(
+                &snapshot.view, <const unsigned char *>self.codes.buf, start, stop, True, write_group, &self.columns
+            )
+        self.columns.view = NULL
+        if result == SWEEP_NO_MEMORY:
             raise MemoryError
-        if result > 0:
+        if result != SWEEP_DONE:
             raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
         self.done = stop
 
-    cdef int _run(self, const RegisterView *view, size_t start, size_t stop) noexcept nogil:
-        cdef Entry entries[GROUP_ROWS]
-        cdef ResidentRecord records[GROUP_ROWS]
-        cdef uint32_t town_starts[GROUP_ROWS]
-        cdef uint32_t town_lengths[GROUP_ROWS]
-        cdef size_t row = start, count
-        cdef uint32_t items = self.items
-        while row < stop:
-            count = stop - row
-            if count > GROUP_ROWS:
-                count = GROUP_ROWS
-            if not gather(view, <const unsigned char *>self.codes.buf + 8 * row, count, True, entries):
-                return 1
-            if not decode_group(view, entries, records, count):
-                return 1
-            if items & ITEM_ADDRESS:
-                find_towns(view, records, count, town_starts, town_lengths)
-            write_fixed(&self.fixed, view, row, entries, records, count)
-            if items & ITEM_NAME and not write_texts(&self.names, ITEM_NAME, row, records, count):
-                return -1
-            if items & ITEM_KANA and not write_kana(&self.kana, row, records, count):
-                return -1
-            if items & ITEM_ALIAS and not write_texts(&self.aliases, ITEM_ALIAS, row, records, count):
-                return -1
-            if items & ITEM_ADDRESS and not write_addresses(
-                &self.addresses, view, row, records, count, town_starts, town_lengths
-            ):
-                return -1
-            row += count
-        return 0
+    @property
+    def items(self):
+        """The items mask of the batch."""
+        return self.columns.items
 
     @property
     def outcomes(self):
         """u8 outcome of each row answered so far (a copy)."""
-        return (<const char *>self.fixed.outcomes)[:self.done]
+        return (<const char *>self.columns.fixed.outcomes)[:self.done]
 
     def finish(self):
         """The answer as a bytearray: 16 zero bytes for the frame header, then the LOOKUP_ANSWER payload."""
@@ -307,21 +319,21 @@ cdef class LookupBatch:
         cdef unsigned char *out
         if self.done != n:
             raise ValueError("the batch has rows that were not run")
-        if self.items & ITEM_NAME:
-            total += text_column_bytes(&self.names, n)
-        if self.items & ITEM_KANA:
-            total += text_column_bytes(&self.kana, n)
-        if self.items & ITEM_ALIAS:
-            total += text_column_bytes(&self.aliases, n)
-        if self.items & ITEM_BIRTH_DATE:
+        if self.columns.items & ITEM_NAME:
+            total += text_column_bytes(&self.columns.names, n)
+        if self.columns.items & ITEM_KANA:
+            total += text_column_bytes(&self.columns.kana, n)
+        if self.columns.items & ITEM_ALIAS:
+            total += text_column_bytes(&self.columns.aliases, n)
+        if self.columns.items & ITEM_BIRTH_DATE:
             total += pad8(4 * n)
-        if self.items & ITEM_SEX:
+        if self.columns.items & ITEM_SEX:
             total += pad8(n)
-        if self.items & ITEM_ADDRESS:
-            total += pad8(4 * n) + text_column_bytes(&self.addresses, n)
-        if self.items & ITEM_CHANGE:
+        if self.columns.items & ITEM_ADDRESS:
+            total += pad8(4 * n) + text_column_bytes(&self.columns.addresses, n)
+        if self.columns.items & ITEM_CHANGE:
             total += pad8(n) + pad8(4 * n)
-        if self.items & ITEM_CODE:
+        if self.columns.items & ITEM_CODE:
             total += 8 * n
         frame = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + total)
         out = <unsigned char *>PyByteArray_AS_STRING(frame)
@@ -334,25 +346,25 @@ cdef class LookupBatch:
         cdef size_t n = self.count
         memset(out, 0, FRAME_HEADER_BYTES)
         out += FRAME_HEADER_BYTES
-        (<uint32_t *>out)[0] = self.items
+        (<uint32_t *>out)[0] = self.columns.items
         (<uint32_t *>out)[1] = <uint32_t>n
         (<uint64_t *>out)[1] = self.version
-        out = fixed_write(self.fixed.outcomes, n, out + ANSWER_HEADER_BYTES)
-        if self.items & ITEM_NAME:
-            out = text_write(&self.names, n, out)
-        if self.items & ITEM_KANA:
-            out = text_write(&self.kana, n, out)
-        if self.items & ITEM_ALIAS:
-            out = text_write(&self.aliases, n, out)
-        if self.items & ITEM_BIRTH_DATE:
-            out = fixed_write(self.fixed.birth_dates, 4 * n, out)
-        if self.items & ITEM_SEX:
-            out = fixed_write(self.fixed.sexes, n, out)
-        if self.items & ITEM_ADDRESS:
-            out = fixed_write(self.fixed.areas, 4 * n, out)
-            out = text_write(&self.addresses, n, out)
-        if self.items & ITEM_CHANGE:
-            out = fixed_write(self.fixed.reasons, n, out)
-            out = fixed_write(self.fixed.change_dates, 4 * n, out)
-        if self.items & ITEM_CODE:
-            fixed_write(self.fixed.successor_codes, 8 * n, out)
+        out = fixed_write(self.columns.fixed.outcomes, n, out + ANSWER_HEADER_BYTES)
+        if self.columns.items & ITEM_NAME:
+            out = text_write(&self.columns.names, n, out)
+        if self.columns.items & ITEM_KANA:
+            out = text_write(&self.columns.kana, n, out)
+        if self.columns.items & ITEM_ALIAS:
+            out = text_write(&self.columns.aliases, n, out)
+        if self.columns.items & ITEM_BIRTH_DATE:
+            out = fixed_write(self.columns.fixed.birth_dates, 4 * n, out)
+        if self.columns.items & ITEM_SEX:
+            out = fixed_write(self.columns.fixed.sexes, n, out)
+        if self.columns.items & ITEM_ADDRESS:
+            out = fixed_write(self.columns.fixed.areas, 4 * n, out)
+            out = text_write(&self.columns.addresses, n, out)
+        if self.columns.items & ITEM_CHANGE:
+            out = fixed_write(self.columns.fixed.reasons, n, out)
+            out = fixed_write(self.columns.fixed.change_dates, 4 * n, out)
+        if self.columns.items & ITEM_CODE:
+            fixed_write(self.columns.fixed.successor_codes, 8 * n, out)

@@ -10,7 +10,7 @@ from libc.string cimport memset
 
 from jukinet.core.index.columns cimport FRAME_HEADER_BYTES, fixed_write, pad8
 from jukinet.core.index.gather cimport (
-    GROUP_ROWS, OUTCOME_CHANGED, OUTCOME_CODE_CHANGED, OUTCOME_CURRENT, Entry, gather,
+    OUTCOME_CHANGED, OUTCOME_CODE_CHANGED, OUTCOME_CURRENT, SWEEP_DONE, Entry, sweep,
 )
 from jukinet.core.records.record cimport decimal_date, status_change_date, status_registered_day
 from jukinet.core.store.snapshot cimport RegisterView, Snapshot
@@ -28,6 +28,30 @@ def registered_day(uint32_t since):
     return min(max(day, 0), 0xFFFF + 1)
 
 
+# What a sweep's consumer needs of a batch under way.
+ctypedef struct StatusColumns:
+    uint32_t since_day
+    uint32_t *change_dates
+    uint8_t *outcomes
+
+
+cdef int write_group(void *context, size_t row, const Entry *entries, size_t count) noexcept nogil:
+    """Consumer of a STATUS: outcome and change date of one group's rows."""
+    cdef StatusColumns *columns = <StatusColumns *>context
+    cdef size_t i
+    cdef uint8_t outcome
+    for i in range(count):
+        outcome = entries[i].outcome
+        if outcome == OUTCOME_CURRENT and status_registered_day(entries[i].status) >= columns.since_day:
+            outcome = OUTCOME_CHANGED
+        columns.outcomes[row + i] = outcome
+        if OUTCOME_CURRENT < outcome <= OUTCOME_CODE_CHANGED:
+            columns.change_dates[row + i] = decimal_date(status_change_date(entries[i].status))
+        else:
+            columns.change_dates[row + i] = 0
+    return SWEEP_DONE
+
+
 cdef class StatusBatch:
     """One STATUS under way; used like LookupBatch."""
 
@@ -37,17 +61,15 @@ cdef class StatusBatch:
     cdef readonly size_t done
     cdef readonly uint32_t since
     cdef readonly uint64_t version
-    cdef uint32_t since_day
     cdef size_t rows_room
-    cdef uint32_t *change_dates
-    cdef uint8_t *outcome_column
+    cdef StatusColumns columns
 
     def __cinit__(self):
         self.holds_codes = False
 
     def __dealloc__(self):
         self._let_go()
-        free(self.change_dates)
+        free(self.columns.change_dates)
 
     cdef void _let_go(self):
         if self.holds_codes:
@@ -57,7 +79,7 @@ cdef class StatusBatch:
     def begin(self, codes, uint32_t since):
         """Start a batch: a contiguous buffer of u64 codes, and the day of the last check as a decimal date (20260401)."""
         cdef void *memory
-        self.since_day = registered_day(since)
+        self.columns.since_day = registered_day(since)
         self._let_go()
         PyObject_GetBuffer(codes, &self.codes, PyBUF_SIMPLE)
         self.holds_codes = True
@@ -68,53 +90,33 @@ cdef class StatusBatch:
         self.done = 0
         self.version = 0
         if self.count > self.rows_room:
-            memory = realloc(self.change_dates, self.count * 5)
+            memory = realloc(self.columns.change_dates, self.count * 5)
             if memory == NULL:
                 raise MemoryError
-            self.change_dates = <uint32_t *>memory
+            self.columns.change_dates = <uint32_t *>memory
             self.rows_room = self.count
-        self.outcome_column = <uint8_t *>(self.change_dates + self.rows_room)
+        self.columns.outcomes = <uint8_t *>(self.columns.change_dates + self.rows_room)
 
     def run(self, Snapshot snapshot not None, size_t start, size_t stop):
         """Answer rows [start, stop); see LookupBatch.run."""
-        cdef bint whole
+        cdef int result
         if start != self.done or stop > self.count or stop < start:
             raise ValueError("a batch is run in ascending pieces")
         if self.version and self.version != snapshot.version:
             raise ValueError("a batch is run in one snapshot")
         self.version = snapshot.version
         with nogil:
-            whole = self._run(&snapshot.view, start, stop)
-        if not whole:
+            result = sweep(
+                &snapshot.view, <const unsigned char *>self.codes.buf, start, stop, False, write_group, &self.columns
+            )
+        if result != SWEEP_DONE:
             raise StoreCorruptError("a block is damaged; run `jukinet store check`")
         self.done = stop
-
-    cdef bint _run(self, const RegisterView *view, size_t start, size_t stop) noexcept nogil:
-        cdef Entry entries[GROUP_ROWS]
-        cdef size_t row = start, count, i
-        cdef uint8_t outcome
-        while row < stop:
-            count = stop - row
-            if count > GROUP_ROWS:
-                count = GROUP_ROWS
-            if not gather(view, <const unsigned char *>self.codes.buf + 8 * row, count, False, entries):
-                return False
-            for i in range(count):
-                outcome = entries[i].outcome
-                if outcome == OUTCOME_CURRENT and status_registered_day(entries[i].status) >= self.since_day:
-                    outcome = OUTCOME_CHANGED
-                self.outcome_column[row + i] = outcome
-                if OUTCOME_CURRENT < outcome <= OUTCOME_CODE_CHANGED:
-                    self.change_dates[row + i] = decimal_date(status_change_date(entries[i].status))
-                else:
-                    self.change_dates[row + i] = 0
-            row += count
-        return True
 
     @property
     def outcomes(self):
         """u8 outcome of each row answered so far (a copy)."""
-        return (<const char *>self.outcome_column)[:self.done]
+        return (<const char *>self.columns.outcomes)[:self.done]
 
     def finish(self):
         """The answer as a bytearray: 16 zero bytes for the frame header, then the STATUS_ANSWER payload."""
@@ -130,6 +132,6 @@ cdef class StatusBatch:
             (<uint32_t *>out)[0] = self.since
             (<uint32_t *>out)[1] = <uint32_t>n
             (<uint64_t *>out)[1] = self.version
-            fixed_write(self.change_dates, 4 * n, fixed_write(self.outcome_column, n, out + ANSWER_HEADER_BYTES))
+            fixed_write(self.columns.change_dates, 4 * n, fixed_write(self.columns.outcomes, n, out + ANSWER_HEADER_BYTES))
         self._let_go()
         return frame

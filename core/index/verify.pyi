@@ -5,7 +5,6 @@ from jukinet.core.store.snapshot import Snapshot
 class VerifyBatch:
     count: int
     done: int
-    items: int
     version: int
     def begin(
         self,
@@ -17,6 +16,8 @@ class VerifyBatch:
         addresses: tuple[Buffer, Buffer] | None = None,
     ) -> None: ...
     def run(self, snapshot: Snapshot, start: int, stop: int) -> None: ...
+    @property
+    def items(self) -> int: ...
     @property
     def outcomes(self) -> bytes: ...
     @property

@@ -8,7 +8,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from jukinet.core.index.columns cimport FRAME_HEADER_BYTES, fixed_write, pad8
 from jukinet.core.index.folding cimport FOLDED_POINTS_MAX, fold_address, fold_name
-from jukinet.core.index.gather cimport GROUP_ROWS, Entry, gather, tells_of_person
+from jukinet.core.index.gather cimport SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person
 from jukinet.core.records.record cimport ResidentRecord, decimal_date, record_decode
 from jukinet.core.store.snapshot cimport RegisterView, Snapshot
 
@@ -140,6 +140,31 @@ cdef uint8_t match_row(
     return matches
 
 
+# What a sweep's consumer needs of a batch under way.
+ctypedef struct VerifyColumns:
+    const RegisterView *view
+    uint32_t items
+    Claims claims
+    uint8_t *outcomes
+    uint8_t *matches
+
+
+cdef int compare_group(void *context, size_t row, const Entry *entries, size_t count) noexcept nogil:
+    """Consumer of a VERIFY: one group's claims against their records."""
+    cdef VerifyColumns *columns = <VerifyColumns *>context
+    cdef ResidentRecord record
+    cdef size_t i
+    for i in range(count):
+        columns.outcomes[row + i] = entries[i].outcome
+        columns.matches[row + i] = 0
+        if entries[i].record == NULL or not tells_of_person(entries[i].outcome):
+            continue
+        if record_decode(entries[i].record, entries[i].record_bytes, entries[i].status, &record) < 0:
+            return SWEEP_DAMAGED
+        columns.matches[row + i] = match_row(&columns.claims, columns.items, row + i, &record, columns.view)
+    return SWEEP_DONE
+
+
 cdef class VerifyBatch:
     """One VERIFY under way; used like LookupBatch."""
 
@@ -147,20 +172,17 @@ cdef class VerifyBatch:
     cdef int buffers_held
     cdef readonly size_t count
     cdef readonly size_t done
-    cdef readonly uint32_t items
     cdef readonly uint64_t version
-    cdef Claims claims
     cdef const unsigned char *codes
     cdef size_t rows_room
-    cdef uint8_t *outcome_column
-    cdef uint8_t *match_column
+    cdef VerifyColumns columns
 
     def __cinit__(self):
         self.buffers_held = 0
 
     def __dealloc__(self):
         self._let_go()
-        free(self.outcome_column)
+        free(self.columns.outcomes)
 
     cdef void _let_go(self):
         while self.buffers_held:
@@ -207,63 +229,49 @@ cdef class VerifyBatch:
         if self.buffers[0].len % 8:
             raise ValueError("codes are 8 bytes each")
         self.count = self.buffers[0].len // 8
-        self.items = items
+        self.columns.items = items
         self.version = 0
         if items & ITEM_NAME:
-            self._take_texts(names, &self.claims.name_offsets, &self.claims.names)
+            self._take_texts(names, &self.columns.claims.name_offsets, &self.columns.claims.names)
         if items & ITEM_BIRTH_DATE:
-            self.claims.birth_dates = self._take(birth_dates, 4 * self.count)
+            self.columns.claims.birth_dates = self._take(birth_dates, 4 * self.count)
         if items & ITEM_SEX:
-            self.claims.sexes = self._take(sexes, self.count)
+            self.columns.claims.sexes = self._take(sexes, self.count)
         if items & ITEM_ADDRESS:
-            self._take_texts(addresses, &self.claims.address_offsets, &self.claims.addresses)
+            self._take_texts(addresses, &self.columns.claims.address_offsets, &self.columns.claims.addresses)
         if self.count > self.rows_room:
-            memory = realloc(self.outcome_column, 2 * self.count)
+            memory = realloc(self.columns.outcomes, 2 * self.count)
             if memory == NULL:
                 raise MemoryError
-            self.outcome_column = <uint8_t *>memory
+            self.columns.outcomes = <uint8_t *>memory
             self.rows_room = self.count
-        self.match_column = self.outcome_column + self.rows_room
+        self.columns.matches = self.columns.outcomes + self.rows_room
 
     def run(self, Snapshot snapshot not None, size_t start, size_t stop):
         """Answer rows [start, stop); see LookupBatch.run."""
-        cdef bint whole
+        cdef int result
         if start != self.done or stop > self.count or stop < start:
             raise ValueError("a batch is run in ascending pieces")
         if self.version and self.version != snapshot.version:
             raise ValueError("a batch is run in one snapshot")
         self.version = snapshot.version
+        self.columns.view = &snapshot.view
         with nogil:
-            whole = self._run(&snapshot.view, start, stop)
-        if not whole:
+            result = sweep(&snapshot.view, self.codes, start, stop, True, compare_group, &self.columns)
+        self.columns.view = NULL
+        if result != SWEEP_DONE:
             raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
         self.done = stop
 
-    cdef bint _run(self, const RegisterView *view, size_t start, size_t stop) noexcept nogil:
-        cdef Entry entries[GROUP_ROWS]
-        cdef ResidentRecord record
-        cdef size_t row = start, count, i
-        while row < stop:
-            count = stop - row
-            if count > GROUP_ROWS:
-                count = GROUP_ROWS
-            if not gather(view, self.codes + 8 * row, count, True, entries):
-                return False
-            for i in range(count):
-                self.outcome_column[row + i] = entries[i].outcome
-                self.match_column[row + i] = 0
-                if entries[i].record == NULL or not tells_of_person(entries[i].outcome):
-                    continue
-                if record_decode(entries[i].record, entries[i].record_bytes, entries[i].status, &record) < 0:
-                    return False
-                self.match_column[row + i] = match_row(&self.claims, self.items, row + i, &record, view)
-            row += count
-        return True
+    @property
+    def items(self):
+        """The items mask of the batch."""
+        return self.columns.items
 
     @property
     def outcomes(self):
         """u8 outcome of each row answered so far (a copy)."""
-        return (<const char *>self.outcome_column)[:self.done] if self.done else b""
+        return (<const char *>self.columns.outcomes)[:self.done] if self.done else b""
 
     @property
     def matches(self):
@@ -280,9 +288,9 @@ cdef class VerifyBatch:
         out = <unsigned char *>PyByteArray_AS_STRING(frame)
         memset(out, 0, FRAME_HEADER_BYTES)
         out += FRAME_HEADER_BYTES
-        (<uint32_t *>out)[0] = self.items
+        (<uint32_t *>out)[0] = self.columns.items
         (<uint32_t *>out)[1] = <uint32_t>n
         (<uint64_t *>out)[1] = self.version
-        fixed_write(self.match_column, n, fixed_write(self.outcome_column, n, out + ANSWER_HEADER_BYTES))
+        fixed_write(self.columns.matches, n, fixed_write(self.columns.outcomes, n, out + ANSWER_HEADER_BYTES))
         self._let_go()
         return frame

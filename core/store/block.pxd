@@ -14,6 +14,7 @@ cdef enum:
     BLOCK_SLACK_BYTES = 32      # zero bytes after the records: texts may be copied in words of up to this
     BLOCK_BYTES_MIN = 2048
     BLOCK_RECORDS_BYTES_MAX = 65535
+    BLOCK_FIRST_DELTAS = 48     # of two bytes: with LMDB's 16 bytes and the header they end before byte 128 of a page
 
 # What block_verify found wrong first; 0 is nothing.
 cdef enum BlockFault:
@@ -66,8 +67,9 @@ cdef inline uint32_t block_record_start(const BlockView *view, size_t i) noexcep
     memcpy(&start, view.entries + i * BLOCK_ENTRY_BYTES, 2)
     return start
 
-# Number of deltas below wanted: the place where wanted is, or would be. Whole-column count, so that the compiler uses
-# vector compares and no branch is mispredicted; a block has about 64 entries.
+# Number of deltas below wanted: the place where wanted is, or would be. All deltas of a piece are counted, so that the
+# compiler uses vector compares and no branch is mispredicted. The first piece ends inside a block's second cache line: nine
+# searches in ten need not touch the third.
 cdef inline uint32_t block_rank(const BlockView *view, uint32_t wanted) noexcept nogil:
     cdef uint32_t i, count = view.count
     cdef uint16_t below16 = 0
@@ -82,6 +84,14 @@ cdef inline uint32_t block_rank(const BlockView *view, uint32_t wanted) noexcept
         return below32
     narrow = <const uint16_t *>view.deltas
     wanted16 = <uint16_t>wanted
+    if count >= BLOCK_FIRST_DELTAS:
+        if narrow[BLOCK_FIRST_DELTAS - 1] >= wanted16:
+            for i in range(BLOCK_FIRST_DELTAS):
+                below16 += narrow[i] < wanted16
+            return below16
+        narrow += BLOCK_FIRST_DELTAS
+        count -= BLOCK_FIRST_DELTAS
+        below16 = BLOCK_FIRST_DELTAS
     for i in range(count):
         below16 += narrow[i] < wanted16
     return below16

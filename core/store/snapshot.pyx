@@ -15,7 +15,7 @@ cdef extern from "memory.h" nogil:
 cdef enum:
     TEXT_SLACK_BYTES = 64
     BLOCK_VALUE_BYTES_MIN = 2048
-    LATE_TENTHS = 8
+    LATE_TENTHS = 7
     PAGE_BYTES = 4096
 
 

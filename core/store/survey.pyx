@@ -1,11 +1,11 @@
 """Counting and verifying blocks one after another: the native half of the offline check."""
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
-from jukinet.core.index.gather cimport GROUP_ROWS, OUTCOME_CODE_CHANGED, OUTCOME_NOT_CONNECTED, Entry, gather
+from jukinet.core.index.gather cimport OUTCOME_CODE_CHANGED, OUTCOME_NOT_CONNECTED, SWEEP_DONE, Entry, sweep
 from jukinet.core.records.record cimport (
     STATE_RETIRED, ResidentRecord, record_decode, status_state,
 )
@@ -23,6 +23,13 @@ cdef enum:
     PAGE_BYTES = 4096
     PAGE_HEADER_BYTES = 16
     SUCCESSORS_MAX = 1 << 28
+
+
+cdef int keep_outcomes(void *context, size_t row, const Entry *entries, size_t count) noexcept nogil:
+    cdef size_t i
+    for i in range(count):
+        (<unsigned char *>context)[row + i] = entries[i].outcome
+    return SWEEP_DONE
 
 
 cdef class BlockSurvey:
@@ -102,21 +109,27 @@ cdef class BlockSurvey:
 
     def dangling_successors(self, Snapshot snapshot not None):
         """Buckets of successors that are not entries with a person or retired codes themselves (a chain of changes)."""
-        cdef Entry entries[GROUP_ROWS]
-        cdef uint64_t codes[GROUP_ROWS]
-        cdef size_t start = 0, count, i
-        cdef bint whole
-        found = []
-        while start < self.successors_count:
-            count = min(<size_t>GROUP_ROWS, self.successors_count - start)
-            for i in range(count):
-                codes[i] = self.successors[start + i] * 10 + code_check_digit(self.successors[start + i])
+        cdef size_t i
+        cdef int result
+        cdef uint64_t *codes = <uint64_t *>malloc(self.successors_count * sizeof(uint64_t) + 1)
+        cdef unsigned char *outcomes = <unsigned char *>malloc(self.successors_count + 1)
+        try:
+            if codes == NULL or outcomes == NULL:
+                raise MemoryError
+            for i in range(self.successors_count):
+                codes[i] = self.successors[i] * 10 + code_check_digit(self.successors[i])
             with nogil:
-                whole = gather(&snapshot.view, <const unsigned char *>codes, count, False, entries)
-            if not whole:
-                break
-            for i in range(count):
-                if entries[i].outcome > OUTCOME_CODE_CHANGED and entries[i].outcome != OUTCOME_NOT_CONNECTED:
-                    found.append(self.successors[start + i] // self.width)
-            start += count
-        return found
+                result = sweep(
+                    &snapshot.view, <const unsigned char *>codes, 0, self.successors_count, False, keep_outcomes, outcomes
+                )
+            # A sweep that found damage stops; the damage itself was found before.
+            if result != SWEEP_DONE:
+                return []
+            return [
+                self.successors[i] // self.width
+                for i in range(self.successors_count)
+                if outcomes[i] > OUTCOME_CODE_CHANGED and outcomes[i] != OUTCOME_NOT_CONNECTED
+            ]
+        finally:
+            free(codes)
+            free(outcomes)
