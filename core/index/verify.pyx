@@ -276,7 +276,7 @@ cdef class VerifyBatch:
     @property
     def matches(self):
         """u8 matches of each row answered so far (a copy; docs/protocol.md, 3.5)."""
-        return (<const char *>self.match_column)[:self.done] if self.done else b""
+        return (<const char *>self.columns.matches)[:self.done] if self.done else b""
 
     def finish(self):
         """The answer as a bytearray: 16 zero bytes for the frame header, then the VERIFY_ANSWER payload."""
