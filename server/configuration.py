@@ -177,7 +177,7 @@ class Fairness(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=64, le=65_536, description="Codes of a bulk request that are worked off before others have their turn."
         ),
-    ] = 4_096
+    ] = 16_384
     write_bytes: Annotated[
         int,
         Meta(

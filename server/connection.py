@@ -386,7 +386,10 @@ class Connection:
             if len(outgoing) > 1 and len(outgoing[0]) < COALESCE_BYTES_MAX:
                 self._coalesce()
             head = outgoing[0]
-            count = self._stream.write(head if len(head) <= whole else memoryview(head)[:whole])
+            if len(head) <= COALESCE_BYTES_MAX:
+                count = self._stream.write(head)
+            else:
+                count = self._stream.write_long(memoryview(head)[:budget])
             if count == 0:
                 break
             budget -= count

@@ -29,13 +29,14 @@ class Readiness:
     Invariant: a descriptor is in the epoll set exactly as long as it has a handler. Handlers must not raise.
     """
 
-    def __init__(self, before_turn: Callable[[], None], after_turn: Callable[[int], None]) -> None:
+    def __init__(self, before_turn: Callable[[], None], after_turn: Callable[[int], bool]) -> None:
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._handlers: dict[int, Handler] = {}
         self._before_turn = before_turn
         self._after_turn = after_turn
+        self._others_wait = False
 
     def add(self, descriptor: int, events: int, handler: Handler) -> None:
         self._epoll.register(descriptor, events)
@@ -65,7 +66,7 @@ class Readiness:
                 handler(events)
             elif descriptor == self._wake:
                 os.eventfd_read(self._wake)
-        self._after_turn(len(ready))
+        self._others_wait = self._after_turn(len(ready))
         return len(ready)
 
     async def run(self) -> None:
@@ -76,7 +77,7 @@ class Readiness:
             turns = 0
             while self.turn():
                 turns += 1
-                if turns == TURNS_MAX:
+                if turns == TURNS_MAX or self._others_wait:
                     turns = 0
                     await trio.lowlevel.checkpoint()
 

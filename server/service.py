@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
@@ -46,26 +46,40 @@ ANSWER_TYPES: Final = {
 FUNCTION_NAMES: Final = {LOOKUP: "lookup", STATUS: "status", VERIFY: "verify"}
 
 QUEUE_RETRY_MILLISECONDS: Final = 1_000
+INLINE_SLICE_CODES: Final = 1_024
+"""About 0.15 ms of work; getting a thread to do it and hearing back takes about half as long."""
 RECENT_SCRATCH_MAX: Final = 4
 """Batches kept for reuse: each holds the columns of the longest request it has done."""
+
+
+class BulkAnswer(NamedTuple):
+    """What a finished bulk request provides: a row's outcomes and matches for the record of use, and the frame."""
+
+    outcomes: bytes
+    matches: bytes | None
+    frame: bytearray
+    version: int
 
 
 class BulkRequest:
     """A request that is worked off in slices.
 
     Invariant: ``snapshot`` is pinned exactly while 0 < done < count or a slice runs, and ``batch`` is the request's
-    own meanwhile.
+    own meanwhile. While ``running``, a thread works on it: only ``work_off`` touches batch and snapshot then.
     """
 
     __slots__ = (
+        "answer",
         "arrived",
         "batch",
         "count",
         "done",
+        "dropped",
         "function",
         "items",
         "question",
         "reported",
+        "running",
         "session",
         "size",
         "snapshot",
@@ -85,6 +99,9 @@ class BulkRequest:
         self.done = 0
         self.batch: Batch | None = None
         self.snapshot: Snapshot | None = None
+        self.answer: BulkAnswer | None = None
+        self.running = False
+        self.dropped = False
 
 
 class Service:
@@ -318,6 +335,14 @@ class Service:
         connection.queued_bytes -= job.size
         self.queued_bytes -= job.size
         self.queued_requests -= 1
+        job.dropped = True
+        if not job.running:
+            self._let_go(job)
+        self.schedule(connection)
+        connection.want_resume()
+
+    def _let_go(self, job: BulkRequest) -> None:
+        """Release what a dropped request held; not while its slice is worked on."""
         if job.snapshot is not None:
             job.snapshot.release()
             job.snapshot = None
@@ -326,11 +351,9 @@ class Service:
             if len(scratch) < RECENT_SCRATCH_MAX:
                 scratch.append(job.batch)
             job.batch = None
-        self.schedule(connection)
-        connection.want_resume()
 
     async def run_bulk(self) -> None:
-        """Give bulk requests their slices, others their turn in between, until cancelled."""
+        """Give bulk requests their slices until cancelled, others their turn in between and meanwhile."""
         while True:
             connection = self.queue.next() if self.unsent_bytes < self.configuration.limits.unsent_bytes_max else None
             if connection is None:
@@ -340,34 +363,48 @@ class Service:
             job = connection.jobs[0]
             self.now = time.monotonic()
             try:
-                self._slice(connection, job)
+                await self._slice(connection, job)
             except JukinetError as error:
-                self.drop(connection, job)
-                connection.refuse(job.question.request_id, error.code, "the register cannot be read; repeat later")
-                self.log.failure("request_failed", error, connection=connection.number)
+                self._bulk_failed(connection, job, error, error.code, "the register cannot be read; repeat later")
             except Exception as error:
-                self.drop(connection, job)
-                connection.refuse(job.question.request_id, ErrorCode.INTERNAL, "the server failed; report it")
-                self.log.failure("request_failed", error, connection=connection.number)
+                self._bulk_failed(connection, job, error, ErrorCode.INTERNAL, "the server failed; report it")
             connection.flush()
             self.after_turn()
             await trio.lowlevel.checkpoint()
 
-    def _slice(self, connection: Connection, job: BulkRequest) -> None:
-        batch = job.batch
-        if batch is None:
+    def _bulk_failed(
+        self, connection: Connection, job: BulkRequest, error: Exception, code: ErrorCode, message: str
+    ) -> None:
+        self.log.failure("request_failed", error, connection=connection.number)
+        if job.dropped:
+            self._let_go(job)
+        else:
+            self.drop(connection, job)
+            connection.refuse(job.question.request_id, code, message)
+
+    async def _slice(self, connection: Connection, job: BulkRequest) -> None:
+        """The next rows of a request; many in a thread, so that the loop goes on meanwhile, few at once."""
+        if job.batch is None:
             scratch = self._scratch[job.function]
-            batch = job.batch = scratch.pop() if scratch else BATCHES[job.function]()
+            job.batch = scratch.pop() if scratch else BATCHES[job.function]()
             job.snapshot = self.reader.pin()
-            _state(batch, job.question, job.items)
-        assert job.snapshot is not None
+            _state(job.batch, job.question, job.items)
         stop = min(job.done + self._slice_codes, job.count)
-        batch.run(job.snapshot, job.done, stop)
-        job.done = stop
-        if stop < job.count:
+        if stop - job.done <= INLINE_SLICE_CODES:
+            work_off(job, stop)
+        else:
+            job.running = True
+            try:
+                await trio.to_thread.run_sync(work_off, job, stop)
+            finally:
+                job.running = False
+            self.now = time.monotonic()
+        if job.dropped:  # cancelled, or its connection ended, meanwhile
+            self._let_go(job)
             return
-        matches = batch.matches if isinstance(batch, VerifyBatch) else None
-        outcomes, frame, version = batch.outcomes, batch.finish(), job.snapshot.version
+        if job.answer is None:
+            return
+        answer = job.answer
         self.drop(connection, job)
         self._record(
             connection,
@@ -375,10 +412,10 @@ class Service:
             job.session,
             job.function,
             job.items,
-            version,
-            outcomes,
-            matches,
-            frame,
+            answer.version,
+            answer.outcomes,
+            answer.matches,
+            answer.frame,
             job.arrived,
             True,
         )
@@ -393,6 +430,11 @@ class Service:
             for connection in resumable:
                 connection.resume()
         self.recording.after_turn(ready, self.now)
+
+    @property
+    def bulk_waits(self) -> bool:
+        """Whether bulk requests wait for a slice, or one's slice may just have been done."""
+        return self.queued_requests > 0
 
     def resume_later(self, connection: Connection) -> None:
         """Let the connection go on at the end of a turn; there will be one."""
@@ -410,6 +452,18 @@ class Service:
         """Take up the calendar day in Japan, by which authority begins and ends."""
         self.today = day_in_japan()
         self.day = self.today.toordinal()
+
+
+def work_off(job: BulkRequest, stop: int) -> None:
+    """Answer rows up to ``stop``, and lay out the answer after the last. Touches nothing but the request."""
+    batch, snapshot = job.batch, job.snapshot
+    assert batch is not None
+    assert snapshot is not None
+    batch.run(snapshot, job.done, stop)
+    job.done = stop
+    if stop == job.count:
+        matches = batch.matches if isinstance(batch, VerifyBatch) else None
+        job.answer = BulkAnswer(batch.outcomes, matches, batch.finish(), snapshot.version)
 
 
 BATCHES: Final[dict[int, type[Batch]]] = {LOOKUP: LookupBatch, STATUS: StatusBatch, VERIFY: VerifyBatch}

@@ -308,8 +308,10 @@ class Worker:
     def _begin_turn(self) -> None:
         self._service.now = time.monotonic()
 
-    def _after_turn(self, ready: int) -> None:
+    def _after_turn(self, ready: int) -> bool:
+        """End a turn; whether Trio's other tasks have work that should not wait for more turns."""
         self._service.after_turn(ready)
+        return self._service.bulk_waits
 
     async def _refresh(self) -> None:
         """Follow the register's writer."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
@@ -29,6 +29,10 @@ from jukinet.core.wire import messages as m
 
 SHORT_READ_BYTES: Final = 8_192
 """A long answer comes in TLS records of 16 KiB: a shorter read is most often the end of what is there."""
+RECORD_BYTES: Final = 16_384
+"""Plain bytes of a full TLS record (RFC 8446, 5.1)."""
+LONG_READ_BYTES: Final = 131_072
+"""Room from which on a long answer is read record after record without looking at each."""
 READ_BYTES_MAX: Final = 1_048_576
 """Read from one connection before others, and other tasks, have their turn."""
 
@@ -189,7 +193,10 @@ class Link:
         left = READ_BYTES_MAX
         try:
             while self.exchange.failure is None:
-                count = sock.recv_into(connection.get_buffer())
+                buffer = connection.get_buffer()
+                count = sock.recv_into(buffer)
+                if count == RECORD_BYTES and len(buffer) >= LONG_READ_BYTES:
+                    count = self._fill(buffer[:left], count)
                 self._received(count)
                 if count < SHORT_READ_BYTES and not sock.pending():
                     # Most often there is no more; if there is, epoll tells at once.
@@ -204,6 +211,19 @@ class Link:
         except RemoteProtocolError as error:
             self.fail(lost(f"the server broke the protocol: {error}"))
         return False
+
+    def _fill(self, buffer: memoryview, count: int) -> int:
+        """Go on reading into a long answer's buffer, record after record; the bytes that it holds now."""
+        read, size = self._sock.read, len(buffer)
+        try:
+            while count < size:
+                more = cast(int, read(size - count, buffer[count:]))  # into a buffer: the number of bytes
+                if not more:
+                    break  # the next read tells of the end again
+                count += more
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        return count
 
     def _received(self, count: int) -> None:
         exchange = self.exchange
