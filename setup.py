@@ -79,7 +79,7 @@ setup(
     packages=names,
     package_dir=places,
     package_data={name: ["*.pxd", "*.pyi", "py.typed", "*.h", "data/*"] for name in names},
-    exclude_package_data={"": ["*.pyx", "*.c"]},
+    include_package_data=False,  # MANIFEST.in lists what the sdist needs, which is more than a wheel carries
     ext_modules=cythonize(
         extensions(),
         build_dir="build/cython",
