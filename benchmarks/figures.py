@@ -199,12 +199,15 @@ class Report:
 
     def rate(self, name: str, results: Sequence[float], meaning: str) -> float:
         """Results of all rounds of one measurement; returns the median."""
-        median = statistics.median(results)
-        self.fact(name, round(median))
-        self.fact(f"{name}_min", round(min(results)))
-        self.fact(f"{name}_max", round(max(results)))
-        self._rows.append((name, f"{median:,.0f}", f"{min(results):,.0f} - {max(results):,.0f}", meaning))
-        return median
+        return self.spread(name, [round(result) for result in results], meaning)
+
+    def spread(self, name: str, results: Sequence[float], meaning: str, digits: int = 3) -> float:
+        """Results of all rounds of one measurement that is no rate; returns the median."""
+        told = [round(value, digits) for value in (statistics.median(results), min(results), max(results))]
+        for suffix, value in zip(("", "_min", "_max"), told, strict=True):
+            self.fact(f"{name}{suffix}", value)
+        self._rows.append((name, f"{told[0]:,}", f"{told[1]:,} - {told[2]:,}", meaning))
+        return statistics.median(results)
 
     def figure(self, name: str, value: float, meaning: str, digits: int = 2) -> None:
         """One number."""

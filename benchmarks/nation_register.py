@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from figures import Options, say
+from jukinet.core.errors import StoreError
 from jukinet.core.index.lookup import LookupBatch
 from jukinet.core.records import record
 from jukinet.core.records.resident import Resident
@@ -39,8 +40,11 @@ def built_register(chosen: Options) -> RegisterReader:
     """Open the register of the chosen nation, building it with ``jukinet nation build`` when there is none."""
     if not (chosen.store / "data.mdb").exists():
         say(f"building {chosen.residents:,} residents in {chosen.store}")
-        subprocess.run([*build_command(chosen.residents, chosen.seed, chosen.store)], check=True, stdout=sys.stderr)
-    reader = RegisterReader(chosen.store)
+        subprocess.run(build_command(chosen.residents, chosen.seed, chosen.store), check=True, stdout=sys.stderr)
+    try:
+        reader = RegisterReader(chosen.store)
+    except StoreError as error:
+        raise SystemExit(str(error)) from None
     origin = reader.meta.origin
     if (origin.get("kind"), origin.get("residents"), origin.get("seed")) != (
         "synthetic",
