@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from claims import claims_of, verified
-from figures import Options, Report, options, repeated, say, timed_rate
+from figures import Options, Report, options, say, timed_rate
 from jukinet.core.index.lookup import LookupBatch
 from jukinet.core.index.status import StatusBatch
 from jukinet.core.index.verify import VerifyBatch
@@ -46,7 +46,7 @@ def measure_lookup(chosen: Options, report: Report, snapshot: Snapshot, codes: l
         return len(column)
 
     timed_rate(chosen.seconds / 2, step)
-    results = repeated(chosen.rounds, lambda: timed_rate(chosen.seconds, step))
+    results = report.measured(lambda: timed_rate(chosen.seconds, step))
     median = report.rate("lookup_codes_per_second", results, "full records as answer frames, random codes, one core")
     report.figure("lookup_answer_bytes_per_code", frame_bytes, "bytes of answer for a code, all items", 0)
     return median
@@ -66,7 +66,7 @@ def measure_status(
         return len(column)
 
     timed_rate(chosen.seconds / 2, step)
-    report.rate(name, repeated(chosen.rounds, lambda: timed_rate(chosen.seconds, step)), meaning)
+    report.rate(name, report.measured(lambda: timed_rate(chosen.seconds, step)), meaning)
 
 
 def measure_verify(chosen: Options, report: Report, snapshot: Snapshot, codes: list[memoryview]) -> None:
@@ -84,7 +84,7 @@ def measure_verify(chosen: Options, report: Report, snapshot: Snapshot, codes: l
         return len(claim.codes)
 
     timed_rate(chosen.seconds / 2, step)
-    results = repeated(chosen.rounds, lambda: timed_rate(chosen.seconds, step))
+    results = report.measured(lambda: timed_rate(chosen.seconds, step))
     report.rate("verify_codes_per_second", results, "four items claimed for each code, one name in ten wrong")
 
 
@@ -103,7 +103,7 @@ def measure_plain(
                     raise WrongAnswerError("the plain database holds another record than the register")
             step = plain_step(cursor.getmulti, keys)
             timed_rate(chosen.seconds / 2, step)
-            rates.append(repeated(chosen.rounds, lambda step=step: timed_rate(chosen.seconds, step)))  # type: ignore[misc]
+            rates.append(report.measured(lambda step=step: timed_rate(chosen.seconds, step)))  # type: ignore[misc]
     best = max(rates, key=lambda results: sorted(results)[len(results) // 2])
     return report.rate("plain_lmdb_codes_per_second", best, "py-lmdb getmulti, one plain record a key, the same codes")
 

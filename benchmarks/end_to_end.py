@@ -15,7 +15,7 @@ import trio
 
 import redis_service
 from claims import BatchClaims, claims_of
-from figures import Options, Report, options, say
+from figures import Options, Report, options, process_cpu_seconds, say
 from jukinet.clients import Credentials, Session, connect
 from jukinet.clients.requests import Claims
 from jukinet.core.index.lookup import LookupBatch
@@ -38,7 +38,7 @@ from nation_register import (
     sorted_third,
 )
 from plain_records import plain_count
-from served import AFFAIR, Certificates, ServedRegister, process_cpu_seconds
+from served import AFFAIR, Certificates, ServedRegister
 
 CONNECTIONS: Final = 3
 IN_FLIGHT: Final = 2
@@ -102,7 +102,9 @@ class Bench:
         """All rounds of one measurement, and how busy both processes were."""
         await self.round(stream, batches, self.chosen.seconds / 2)
         before = time.perf_counter(), self.server.cpu_seconds(), process_cpu_seconds(os.getpid())
-        results = [await self.round(stream, batches, self.chosen.seconds) for _ in range(self.chosen.rounds)]
+        results: list[float] = []
+        for _ in self.report.rounds(results):
+            results.append(await self.round(stream, batches, self.chosen.seconds))
         after = time.perf_counter(), self.server.cpu_seconds(), process_cpu_seconds(os.getpid())
         elapsed = after[0] - before[0]
         median = self.report.rate(name, results, meaning)
@@ -218,17 +220,19 @@ def measure_redis(chosen: Options, report: Report, reader: RegisterReader, certi
         best: list[float] = []
         for keys_each in MGET_KEYS_EACH:
             prepared = redis_service.mget_commands(reader, sample, keys_each)
-            found = best_mget(chosen, service, prepared)
+            found = best_mget(chosen, report, service, prepared)
             report.rate(f"redis_mget_{keys_each}_codes_per_second", found, f"Redis MGET of {keys_each:,} keys over TLS")
             best = max(best, found, key=lambda results: statistics.median(results) if results else 0.0)
     return report.rate("redis_mget_codes_per_second", best, "Redis MGET over TLS, the better of these")
 
 
-def best_mget(chosen: Options, service: redis_service.RedisService, prepared: redis_service.Commands) -> list[float]:
+def best_mget(
+    chosen: Options, report: Report, service: redis_service.RedisService, prepared: redis_service.Commands
+) -> list[float]:
     """Rounds in the shape (connections, commands under way) that a short trial finds best."""
     trials = {shape: redis_service.mget_rate(service, prepared, chosen.seconds / 2, *shape) for shape in MGET_SHAPES}
     shape = max(trials, key=lambda candidate: trials[candidate])
-    return [redis_service.mget_rate(service, prepared, chosen.seconds, *shape) for _ in range(chosen.rounds)]
+    return report.measured(lambda: redis_service.mget_rate(service, prepared, chosen.seconds, *shape))
 
 
 def main() -> int:

@@ -24,18 +24,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import lmdb
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from standstill import StandstillWatch
+
 PACKAGES: Final = ("jukinet", "lmdb", "trio", "msgspec", "cryptography", "numpy", "pyarrow", "hdrhistogram")
 RESIDENTS_DEFAULT: Final = 1_000_000
 RESIDENTS_SMOKE: Final = 3_000
 ROUNDS_DEFAULT: Final = 5
 SECONDS_DEFAULT: Final = 2.0
+TRIES_PER_ROUND: Final = 4
+CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
 PLACE_DEFAULT: Final = Path("build/benchmarks")
 
 Value = int | float | str | bool
@@ -156,9 +160,10 @@ def versions() -> dict[str, Value]:
     return found
 
 
-def repeated(rounds: int, measure: Callable[[], float]) -> list[float]:
-    """The results of so many rounds."""
-    return [measure() for _ in range(rounds)]
+def process_cpu_seconds(process: int) -> float:
+    """CPU time (user and system, all threads) that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
 
 def timed_rate(seconds: float, step: Callable[[], int]) -> float:
@@ -177,6 +182,8 @@ class Report:
     def __init__(self, title: str, chosen: Options) -> None:
         self.title = title
         self.options = chosen
+        self.rounds_repeated = 0
+        self._watch = StandstillWatch()
         self._rows: list[tuple[str, str, str, str]] = []
         self.values: dict[str, Value] = {
             "benchmark": Path(sys.argv[0]).stem,
@@ -191,6 +198,26 @@ class Report:
             **versions(),
         }
 
+    def rounds(self, results: list[Any]) -> Iterator[None]:
+        """Lets the loop that uses it append a result for each round to ``results``; rounds in which the machine stood
+        still are taken out and repeated, at most TRIES_PER_ROUND times each."""
+        wanted = len(results) + self.options.rounds
+        left = (TRIES_PER_ROUND - 1) * self.options.rounds
+        self._watch.stood_still()
+        while len(results) < wanted:
+            yield
+            if self._watch.stood_still() and left:
+                results.pop()
+                left -= 1
+                self.rounds_repeated += 1
+
+    def measured(self, measure: Callable[[], float]) -> list[float]:
+        """The results of all rounds of one measurement."""
+        results: list[float] = []
+        for _ in self.rounds(results):
+            results.append(measure())
+        return results
+
     def fact(self, name: str, value: Value) -> None:
         """Something that is no measurement: a version, a scale, a check that held."""
         if name in self.values:
@@ -199,11 +226,12 @@ class Report:
 
     def rate(self, name: str, results: Sequence[float], meaning: str) -> float:
         """Results of all rounds of one measurement; returns the median."""
-        return self.spread(name, [round(result) for result in results], meaning)
+        return self.spread(name, results, meaning, 0)
 
     def spread(self, name: str, results: Sequence[float], meaning: str, digits: int = 3) -> float:
         """Results of all rounds of one measurement that is no rate; returns the median."""
-        told = [round(value, digits) for value in (statistics.median(results), min(results), max(results))]
+        values = statistics.median(results), min(results), max(results)
+        told = [round(value, digits or None) for value in values]
         for suffix, value in zip(("", "_min", "_max"), told, strict=True):
             self.fact(f"{name}{suffix}", value)
         self._rows.append((name, f"{told[0]:,}", f"{told[1]:,} - {told[2]:,}", meaning))
@@ -217,6 +245,8 @@ class Report:
 
     def finish(self) -> None:
         """Print the table and write the JSON file."""
+        self._watch.close()
+        self.fact("rounds_repeated", self.rounds_repeated)
         console = Console(width=None if sys.stdout.isatty() else 150)
         table = Table(title=f"{self.title}: {self.options.residents:,} residents", title_justify="left")
         table.add_column("figure")

@@ -24,11 +24,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from figures import Options, say
+from figures import Options, process_cpu_seconds, say
 from jukinet.core.store.reader import RegisterReader
 from nation_register import Codes, WrongAnswerError
 from plain_records import all_plain_rows
-from served import Certificates, process_cpu_seconds
+from served import Certificates
 
 MISSING: Final = "redis-server is not installed (apt-get install redis-server): its figures are left out"
 START_SECONDS: Final = 30.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from figures import Options
+from figures import Options, process_cpu_seconds
 from jukinet.core.vocabulary import Role
 from jukinet.server.pki import make_trial
 
@@ -20,7 +19,6 @@ BODY: Final = "japan-pension-service"
 CONNECTIONS_MAX: Final = 512
 START_SECONDS: Final = 900.0
 STOP_SECONDS: Final = 60.0
-CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
 AFFAIR: Final[dict[str, Any]] = {
     "schedule": 1, "item": "77", "operator": "benchmark", "reason": "measuring", "case_reference": "figures",
 }  # fmt: skip
@@ -145,9 +143,3 @@ class ServedRegister:
     def cpu_seconds(self) -> float:
         """CPU time of the worker so far."""
         return sum(map(process_cpu_seconds, self.workers()))
-
-
-def process_cpu_seconds(process: int) -> float:
-    """CPU time (user and system, all threads) that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS

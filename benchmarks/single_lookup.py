@@ -41,6 +41,7 @@ class Generator:
         self._words: list[Any] = [
             "--port", server.port, "--root", certificates.root, "--certificate", certificates.agency,
             "--key", certificates.agency_key, "--codes", self._codes, "--latencies", self._latencies,
+            "--server", server.workers()[0],
         ]  # fmt: skip
 
     def run(self, mode: str, **wishes: Any) -> dict[str, Any]:
@@ -71,19 +72,21 @@ def expected_digest(reader: RegisterReader, codes: Codes) -> str:
     return digest.hexdigest()
 
 
-def measure_rates(chosen: Options, report: Report, generator: Generator, server: ServedRegister, digest: str) -> float:
+def measure_rates(chosen: Options, report: Report, generator: Generator, digest: str) -> float:
     """Closed loops; returns the highest rate."""
     highest = 0.0
     for connections in CONNECTIONS:
-        before = server.cpu_seconds()
-        wishes = {"connections": connections, "rounds": chosen.rounds, "seconds": chosen.seconds}
-        told = generator.run("closed", digest_codes=DIGEST_CODES, **wishes)
-        if told["digest"] != digest:
-            raise WrongAnswerError("single lookups are served otherwise than the register holds")
+        rates: list[float] = []
+        busy: list[float] = []
+        for _ in report.rounds(rates):
+            told = generator.run("closed", digest_codes=DIGEST_CODES, connections=connections, seconds=chosen.seconds)
+            if told["digest"] != digest:
+                raise WrongAnswerError("single lookups are served otherwise than the register holds")
+            rates.append(told["rate"])
+            busy.append(100 * told["server_cpu_seconds"] / told["seconds"])
         meaning = f"single lookups, closed loop, {connections} connection{'s' * (connections > 1)}"
-        highest = max(highest, report.rate(f"requests_per_second_{connections}", told["rates"], meaning))
-        seconds = chosen.seconds * (chosen.rounds + 0.5)
-        report.fact(f"server_cpu_percent_{connections}", round(100 * (server.cpu_seconds() - before) / seconds))
+        highest = max(highest, report.rate(f"requests_per_second_{connections}", rates, meaning))
+        report.fact(f"server_cpu_percent_{connections}", round(statistics.median(busy)))
     return highest
 
 
@@ -93,28 +96,27 @@ def measure_latency(chosen: Options, report: Report, generator: Generator, rate:
         from hdrh.histogram import HdrHistogram  # noqa: PLC0415
     except ImportError:
         raise SystemExit("missing: hdrhistogram; run  pip install 'jukinet[bench]'") from None
-    found: dict[str, list[float]] = {name: [] for name, _ in QUANTILES}
-    found |= {"max_ms": [], "achieved": [], "late": []}
-    for _ in range(chosen.rounds):
+    found: list[dict[str, float]] = []
+    for _ in report.rounds(found):
         told = generator.run("open", connections=OPEN_LOOP_CONNECTIONS, rate=rate, seconds=chosen.seconds)
         histogram = HdrHistogram(1, LATENCY_MICROSECONDS_MAX, 3)
         for nanoseconds in generator.latencies():
             histogram.record_value(min(max(1, nanoseconds // 1_000), LATENCY_MICROSECONDS_MAX))
-        for name, percentile in QUANTILES:
-            found[name].append(histogram.get_value_at_percentile(percentile) / 1_000)
-        found["max_ms"].append(histogram.get_max_value() / 1_000)
-        found["achieved"].append(told["requests"] / told["seconds"])
-        found["late"].append(told["late_sends_p99_ms"])
+        quantiles = {name: histogram.get_value_at_percentile(percentile) / 1_000 for name, percentile in QUANTILES}
+        achieved = told["requests"] / told["seconds"]
+        late = told["late_sends_p99_ms"]
+        found.append({**quantiles, "max_ms": histogram.get_max_value() / 1_000, "achieved": achieved, "late": late})
+    columns = {name: [row[name] for row in found] for name in found[0]}
     report.figure("open_loop_requests_per_second", rate, "the open loop's schedule: half the highest rate", 0)
-    report.fact("open_loop_requests_per_second_achieved", round(statistics.median(found["achieved"])))
+    report.fact("open_loop_requests_per_second_achieved", round(statistics.median(columns["achieved"])))
     report.fact("open_loop_connections", OPEN_LOOP_CONNECTIONS)
     report.fact("open_loop_requests_per_round", told["requests"])
-    report.fact("open_loop_late_sends_p99_ms", round(statistics.median(found["late"]), 3))
+    report.fact("open_loop_late_sends_p99_ms", round(statistics.median(columns["late"]), 3))
     for name, percentile in QUANTILES:
         report.spread(
-            name, found[name], f"{percentile:g} % of the single lookups took at most this, from due to answered"
+            name, columns[name], f"{percentile:g} % of the single lookups took at most this, from due to answered"
         )
-    report.spread("max_ms", found["max_ms"], "the slowest of a round")
+    report.spread("max_ms", columns["max_ms"], "the slowest of a round")
 
 
 def measure_redis(chosen: Options, report: Report, reader: RegisterReader, certificates: Certificates) -> None:
@@ -126,7 +128,7 @@ def measure_redis(chosen: Options, report: Report, reader: RegisterReader, certi
         redis_service.load_by_number(service, reader, codes)
         redis_service.get_hit(service, count)
         redis_service.get_rate(service, count, chosen.seconds / 2)
-        found = [redis_service.get_rate(service, count, chosen.seconds) for _ in range(chosen.rounds)]
+        found = report.measured(lambda: redis_service.get_rate(service, count, chosen.seconds))
     report.rate("redis_get_requests_per_second_32", found, "Redis GET over TLS, 32 connections, by redis-benchmark")
 
 
@@ -140,7 +142,7 @@ def main() -> int:
         with ServedRegister(chosen, certificates) as server:
             say("measuring")
             generator = Generator(chosen, server, certificates, codes)
-            highest = measure_rates(chosen, report, generator, server, digest)
+            highest = measure_rates(chosen, report, generator, digest)
             measure_latency(chosen, report, generator, highest / 2)
         report.fact("answers_checked", True)
         if redis_service.installed():

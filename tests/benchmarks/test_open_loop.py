@@ -1,9 +1,11 @@
-"""The open loop charges a stall to every request that came due in it, and the report keeps its promises."""
+"""The open loop charges a stall to every request that came due in it; standstills are told from stalls; reports."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
+import signal
 import socket
 import sys
 import threading
@@ -74,6 +76,37 @@ def test_a_stall_is_charged_to_all_that_came_due(load: Any, in_flight_max: int) 
     assert slow >= 0.8 * rate * (stall - 0.1)
     assert max(loop.latencies) >= 0.95 * stall * 1e9
     assert min(loop.latencies) > 0
+
+
+def test_a_standstill_of_the_machine_is_told_from_a_stall_of_ours(figures: Any) -> None:
+    watch = figures.StandstillWatch()
+    try:
+        time.sleep(0.2)
+        watch.stood_still()
+        end = time.perf_counter() + 0.4
+        while time.perf_counter() < end:
+            pass
+        assert not watch.stood_still()
+        os.kill(watch._process.pid, signal.SIGSTOP)
+        time.sleep(0.4)
+        os.kill(watch._process.pid, signal.SIGCONT)
+        assert watch.stood_still()
+        assert not watch.stood_still()
+    finally:
+        watch.close()
+
+
+def test_spoilt_rounds_are_repeated(figures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with figures.options("a test", ["--store", str(tmp_path / "s"), "--rounds", "3"]) as (chosen, _):
+        report = figures.Report("A test", chosen)
+        verdicts = iter([False, False, True, False, True, False])
+        monkeypatch.setattr(report._watch, "stood_still", lambda: next(verdicts))
+        numbers = iter(range(100))
+        assert report.measured(lambda: next(numbers)) == [0, 2, 4]
+        assert report.rounds_repeated == 2
+        monkeypatch.setattr(report._watch, "stood_still", lambda: True)
+        assert len(report.measured(lambda: next(numbers))) == 3, "a machine that never stays awake is measured as it is"
+        report.finish()
 
 
 def test_a_report_is_flat_and_tells_where(figures: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
