@@ -139,6 +139,7 @@ def run(chosen: Options, reader: RegisterReader) -> None:
         del ascending
         measure_verify(chosen, report, snapshot, batches[:VERIFY_BATCHES])
         plain = plain_database(chosen, reader)
+        plain.warm()
         report.fact("plain_lmdb_residents", plain.meta.residents)
         report.figure(
             "plain_record_bytes", plain.meta.record_bytes / plain.meta.residents, "bytes of one plain record", 1
