@@ -102,7 +102,7 @@ def _add_input_arguments(parser: argparse.ArgumentParser, function: str) -> None
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
-    group.add_argument("--out", metavar="FILE", default=None, help="file to write; default: standard output")
+    group.add_argument("--out", metavar="FILE", default=None, help="file to write; default, and -: standard output")
     group.add_argument("--format", choices=FORMATS, default=None,
                        help="default: by the name of --out (.csv .parquet .arrow), else table")  # fmt: skip
     group.add_argument("--out-encoding", choices=OUT_ENCODINGS, default="utf-8", help="of CSV (default utf-8)")
@@ -113,6 +113,8 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the query; the exit code. Raises JukinetError and OSError."""
+    if arguments.out == "-":
+        arguments.out = None
     format_name = output_format(arguments.format, arguments.out)
     if arguments.out is None and format_name in ("parquet", "arrow"):
         raise UsageError(f"{format_name} is not written to standard output; give --out FILE")

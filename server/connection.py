@@ -243,7 +243,9 @@ class Connection:
         if self.sessions.pop(event.session_id, None) is None:
             self.refuse(event.request_id, ErrorCode.UNKNOWN_SESSION, "no such session is open")
             return
-        earlier = {request_id for request_id in self.wire.under_way if request_id != event.request_id}
+        # Earlier CLOSE_SESSIONs that wait are no answers to wait for.
+        closing = {waiting.request_id for waiting, _ in self._closing_sessions}
+        earlier = set(self.wire.under_way) - closing - {event.request_id}
         if earlier:
             self._closing_sessions.append((event, earlier))
         else:

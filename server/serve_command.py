@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from jukinet.core.errors import JukinetError
+from jukinet.core.law import example_path
 from jukinet.server import configuration
 from jukinet.server.credentials import load_credentials
 from jukinet.server.supervisor import serve
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--print-defaults", action="store_true", help="print a configuration file with every default, and end"
     )
+    what.add_argument("--print-authority", action="store_true", help="print the example of an authority file, and end")
     parser.add_argument(
         "--check", action="store_true", help="only check the configuration and the files it names, and end"
     )
@@ -30,6 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT: the exit code (0 drained, 2 configuration refused, 5 could not serve)."""
     if arguments.print_defaults:
         sys.stdout.write(configuration.defaults_document())
+        return EXIT_OK
+    if arguments.print_authority:
+        sys.stdout.write(example_path().read_text(encoding="utf-8"))
         return EXIT_OK
     try:
         settings = configuration.load(arguments.config)

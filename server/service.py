@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from jukinet.core.errors import ErrorCode, JukinetError, NotAuthorisedError
+from jukinet.core.errors import ErrorCode, JukinetError, NotAuthorisedError, RecordOfUseError
 from jukinet.core.index import LookupBatch, StatusBatch, VerifyBatch
 from jukinet.core.law.authority import Grant, day_in_japan
 from jukinet.core.store.reader import RegisterReader
@@ -364,6 +364,8 @@ class Service:
             self.now = time.monotonic()
             try:
                 await self._slice(connection, job)
+            except RecordOfUseError as error:
+                self._bulk_failed(connection, job, error, error.code, "the record of use cannot be kept; repeat later")
             except JukinetError as error:
                 self._bulk_failed(connection, job, error, error.code, "the register cannot be read; repeat later")
             except Exception as error:
@@ -405,7 +407,6 @@ class Service:
         if job.answer is None:
             return
         answer = job.answer
-        self.drop(connection, job)
         self._record(
             connection,
             job.question,
@@ -419,7 +420,9 @@ class Service:
             job.arrived,
             True,
         )
-        self.schedule(connection)  # not before the caller has taken enough of this answer
+        # After its record is kept, so that a request whose record is refused is still there to be told so; and the
+        # connection's next one has its turn only when the caller has taken enough of this answer.
+        self.drop(connection, job)
 
     # Turns ---------------------------------------------------------------------------------------------------------
 

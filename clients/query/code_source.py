@@ -102,8 +102,9 @@ class FileSource(CodeSource):
                     raise UsageError(f"line {number} is longer than {LINE_CHARACTERS_MAX} characters: no text file")
                 yield line
         except UnicodeDecodeError as error:
+            where = f"after line {number}" if number else "near its beginning"
             raise UsageError(
-                f"the input is not {error.encoding} after line {number}; give --encoding ({', '.join(ENCODINGS)})"
+                f"the input is not {error.encoding} {where}; give --encoding ({', '.join(ENCODINGS)})"
             ) from None
 
 

@@ -96,10 +96,13 @@ def sync_directory(path: Path) -> None:
 def open_job(out: Path, identity: dict[str, Any], *, resume: bool, overwrite: bool) -> Job | None:
     """Begin a job or go on with a broken one; None when it was broken off after OUT was published.
 
-    UsageError, saying which option helps, when OUT or a broken job is there and neither option allows for it, when the
-    broken job asked something else, or when another process works on it.
+    UsageError, saying which option helps, when OUT or a broken job is there and neither option allows for it, when OUT
+    is no regular file (a rename would put a file in a device's place), when the broken job asked something else, or
+    when another process works on it.
     """
     journal_path, work_path = beside(out, ".journal"), beside(out, ".work")
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        raise UsageError(f"{out} is no regular file; give --out the name of one, or leave it out for standard output")
     if out.exists() and not overwrite and not journal_path.exists():
         raise UsageError(f"{out} exists; give --overwrite to replace it")
     if not resume and not overwrite and journal_path.exists():

@@ -387,3 +387,30 @@ def test_broken_off_while_publishing(make_peer: Any, tmp_path: Path, left: str) 
     assert out.read_bytes() == whole
     assert peer.questions == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.txt", "out.csv"]
+
+
+def test_output_replaces_no_device_and_no_link(make_peer: Any, tmp_path: Path) -> None:
+    peer = make_peer()
+    source = write_codes(tmp_path / "codes.txt")
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link.csv", tmp_path / "target.csv"
+    os.mkfifo(pipe)
+    target.write_text("kept")
+    link.symlink_to(target)
+    for out in (pipe, link, tmp_path):
+        to = ["--input", str(source), "--out", str(out), "--format", "csv", "--overwrite"]
+        assert main(["lookup", *options(peer), *to]) == 2
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert target.read_text() == "kept"
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_output_named_minus_is_standard_output(
+    make_peer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer = make_peer()
+    monkeypatch.chdir(tmp_path)
+    assert main(["lookup", *options(peer), "--out", "-", CODES[0]]) == 0
+    assert CODES[0] in capsys.readouterr().out
+    assert main(["lookup", *options(peer), "--out", "-", "--format", "parquet", CODES[0]]) == 2
+    assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from jukinet.core.errors import ConfigurationError
+from jukinet.core.law.authority import Authority
 from jukinet.server import configuration, serve_command
 
 from .serving import Place
@@ -138,3 +139,10 @@ def test_check_reads_everything_and_starts_nothing(
 def test_print_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("--print-defaults") == 0
     assert capsys.readouterr().out == configuration.defaults_document()
+
+
+def test_print_authority_gives_a_file_that_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--print-authority") == 0
+    printed = tmp_path / "authority.toml"
+    printed.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert Authority.load(printed).body("agency", "japan-pension-service") is not None

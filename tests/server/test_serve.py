@@ -233,6 +233,15 @@ def test_sessions_are_closed_after_earlier_answers(place: Place, caller: Caller)
     assert refused.code is ErrorCode.UNKNOWN_SESSION
 
 
+def test_several_sessions_are_closed_after_one_earlier_answer(place: Place, server: Server) -> None:
+    with Caller(place, server.port) as caller:
+        sessions = [caller.open().session_id for _ in range(3)]
+        codes = memoryview(array("Q", [place.codes[0]] * 65_536))
+        first = caller.send(m.LookupRequest(caller.new(), sessions[0], 0, codes))
+        closing = [caller.send(m.CloseSession(caller.new(), session)) for session in sessions]
+        assert [caller.event().request_id for _ in range(4)] == [first, *closing]
+
+
 def test_too_many_sessions(caller: Caller) -> None:
     for _ in range(15):
         assert isinstance(caller.open(), m.SessionOpened)
