@@ -146,6 +146,7 @@ def run(chosen: Options, reader: RegisterReader) -> None:
         )
         plain_sample = random_codes(chosen, 2_000 if small else PLAIN_SAMPLE_CODES, among=among)
         plain_rate = measure_plain(chosen, report, snapshot, plain, in_batches(plain_sample, PLAIN_BATCH_CODES))
+        report.note_residency("plain_lmdb", plain.directory / "data.mdb")
         plain.close()
         report.figure("lookup_to_plain_lmdb_ratio", lookups / plain_rate, "how many times the plain database's rate", 1)
     report.fact("answers_checked", True)

@@ -7,6 +7,7 @@ side by side. Rates are medians over rounds; ``NAME_min`` and ``NAME_max`` stand
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import json
 import os
@@ -39,6 +40,8 @@ RESIDENTS_SMOKE: Final = 3_000
 ROUNDS_DEFAULT: Final = 5
 SECONDS_DEFAULT: Final = 2.0
 TRIES_PER_ROUND: Final = 4
+CACHESTAT: Final = 451
+"""Number of the system call, the same on x86-64 and arm64."""
 CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
 PLACE_DEFAULT: Final = Path("build/benchmarks")
 
@@ -160,6 +163,17 @@ def versions() -> dict[str, Value]:
     return found
 
 
+def resident_percent(path: Path) -> float | None:
+    """Share of a file that is in the page cache; None where the kernel cannot tell (cachestat came with Linux 6.5)."""
+    size = path.stat().st_size
+    whole, told = (ctypes.c_uint64 * 2)(0, size), (ctypes.c_uint64 * 5)()
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    with path.open("rb") as file:
+        if call(ctypes.c_long(CACHESTAT), file.fileno(), ctypes.byref(whole), ctypes.byref(told), 0) != 0:
+            return None
+    return min(100.0, 100 * told[0] * os.sysconf("SC_PAGE_SIZE") / size)
+
+
 def process_cpu_seconds(process: int) -> float:
     """CPU time (user and system, all threads) that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -218,6 +232,12 @@ class Report:
             results.append(measure())
         return results
 
+    def note_residency(self, name: str, path: Path) -> None:
+        """Tell how much of a file is in memory now: some machines page out what was idle, however much is free."""
+        share = resident_percent(path) if path.exists() else None
+        if share is not None:
+            self.fact(f"{name}_resident_percent_after", round(share, 1))
+
     def fact(self, name: str, value: Value) -> None:
         """Something that is no measurement: a version, a scale, a check that held."""
         if name in self.values:
@@ -247,6 +267,7 @@ class Report:
         """Print the table and write the JSON file."""
         self._watch.close()
         self.fact("rounds_repeated", self.rounds_repeated)
+        self.note_residency("store", self.options.store / "data.mdb")
         console = Console(width=None if sys.stdout.isatty() else 150)
         table = Table(title=f"{self.title}: {self.options.residents:,} residents", title_justify="left")
         table.add_column("figure")

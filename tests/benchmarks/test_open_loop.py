@@ -96,6 +96,19 @@ def test_a_standstill_of_the_machine_is_told_from_a_stall_of_ours(figures: Any) 
         watch.close()
 
 
+def test_residency_is_a_share_of_the_file(figures: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(1 << 20))
+    share = figures.resident_percent(path)
+    if share is None:
+        pytest.skip("this kernel has no cachestat")
+    assert 50 < share <= 100, "it was written just now"
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert figures.resident_percent(path) < 50
+
+
 def test_spoilt_rounds_are_repeated(figures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with figures.options("a test", ["--store", str(tmp_path / "s"), "--rounds", "3"]) as (chosen, _):
         report = figures.Report("A test", chosen)
