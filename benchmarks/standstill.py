@@ -1,8 +1,9 @@
 """Notices when the whole machine stood still, as virtual machines do, so that a round spoilt by it can be repeated.
 
-A process of its own, which has nothing to do with what is measured, sleeps for SLEEP_SECONDS at a time. When a sleep took
-longer than STANDSTILL_SECONDS, it could not run either, and the round is not one of the program alone. Why is not known:
-a halted virtual machine looks like this, and so might extreme load. A server that merely stalls does not hinder it.
+A process of its own, which has nothing to do with what is measured, sleeps for SLEEP_SECONDS at a time. When a sleep
+took longer than STANDSTILL_SECONDS, it could not run either, and the round is not one of the program alone. Why is not
+known: a halted virtual machine looks like this, and so might extreme load. A server that merely stalls does not hinder
+it.
 
 The rule can only take slow rounds out, so every report tells how often it did (``rounds_repeated``).
 """
