@@ -73,12 +73,20 @@ ROWS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     ),
 }
 ABOUT: Final = (
-    ("date", "date"), ("cpu_model", "CPU"), ("cores", "cores"), ("memory_bytes", "memory, bytes"), ("kernel", "kernel"),
-    ("load_average_before", "load before"), ("rounds_repeated", "rounds repeated"),
+    ("date", "date"),
+    ("cpu_model", "CPU"),
+    ("cores", "cores"),
+    ("memory_bytes", "memory, bytes"),
+    ("kernel", "kernel"),
+    ("load_average_before", "load before"),
+    ("rounds_repeated", "rounds repeated"),
     ("store_resident_percent_after", "store in memory after, %"),
-    ("plain_lmdb_resident_percent_after", "plain database in memory after, %"), ("python_version", "Python"), ("openssl_version", "OpenSSL"),
-    ("redis_version", "Redis"), ("revision", "revision"),
-)  # fmt: skip
+    ("plain_lmdb_resident_percent_after", "plain database in memory after, %"),
+    ("python_version", "Python"),
+    ("openssl_version", "OpenSSL"),
+    ("redis_version", "Redis"),
+    ("revision", "revision"),
+)
 
 
 def scale_name(residents: int) -> str:
