@@ -221,14 +221,19 @@ class Recording:
         while self._pending and (last is None or self._pending[0][0] <= last):
             _, asker, request_id, _, frame, _, bulk = self._pending.popleft()
             if not asker.closed:
-                if bulk:
-                    asker.let_go(len(frame))
-                asker.refuse(
-                    request_id,
-                    ErrorCode.RECORD_OF_USE_UNAVAILABLE,
-                    "the record of use cannot be written; nothing is provided until it can",
-                    max(1, int(self._retry_seconds * 1000)),
-                )
+                try:
+                    if bulk:
+                        asker.let_go(len(frame))
+                    asker.refuse(
+                        request_id,
+                        ErrorCode.RECORD_OF_USE_UNAVAILABLE,
+                        "the record of use cannot be written; nothing is provided until it can",
+                        max(1, int(self._retry_seconds * 1000)),
+                    )
+                except Exception as error:  # one connection's defect must not end the others
+                    self._log.failure("connection_failed", error)
+                    asker.close("defect")
+                    continue
                 askers[asker] = None
         for asker in askers:
             asker.flush()

@@ -348,7 +348,8 @@ class Service:
             job.snapshot = None
         if job.batch is not None:
             scratch = self._scratch[job.function]
-            if len(scratch) < RECENT_SCRATCH_MAX:
+            # Only a finished batch has let go of the question's memory.
+            if job.answer is not None and len(scratch) < RECENT_SCRATCH_MAX:
                 scratch.append(job.batch)
             job.batch = None
 

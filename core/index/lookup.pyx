@@ -266,19 +266,21 @@ cdef class LookupBatch:
 
     def begin(self, codes, uint32_t items):
         """Start a batch: a contiguous buffer of u64 codes, kept until finish() or the next begin(), and an items mask."""
+        cdef size_t count
         self._let_go()
+        self.count = self.done = 0      # a batch that could not be begun has no rows to run
+        self.version = 0
         PyObject_GetBuffer(codes, &self.codes, PyBUF_SIMPLE)
         self.holds_codes = True
         if self.codes.len % 8 or items > 255:
             raise ValueError("codes are 8 bytes each, and items a mask of 8 bits")
-        self.count = self.codes.len // 8
+        count = self.codes.len // 8
         self.columns.items = items
-        self.done = 0
-        self.version = 0
-        if (not fixed_prepare(&self.columns.fixed, self.count) or not text_prepare(&self.columns.names, self.count)
-                or not text_prepare(&self.columns.kana, self.count) or not text_prepare(&self.columns.aliases, self.count)
-                or not text_prepare(&self.columns.addresses, self.count)):
+        if (not fixed_prepare(&self.columns.fixed, count) or not text_prepare(&self.columns.names, count)
+                or not text_prepare(&self.columns.kana, count) or not text_prepare(&self.columns.aliases, count)
+                or not text_prepare(&self.columns.addresses, count)):
             raise MemoryError
+        self.count = count
 
     def run(self, Snapshot snapshot not None, size_t start, size_t stop):
         """Answer rows [start, stop); start is where the last piece ended. All pieces must use the same snapshot.
@@ -290,6 +292,8 @@ cdef class LookupBatch:
             raise ValueError("a batch is run in ascending pieces")
         if self.version and self.version != snapshot.version:
             raise ValueError("a batch is run in one snapshot")
+        if snapshot.transaction is None:
+            raise ValueError("the snapshot has ended")
         self.version = snapshot.version
         self.columns.view = &snapshot.view
         with nogil:

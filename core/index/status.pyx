@@ -79,23 +79,25 @@ cdef class StatusBatch:
     def begin(self, codes, uint32_t since):
         """Start a batch: a contiguous buffer of u64 codes, and the day of the last check as a decimal date (20260401)."""
         cdef void *memory
-        self.columns.since_day = registered_day(since)
+        cdef size_t count
         self._let_go()
+        self.count = self.done = 0      # a batch that could not be begun has no rows to run
+        self.version = 0
+        self.columns.since_day = registered_day(since)
         PyObject_GetBuffer(codes, &self.codes, PyBUF_SIMPLE)
         self.holds_codes = True
         if self.codes.len % 8:
             raise ValueError("codes are 8 bytes each")
-        self.count = self.codes.len // 8
+        count = self.codes.len // 8
         self.since = since
-        self.done = 0
-        self.version = 0
-        if self.count > self.rows_room:
-            memory = realloc(self.columns.change_dates, self.count * 5)
+        if count > self.rows_room:
+            memory = realloc(self.columns.change_dates, count * 5)
             if memory == NULL:
                 raise MemoryError
             self.columns.change_dates = <uint32_t *>memory
-            self.rows_room = self.count
+            self.rows_room = count
         self.columns.outcomes = <uint8_t *>(self.columns.change_dates + self.rows_room)
+        self.count = count
 
     def run(self, Snapshot snapshot not None, size_t start, size_t stop):
         """Answer rows [start, stop); see LookupBatch.run."""
@@ -104,6 +106,8 @@ cdef class StatusBatch:
             raise ValueError("a batch is run in ascending pieces")
         if self.version and self.version != snapshot.version:
             raise ValueError("a batch is run in one snapshot")
+        if snapshot.transaction is None:
+            raise ValueError("the snapshot has ended")
         self.version = snapshot.version
         with nogil:
             result = sweep(

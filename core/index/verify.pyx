@@ -199,13 +199,13 @@ cdef class VerifyBatch:
         # An empty buffer may have no address; nothing is read from it.
         return <const unsigned char *>held.buf if held.buf != NULL else <const unsigned char *>b""
 
-    cdef int _take_texts(self, object texts, const unsigned char **offsets, const unsigned char **data) except -1:
+    cdef int _take_texts(self, object texts, size_t count, const unsigned char **offsets, const unsigned char **data) except -1:
         """Hold a text column, and make sure that no offset leads outside."""
         cdef size_t row
         cdef uint32_t before = 0, here
-        offsets[0] = self._take(texts[0], 4 * (self.count + 1))
+        offsets[0] = self._take(texts[0], 4 * (count + 1))
         data[0] = self._take(texts[1], 0)
-        for row in range(self.count + 1):
+        for row in range(count + 1):
             here = load32(offsets[0], row)
             if here < before:
                 raise ValueError("the offsets of a text column decrease")
@@ -221,31 +221,33 @@ cdef class VerifyBatch:
         a 0 claim nothing. ValueError when a column is missing or has another length.
         """
         cdef void *memory
+        cdef size_t count
         self._let_go()
-        self.count = self.done = 0
+        self.count = self.done = 0      # a batch that could not be begun has no rows to run
         if items == 0 or items & ~<uint32_t>ITEMS_VERIFIABLE:
             raise ValueError("only name, birth date, sex and address can be verified")
         self.codes = self._take(codes, 0)
         if self.buffers[0].len % 8:
             raise ValueError("codes are 8 bytes each")
-        self.count = self.buffers[0].len // 8
+        count = self.buffers[0].len // 8
         self.columns.items = items
         self.version = 0
         if items & ITEM_NAME:
-            self._take_texts(names, &self.columns.claims.name_offsets, &self.columns.claims.names)
+            self._take_texts(names, count, &self.columns.claims.name_offsets, &self.columns.claims.names)
         if items & ITEM_BIRTH_DATE:
-            self.columns.claims.birth_dates = self._take(birth_dates, 4 * self.count)
+            self.columns.claims.birth_dates = self._take(birth_dates, 4 * count)
         if items & ITEM_SEX:
-            self.columns.claims.sexes = self._take(sexes, self.count)
+            self.columns.claims.sexes = self._take(sexes, count)
         if items & ITEM_ADDRESS:
-            self._take_texts(addresses, &self.columns.claims.address_offsets, &self.columns.claims.addresses)
-        if self.count > self.rows_room:
-            memory = realloc(self.columns.outcomes, 2 * self.count)
+            self._take_texts(addresses, count, &self.columns.claims.address_offsets, &self.columns.claims.addresses)
+        if count > self.rows_room:
+            memory = realloc(self.columns.outcomes, 2 * count)
             if memory == NULL:
                 raise MemoryError
             self.columns.outcomes = <uint8_t *>memory
-            self.rows_room = self.count
+            self.rows_room = count
         self.columns.matches = self.columns.outcomes + self.rows_room
+        self.count = count
 
     def run(self, Snapshot snapshot not None, size_t start, size_t stop):
         """Answer rows [start, stop); see LookupBatch.run."""
@@ -254,6 +256,8 @@ cdef class VerifyBatch:
             raise ValueError("a batch is run in ascending pieces")
         if self.version and self.version != snapshot.version:
             raise ValueError("a batch is run in one snapshot")
+        if snapshot.transaction is None:
+            raise ValueError("the snapshot has ended")
         self.version = snapshot.version
         self.columns.view = &snapshot.view
         with nogil:

@@ -200,7 +200,7 @@ cdef BlockFault block_verify(
 ) noexcept nogil:
     cdef BlockView view
     cdef size_t used, i
-    cdef uint32_t delta, before = 0
+    cdef uint32_t delta, before = 0, end
     cdef BlockFault fault
     if length < BLOCK_BYTES_MIN or length & 7:
         return FAULT_TOO_SHORT
@@ -221,6 +221,7 @@ cdef BlockFault block_verify(
     if (length != block_bytes(view.count, block_record_start(&view, view.count), wide)
             or not zeros(data + used, data + length - BLOCK_TRAILER_BYTES)):
         return FAULT_PADDING
+    end = block_record_start(&view, view.count)
     for i in range(view.count):
         delta = block_delta(&view, <uint32_t>i)
         if i and delta <= before:
@@ -228,7 +229,7 @@ cdef BlockFault block_verify(
         before = delta
         if delta >= width or delta + <uint64_t>bucket * width >= 10_000_000_000u:
             return FAULT_KEY_RANGE
-        if block_record_start(&view, i + 1) < block_record_start(&view, i):
+        if not block_record_start(&view, i) <= block_record_start(&view, i + 1) <= end:
             return FAULT_OFFSETS
         fault = verify_entry(
             view.records + block_record_start(&view, i),

@@ -51,6 +51,8 @@ class RegisterBuilder:
             raise StoreError(f"{self.directory}: exists and is not empty; name another directory or ask to replace it")
         if not 0 < len(areas) <= limits.AREAS_MAX or len(towns) > limits.TOWNS_MAX:
             raise StoreError(f"{len(areas)} areas and {len(towns)} towns do not fit the store's tables")
+        if any(len(town.text.encode()) > limits.TOWN_BYTES_MAX for town in towns):
+            raise StoreError(f"a town's text is longer than {limits.TOWN_BYTES_MAX} bytes of UTF-8")
         self.width = schema.bucket_width(expected_entries)
         self.wide = schema.is_wide(self.width)
         self._areas = len(areas)
@@ -143,14 +145,28 @@ class RegisterBuilder:
         self._environment.close()
         self._finished = True
         self._let_pages_go()
+        _sync_directory(self.building)
+        self._take_name()
+
+    def _take_name(self) -> None:
+        """Rename into place; the register that is replaced goes only when the new one durably has the name.
+
+        For the moment between two renames neither has it; after a crash there, ``DIR.replaced`` is the old register.
+        """
+        replaced = self.directory.with_name(self.directory.name + schema.REPLACED_SUFFIX)
         if self.directory.exists():
-            shutil.rmtree(self.directory)
-        self.building.rename(self.directory)
-        descriptor = os.open(self.directory.parent, os.O_RDONLY | os.O_DIRECTORY)
+            if replaced.exists():
+                shutil.rmtree(replaced)
+            self.directory.rename(replaced)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            self.building.rename(self.directory)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(self.directory)
+            raise
+        _sync_directory(self.directory.parent)
+        if replaced.exists():
+            shutil.rmtree(replaced)
 
     def _let_pages_go(self) -> None:
         """Drop the file from the page cache, where writing left it in small pages: readers load it in large ones."""
@@ -171,3 +187,12 @@ class RegisterBuilder:
         shutil.rmtree(self.building, ignore_errors=True)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise StoreError(f"{self.building}: the disk is full; nothing was built") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the names in ``directory`` durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

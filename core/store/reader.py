@@ -79,6 +79,8 @@ class RegisterReader:
             return self._environment.begin(buffers=True)
         except lmdb.ReadersFullError as error:
             raise StoreError(f"{self.directory}: all {schema.READERS_MAX} reader slots are taken") from error
+        except lmdb.Error as error:
+            raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
 
     def _first_snapshot(self) -> Snapshot:
         transaction = self._begin()
@@ -180,7 +182,13 @@ class RegisterReader:
         return True
 
     def _advance(self, spare: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
-        """Bring the spare directory, some versions behind, to ``meta.version``."""
+        """Bring the spare directory, some versions behind, to ``meta.version``. Raises StoreError."""
+        try:
+            self._advance_by_lists(spare, transaction, meta)
+        except lmdb.Error as error:
+            raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
+
+    def _advance_by_lists(self, spare: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
         if meta.areas != self._places.areas_count or meta.towns != self._places.towns_count:
             self._places = PlaceTables(self._read_areas(transaction, meta), self._read_towns(transaction, meta))
         changes = self.databases["changes"]
@@ -189,6 +197,10 @@ class RegisterReader:
             changed = transaction.get(schema.NUMBER.pack(version), db=changes)
             if changed is None:
                 break
+            if len(changed) % 4:
+                raise StoreCorruptError(
+                    f"{self.directory}: change list {version} is damaged; run `jukinet store check`"
+                )
             lists.append(changed)
         if spare.version and len(lists) == meta.version - spare.version:
             for changed in lists:

@@ -18,6 +18,7 @@ MAP_BYTES: Final = 1 << 40
 READERS_MAX: Final = 512
 DATABASES_MAX: Final = 16
 BUILDING_SUFFIX: Final = ".building"
+REPLACED_SUFFIX: Final = ".replaced"
 
 META_KEY: Final = b"description"
 TOWNS_PER_PAGE: Final = 1_024
@@ -72,6 +73,11 @@ def is_wide(width: int) -> bool:
 def open_environment(directory: Path, *, readonly: bool, sync: bool = True) -> lmdb.Environment:
     """Open the environment in ``directory``; StoreError names the directory and what to do."""
     if readonly and not (directory / "data.mdb").exists():
+        if (directory.parent / (directory.name + REPLACED_SUFFIX)).exists():
+            raise StoreError(
+                f"{directory}: no register here, but one that was being replaced is in {directory}{REPLACED_SUFFIX}; "
+                "rename it back, or build again"
+            )
         if (directory.parent / (directory.name + BUILDING_SUFFIX)).exists():
             raise StoreIncompleteError(
                 f"{directory}: a build never finished (its remains are in {directory}{BUILDING_SUFFIX}); build again"
@@ -95,7 +101,10 @@ def open_environment(directory: Path, *, readonly: bool, sync: bool = True) -> l
 
 def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory: Path) -> Meta:
     """The register's description; StoreIncompleteError for a broken-off build, StoreCorruptError when unreadable."""
-    packed = transaction.get(META_KEY, db=database)
+    try:
+        packed = transaction.get(META_KEY, db=database)
+    except lmdb.Error as error:
+        raise StoreError(f"{directory}: the register cannot be read: {error}") from error
     if packed is None:
         raise StoreIncompleteError(f"{directory}: holds no finished register; build again")
     try:

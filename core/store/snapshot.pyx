@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError
 from jukinet.core.store.schema import NUMBER
 
@@ -124,6 +125,11 @@ cdef class PlaceTables:
         cdef bytes encoded
         texts = [town.text.encode() for town in towns]
         total = sum(map(len, texts))
+        # What kernels reserve for a row rests on these; a damaged table must not lead outside.
+        if len(areas) > limits.AREAS_MAX or len(towns) > limits.TOWNS_MAX:
+            raise StoreCorruptError("the areas or towns table is longer than its numbers reach")
+        if texts and max(map(len, texts)) > limits.TOWN_BYTES_MAX:
+            raise StoreCorruptError(f"a town's text is longer than {limits.TOWN_BYTES_MAX} bytes")
         self.areas = areas
         self.areas_not_connected = [area.jis for area in areas if not area.connected]
         self.areas_count = <uint32_t>len(areas)

@@ -9,12 +9,13 @@ import lmdb
 import msgspec
 import pytest
 
-from jukinet.core.errors import StoreError, StoreIncompleteError
+from jukinet.core.errors import StoreCorruptError, StoreError, StoreIncompleteError
 from jukinet.core.records.resident import Resident
-from jukinet.core.store import schema
+from jukinet.core.store import block, schema
 from jukinet.core.store.builder import RegisterBuilder
 from jukinet.core.store.check import check_register
 from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.writer import RegisterWriter
 from jukinet.server import store_command
 
 from . import twins
@@ -124,6 +125,85 @@ def test_a_broken_off_build_is_recognised_and_replaced(tmp_path: Path) -> None:
         RegisterReader(tmp_path / "renamed")
     build_store(tmp_path / "r", people())
     assert check_register(tmp_path / "r").faults == []
+
+
+def beyond(block: bytes) -> bytes:
+    """A block of two entries whose records run on past the end of the last, with its checksum made good."""
+    damaged = bytearray(block)
+    struct.pack_into("<H", damaged, 8 + 2 * 4 + 10, 60_000)  # where the second record starts
+    length = struct.unpack_from("<I", damaged, len(damaged) - 8)[0]
+    checked = struct.pack("<I", length) + damaged[:length]
+    struct.pack_into("<I", damaged, len(damaged) - 4, twins.crc32c(bytes(checked)))
+    return bytes(damaged)
+
+
+def test_record_offsets_beyond_the_block_are_found_before_they_are_followed() -> None:
+    entries = [(key, *twins.encode_record(Resident(key=key, name="x"))) for key in (1, 2)]
+    whole = twins.encode_block(0, True, entries)
+    assert block.verify(whole, 0, 1 << 20, True, 5, 9) is None
+    assert block.verify(beyond(whole), 0, 1 << 20, True, 5, 9) == "record offsets out of order"
+
+
+def test_the_register_before_stays_until_the_new_one_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_store(tmp_path / "r", people())
+    with RegisterReader(tmp_path / "r") as reader:
+        identifier = reader.identifier
+    with RegisterBuilder(
+        tmp_path / "r", expected_entries=10, areas=AREAS, towns=TOWNS, origin={}, replace=True
+    ) as builder:
+        rename = Path.rename
+
+        def cut_off(path: Path, target: Path) -> Path:
+            if path == builder.building:
+                raise OSError(5, "Input/output error")
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", cut_off)
+        with pytest.raises(OSError, match="Input/output"):
+            builder.finish(entries=0, residents=0)
+        monkeypatch.undo()
+        with RegisterReader(tmp_path / "r") as reader:
+            assert reader.identifier == identifier
+        builder._take_name()
+    with RegisterReader(tmp_path / "r") as reader:
+        assert reader.identifier != identifier
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r"]
+    (tmp_path / "r").rename(tmp_path / "r.replaced")  # as a crash between the two renames leaves it
+    with pytest.raises(StoreError, match=r"r\.replaced"):
+        RegisterReader(tmp_path / "r")
+
+
+def long_town(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    towns = [*TOWNS[:-1], schema.Town(0, "長" * 100)]
+    transaction.put(N.pack(0), schema.pack_towns(towns), db=database(b"towns"))
+
+
+def test_a_town_longer_than_the_room_for_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="longer than 255"):
+        RegisterBuilder(tmp_path / "b", expected_entries=10, areas=AREAS, towns=[schema.Town(0, "長" * 86)], origin={})
+    build_store(tmp_path / "r", people())
+    damage(tmp_path / "r", long_town)
+    with pytest.raises(StoreCorruptError, match="longer than 255"):
+        RegisterReader(tmp_path / "r")
+
+
+def test_a_damaged_change_list_is_an_error_of_the_store(tmp_path: Path) -> None:
+    table = build_store(tmp_path / "r", people())
+    with RegisterWriter(tmp_path / "r") as writer, writer.reader() as reader:
+        assert reader.version == 1
+        for _ in range(2):  # the first refresh fills its directory from the table, the second goes by the lists
+            with writer.transaction() as change:
+                change.put(table[0])
+                version = change.commit()
+            if version == 2:
+                assert reader.refresh()
+        with writer._environment.begin(write=True) as transaction:
+            transaction.put(N.pack(3), b"123", db=writer.databases["changes"])
+        with pytest.raises(StoreCorruptError, match="change list 3"):
+            reader.refresh()
+        assert reader.version == 2
 
 
 def test_a_builder_refuses_disorder_and_what_exists(tmp_path: Path) -> None:

@@ -115,6 +115,11 @@ def test_misuse_is_refused(register: tuple[RegisterReader, Table]) -> None:
         batch.begin(b"123", 1)
     with pytest.raises(ValueError, match="mask"):
         batch.begin(bytes(8), 256)
+    batch.begin(bytes(80), 1)
+    with pytest.raises(ValueError, match="8 bytes"):
+        batch.begin(bytes(9), 1)
+    with reader.pin() as snapshot, pytest.raises(ValueError, match="ascending"):
+        batch.run(snapshot, 0, 10)  # rows of the batch before, of which nothing is held any more
     batch.begin(bytes(16), 1)
     with pytest.raises(ValueError, match="not run"):
         batch.finish()
