@@ -137,20 +137,27 @@ class Worker:
 
         def progress(done: int, total: int) -> None:
             nonlocal logged
+            if self._draining.is_set():
+                raise StoreError("warming was broken off")  # or the process would not end before all is read
             now = time.monotonic()
             if now - logged >= WARM_LOG_SECONDS:
                 logged = now
                 self._log.info("warming", done_bytes=done, total_bytes=total)
 
+        failure: StoreError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_when_draining, nursery.cancel_scope)
             try:
                 await trio.to_thread.run_sync(reader.warm, progress, abandon_on_cancel=True)
+            except StoreError as error:
+                failure = error  # raised outside: a nursery would wrap it in a group
             except OSError as error:
-                raise StoreError(f"{settings.store}: cannot be read: {operating_error(error)}") from None
+                failure = StoreError(f"{settings.store}: cannot be read: {operating_error(error)}")
             nursery.cancel_scope.cancel()
         if self._draining.is_set():
             return None
+        if failure is not None:
+            raise failure
         self._log.info("warmed", seconds=round(time.monotonic() - started, 3))
         return reader
 

@@ -215,7 +215,7 @@ class RegisterReader:
 
         Asks for large pages: on Linux with large folios (ext4 since 6.16, XFS since 5.18) the map then takes one entry
         of the processor's page tables for 512 pages, and a random probe waits for memory about half as long.
-        progress(bytes done, bytes in all) is called every 64 MiB.
+        progress(bytes done, bytes in all) is called every 64 MiB; what it raises ends the warming and comes out here.
         """
         path = self.directory / "data.mdb"
         total = path.stat().st_size

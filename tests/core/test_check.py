@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from jukinet.core.errors import StoreCorruptError, StoreError, StoreIncompleteError
 from jukinet.core.records.resident import Resident
 from jukinet.core.store import block, schema
+from jukinet.core.store import reader as reader_module
 from jukinet.core.store.builder import RegisterBuilder
 from jukinet.core.store.check import check_register
 from jukinet.core.store.reader import RegisterReader
@@ -173,6 +175,26 @@ def test_the_register_before_stays_until_the_new_one_has_its_name(
     (tmp_path / "r").rename(tmp_path / "r.replaced")  # as a crash between the two renames leaves it
     with pytest.raises(StoreError, match=r"r\.replaced"):
         RegisterReader(tmp_path / "r")
+
+
+def test_warming_that_is_broken_off_reads_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_store(tmp_path / "r", people())
+    steps: list[int] = []
+
+    def touch(start: int, stop: int) -> None:
+        time.sleep(0.01)
+        steps.append(start)
+
+    monkeypatch.setattr(reader_module, "WARM_STEP_BYTES", 4_096)
+    monkeypatch.setattr(reader_module, "touch_addresses", touch)
+
+    def broken_off(done: int, total: int) -> None:
+        raise StoreError("broken off")
+
+    with RegisterReader(tmp_path / "r") as reader:
+        with pytest.raises(StoreError, match="broken off"):
+            reader.warm(broken_off)
+        assert 0 < len(steps) <= 4 * reader_module.WARM_THREADS
 
 
 def long_town(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import os
 import resource
+import shutil
 import signal
 import socket
 import ssl
@@ -15,6 +16,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
+import lmdb
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -448,6 +450,18 @@ def test_worker_that_cannot_start_ends_the_server(place: Place, tmp_path: Path) 
     assert server.process.wait(20) == 5
     server.stop()
     assert any(record["event"] == "failed" for record in server.records)
+
+
+def test_register_found_damaged_while_warming_is_told_in_words(place: Place, tmp_path: Path) -> None:
+    shutil.copytree(place.store, tmp_path / "damaged")
+    with lmdb.open(str(tmp_path / "damaged"), map_size=1 << 30, max_dbs=16) as environment:
+        residents = environment.open_db(b"residents", integerkey=True, create=False)
+        with environment.begin(write=True) as transaction:
+            transaction.put(struct.pack("<Q", 0), b"no block", db=residents)
+    server = Server(place.configuration(tmp_path, register={"store": str(tmp_path / "damaged")}))
+    assert server.process.wait(20) == 5
+    server.stop()
+    assert any("shorter than a block" in record.get("reason", "") for record in server.records), server.raw
 
 
 def test_workers_that_keep_dying_end_the_server(place: Place, tmp_path: Path) -> None:
