@@ -22,7 +22,7 @@ from jukinet.server.identity import Identity
 from jukinet.server.readiness import Readiness
 from jukinet.server.service import BulkRequest, Service
 from jukinet.server.sessions import Session
-from jukinet.server.transport import READABLE, WRITABLE, TlsStream, TransportError
+from jukinet.server.transport import LOST, READABLE, WRITABLE, TlsStream, TransportError
 
 COALESCE_BYTES_MAX: Final = 16_384
 """Answers up to this length together leave in one TLS record."""
@@ -180,7 +180,7 @@ class Connection:
                 if count < len(buffer) <= SMALL_BUFFER_BYTES:
                     break
         except TransportError as error:
-            self.close(error.kind)
+            self._lose(error.kind)
         self.service.metrics.plain["received_bytes_total"] += taken
         if stream.read_wants_write and not self.closed:
             self._watch()
@@ -376,7 +376,7 @@ class Connection:
             if outgoing:
                 self._flush_long()
         except TransportError as error:
-            self.close(error.kind)
+            self._lose(error.kind)
             return
         if self._finishing and not outgoing:
             self._finish_if_done()
@@ -497,6 +497,20 @@ class Connection:
         self._ended = self.service.now
         self._stream.end()
         self._watch()
+
+    def _lose(self, kind: str) -> None:
+        """Close after the transport failed. A peer that closes when it has all its answers may reset the connection
+        with that, since it does not read the last control messages: nothing is lost then."""
+        if kind == LOST:
+            if self._broken:
+                kind = "error"
+            elif self.wire.under_way or self.wire.is_inside_frame:
+                kind = "lost"
+            elif self.wire.state in (ConnectionState.CLIENT_DONE, ConnectionState.BOTH_DONE, ConnectionState.CLOSED):
+                kind = "done"
+            else:
+                kind = "lost" if self._outgoing else "ended"
+        self.close(kind)
 
     def _linger(self) -> None:
         if self._stream.discard():

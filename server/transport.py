@@ -28,6 +28,8 @@ from jukinet.server.configuration import Tls
 
 ALPN: Final = "jukinet/1"
 DISCARD_BYTES: Final = 65_536
+LOST: Final = "connection_lost"
+"""Kind of TransportError when the peer is gone."""
 RECORD_BYTES_MAX: Final = 16_384
 """Plain bytes of a TLS record (RFC 8446, 5.1)."""
 
@@ -79,13 +81,13 @@ def _refusal(error: OSError) -> TransportError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TransportError(_VERIFY.get(error.verify_code, "certificate_untrusted"), error.verify_message)
     if isinstance(error, ssl.SSLEOFError):
-        return TransportError("connection_lost")
+        return TransportError(LOST)
     if isinstance(error, ssl.SSLError):
         reason = error.reason or ""
         if "ALERT" in reason:
             return TransportError(_REASONS.get(reason, "refused_by_peer"), reason)
         return TransportError(_REASONS.get(reason, "tls_failed"), reason)
-    return TransportError("connection_lost", errno.errorcode.get(error.errno or 0, ""))
+    return TransportError(LOST, errno.errorcode.get(error.errno or 0, ""))
 
 
 class TlsStream:
@@ -103,7 +105,7 @@ class TlsStream:
             wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         except OSError:
             connection.close()
-            raise TransportError("connection_lost") from None
+            raise TransportError(LOST) from None
         self._socket = wrapped
         self._set = wrapped.setsockopt
         self._read = wrapped.read

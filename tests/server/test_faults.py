@@ -319,6 +319,22 @@ def test_connection_lost_in_mid_request_gives_everything_back(place: Place, serv
 # The record of use -------------------------------------------------------------------------------------------------
 
 
+def test_caller_that_resets_when_it_has_its_answers_is_not_lost(place: Place, tmp_path: Path) -> None:
+    reset = struct.pack("ii", 1, 0)
+    with Server(place.configuration(tmp_path)) as server:
+        with Caller(place, server.port) as caller:
+            caller.open()
+            assert caller.lookup(place.codes[:2]).count == 2
+            caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        assert server.wait_for("connection_closed")["kind"] == "ended"
+        with Caller(place, server.port) as caller:
+            caller.open()
+            caller.socket.sendall(b"\x20")
+            time.sleep(0.3)
+            caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        assert server.wait_for("connection_closed", 2)["kind"] == "lost", "it ended inside a frame"
+
+
 def test_full_disk_stops_providing_and_room_resumes_it(place: Place, tmp_path: Path) -> None:
     with Server(place.configuration(tmp_path)) as server, Caller(place, server.port) as caller:
         caller.open()
