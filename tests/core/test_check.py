@@ -272,3 +272,17 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     shown = capsys.readouterr().out
     assert "checksum" in shown
     assert "検査" not in shown
+
+
+def test_a_register_that_was_copied_in_part_is_refused(tmp_path: Path) -> None:
+    build_store(tmp_path / "whole", people())
+    build_store(tmp_path / "cut", (Resident(key=key * 19_003, state=6, area=0) for key in range(60_000)))
+    data = tmp_path / "cut" / "data.mdb"
+    size = data.stat().st_size
+    assert size > 2 * schema.UNWRITTEN_PAGES_MAX * 4_096, "the test needs a larger register"
+    with data.open("r+b") as file:
+        file.truncate(size // 3)
+    for function in (RegisterReader, check_register):
+        with pytest.raises(StoreError, match="cut off"):
+            function(tmp_path / "cut")
+    RegisterReader(tmp_path / "whole").close()
