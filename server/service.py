@@ -183,23 +183,12 @@ class Service:
         if session is None:
             connection.refuse(request_id, ErrorCode.UNKNOWN_SESSION, "open a session first")
             return None
-        grant = session.grant
-        if (
-            grant is None
-            or session.authority is not self.credentials.authority
-            or not grant.allows(function, items, self.day)
-        ):
-            grant = self._judge_again(connection, session, request_id, function, items)
-            if grant is None:
-                return None
+        grant = self._grant_now(connection, session, request_id, function, items)
+        if grant is None:
+            return None
         if count > grant.codes_per_request_max:
             text = f"this affair allows {grant.codes_per_request_max:,} codes a request"
             connection.refuse(request_id, ErrorCode.TOO_MANY_CODES, text)
-            return None
-        assert connection.admission is not None
-        wait = connection.admission.bucket.take(count, self.now)
-        if wait:
-            connection.refuse(request_id, ErrorCode.RATE_EXCEEDED, "the body's codes a second are used up", wait)
             return None
         wait = self.recording.may_provide(self.now)
         if wait:
@@ -210,7 +199,25 @@ class Service:
                 wait,
             )
             return None
+        assert connection.admission is not None
+        wait = connection.admission.bucket.take(count, self.now)
+        if wait:
+            connection.refuse(request_id, ErrorCode.RATE_EXCEEDED, "the body's codes a second are used up", wait)
+            return None
         return session
+
+    def _grant_now(
+        self, connection: Connection, session: Session, request_id: int, function: int, items: int
+    ) -> Grant | None:
+        """The grant when authority file and day allow the request now; otherwise it is refused and None returned."""
+        grant = session.grant
+        if (
+            grant is not None
+            and session.authority is self.credentials.authority
+            and grant.allows(function, items, self.day)
+        ):
+            return grant
+        return self._judge_again(connection, session, request_id, function, items)
 
     def _judge_again(
         self, connection: Connection, session: Session, request_id: int, function: int, items: int
@@ -408,6 +415,10 @@ class Service:
         if job.answer is None:
             return
         answer = job.answer
+        # A bulk request may have waited: what counts is the authority at the moment of providing.
+        if self._grant_now(connection, job.session, job.question.request_id, job.function, job.items) is None:
+            self.drop(connection, job)
+            return
         self._record(
             connection,
             job.question,

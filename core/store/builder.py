@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import lmdb
-import msgspec
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreError
@@ -76,11 +75,11 @@ class RegisterBuilder:
         towns_database = schema.open_database(self._environment, b"towns", integer=True, create=True)
         with self._environment.begin(write=True) as transaction:
             for number, area in enumerate(areas):
-                transaction.put(schema.NUMBER.pack(number), msgspec.msgpack.encode(area), db=areas_database)
+                transaction.put(schema.NUMBER.pack(number), schema.pack_area(area), db=areas_database)
             for page in range(0, len(towns), schema.TOWNS_PER_PAGE):
                 packed = schema.pack_towns(list(towns[page : page + schema.TOWNS_PER_PAGE]))
                 transaction.put(schema.NUMBER.pack(page // schema.TOWNS_PER_PAGE), packed, db=towns_database)
-            transaction.put(schema.META_KEY, msgspec.msgpack.encode(self._describe("building", 0, 0)), db=self._meta)
+            transaction.put(schema.META_KEY, schema.pack_meta(self._describe("building", 0, 0)), db=self._meta)
 
     def _describe(self, state: str, entries: int, residents: int) -> Meta:
         return Meta(
@@ -138,7 +137,7 @@ class RegisterBuilder:
                 self._transaction = None
             with self._environment.begin(write=True) as transaction:
                 meta = self._describe("complete", entries, residents)
-                transaction.put(schema.META_KEY, msgspec.msgpack.encode(meta), db=self._meta)
+                transaction.put(schema.META_KEY, schema.pack_meta(meta), db=self._meta)
             self._environment.sync(True)
         except lmdb.Error as error:
             raise StoreError(f"{self.building}: writing failed: {error}") from error

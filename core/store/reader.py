@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import Self
 
 import lmdb
-import msgspec
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError, StoreError
@@ -109,11 +108,8 @@ class RegisterReader:
         self._spare = directory
 
     def _read_areas(self, transaction: lmdb.Transaction, meta: Meta) -> list[Area]:
-        try:
-            with transaction.cursor(db=self.databases["areas"]) as cursor:
-                areas = [msgspec.msgpack.decode(bytes(value), type=Area) for value in cursor.iternext(keys=False)]
-        except msgspec.MsgspecError as error:
-            raise StoreCorruptError(f"{self.directory}: the areas table cannot be read: {error}") from error
+        with transaction.cursor(db=self.databases["areas"]) as cursor:
+            areas = [schema.unpack_area(value) for value in cursor.iternext(keys=False)]
         if len(areas) != meta.areas:
             raise StoreCorruptError(f"{self.directory}: the areas table has {len(areas)} rows instead of {meta.areas}")
         return areas
@@ -122,7 +118,7 @@ class RegisterReader:
         towns: list[Town] = []
         with transaction.cursor(db=self.databases["towns"]) as cursor:
             for value in cursor.iternext(keys=False):
-                towns += schema.unpack_towns(bytes(value))
+                towns += schema.unpack_towns(value)
         if len(towns) != meta.towns:
             raise StoreCorruptError(f"{self.directory}: the towns table has {len(towns)} rows instead of {meta.towns}")
         return towns

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import lmdb
 import msgspec
 
 from jukinet.core import limits
+from jukinet.core.checksum import crc32c
 from jukinet.core.errors import StoreCorruptError, StoreError, StoreIncompleteError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 FORMAT: Final = 1
 MAP_BYTES: Final = 1 << 40
@@ -25,6 +29,7 @@ REPLACED_SUFFIX: Final = ".replaced"
 META_KEY: Final = b"description"
 TOWNS_PER_PAGE: Final = 1_024
 
+CHECKSUM: Final = struct.Struct("<I")
 NUMBER: Final = struct.Struct("<Q")
 """Keys of integer databases: u64 in the machine's order, which is little-endian on every supported machine."""
 
@@ -124,7 +129,7 @@ def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory
     if packed is None:
         raise StoreIncompleteError(f"{directory}: holds no finished register; build again")
     try:
-        meta = msgspec.msgpack.decode(bytes(packed), type=Meta)
+        meta = msgspec.msgpack.decode(unseal(packed, f"{directory}: the register's description"), type=Meta)
     except msgspec.MsgspecError as error:
         raise StoreCorruptError(f"{directory}: the register's description cannot be read: {error}") from error
     if meta.format != FORMAT:
@@ -151,6 +156,38 @@ def open_database(
         raise StoreCorruptError(f"the register lacks its {name.decode()} database") from error
 
 
+def seal(content: bytes) -> bytes:
+    """A value with the CRC-32C of its content behind it: the tables that are not blocks carry one for each value."""
+    return content + CHECKSUM.pack(crc32c(content))
+
+
+def unseal(value: Buffer, what: str) -> bytes:
+    """The content of a sealed value; StoreCorruptError names ``what`` when its checksum does not hold."""
+    sealed = bytes(value)
+    content = sealed[: -CHECKSUM.size]
+    if len(sealed) < CHECKSUM.size or CHECKSUM.unpack(sealed[-CHECKSUM.size :])[0] != crc32c(content):
+        raise StoreCorruptError(f"{what} is damaged: its checksum does not hold")
+    return content
+
+
+def pack_area(area: Area) -> bytes:
+    """One value of the areas database."""
+    return seal(msgspec.msgpack.encode(area))
+
+
+def unpack_area(value: Buffer) -> Area:
+    """The area of one value; StoreCorruptError when it is damaged."""
+    try:
+        return msgspec.msgpack.decode(unseal(value, "a row of the areas table"), type=Area)
+    except msgspec.MsgspecError as error:
+        raise StoreCorruptError(f"the areas table cannot be read: {error}") from error
+
+
+def pack_meta(meta: Meta) -> bytes:
+    """The value under META_KEY."""
+    return seal(msgspec.msgpack.encode(meta))
+
+
 def pack_towns(towns: list[Town]) -> bytes:
     """One page of the towns database: at most TOWNS_PER_PAGE towns."""
     texts = [town.text.encode() for town in towns]
@@ -158,11 +195,13 @@ def pack_towns(towns: list[Town]) -> bytes:
     for text in texts:
         offsets.append(offsets[-1] + len(text))
     count = len(towns)
-    return struct.pack(f"<I{count}H{count + 1}I", count, *[town.area for town in towns], *offsets) + b"".join(texts)
+    head = struct.pack(f"<I{count}H{count + 1}I", count, *[town.area for town in towns], *offsets)
+    return seal(head + b"".join(texts))
 
 
-def unpack_towns(page: bytes) -> list[Town]:
+def unpack_towns(value: Buffer) -> list[Town]:
     """The towns of one page; StoreCorruptError when it is damaged."""
+    page = unseal(value, "a page of the towns table")
     try:
         (count,) = struct.unpack_from("<I", page)
         areas = struct.unpack_from(f"<{count}H", page, 4)

@@ -175,7 +175,7 @@ class ChangeTransaction:
         described = msgspec.structs.replace(
             meta, entries=entries, residents=persons, version=version, towns=meta.towns + len(self._new_towns)
         )
-        transaction.put(schema.META_KEY, msgspec.msgpack.encode(described), db=databases["meta"])
+        transaction.put(schema.META_KEY, schema.pack_meta(described), db=databases["meta"])
         return version
 
     def _write_towns(self, transaction: lmdb.Transaction) -> None:
@@ -185,7 +185,7 @@ class ChangeTransaction:
         pending = self._new_towns
         while pending:
             page = transaction.get(schema.NUMBER.pack(number), None, databases["towns"])
-            towns = [] if page is None else schema.unpack_towns(bytes(page))
+            towns = [] if page is None else schema.unpack_towns(page)
             if len(towns) != min(schema.TOWNS_PER_PAGE, max(0, self.meta.towns - number * schema.TOWNS_PER_PAGE)):
                 raise StoreCorruptError("the towns table does not have the rows that the register says")
             room = schema.TOWNS_PER_PAGE - len(towns)

@@ -244,8 +244,10 @@ def test_meta_that_cannot_be_read(tmp_path: Path) -> None:
     build_store(tmp_path / "r", people())
 
     def other_format(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
-        meta = msgspec.msgpack.decode(transaction.get(b"description", db=database(b"meta")) or b"")
-        transaction.put(b"description", msgspec.msgpack.encode({**meta, "format": 9}), db=database(b"meta"))
+        sealed = transaction.get(b"description", db=database(b"meta")) or b""
+        meta = msgspec.msgpack.decode(schema.unseal(sealed, "the description"))
+        changed = schema.seal(msgspec.msgpack.encode({**meta, "format": 9}))
+        transaction.put(b"description", changed, db=database(b"meta"))
 
     damage(tmp_path / "r", other_format)
     with pytest.raises(StoreError, match="format 9"):
@@ -286,3 +288,17 @@ def test_a_register_that_was_copied_in_part_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="cut off"):
             function(tmp_path / "cut")
     RegisterReader(tmp_path / "whole").close()
+
+
+@pytest.mark.parametrize(("database", "key"), [(b"areas", N.pack(2)), (b"towns", N.pack(0)), (b"meta", b"description")])
+def test_a_flipped_bit_in_any_table_is_found(tmp_path: Path, database: bytes, key: bytes) -> None:
+    build_store(tmp_path / "r", people())
+
+    def flip_one(transaction: lmdb.Transaction, databases: Callable[[bytes], lmdb._Database]) -> None:
+        value = bytearray(transaction.get(key, db=databases(database)) or b"")
+        value[len(value) // 2] ^= 1
+        transaction.put(key, bytes(value), db=databases(database))
+
+    damage(tmp_path / "r", flip_one)
+    with pytest.raises(StoreError, match="checksum"):
+        check_register(tmp_path / "r")

@@ -59,18 +59,53 @@ class Asker:
         pass
 
 
-@pytest.mark.parametrize("count", [100, 5_000], ids=["in the loop", "in a thread"])
-async def test_bulk_request_whose_record_is_refused_is_told_so(tmp_path: Path, count: int) -> None:
-    table = build_store(tmp_path / "register", residents(20))
+class Recorded(FullBuffer):
+    """Stands for Recording when a test expects that nothing is recorded."""
+
+    def __init__(self) -> None:
+        self.appended = 0
+
+    def append(self, *_: Any, **__: Any) -> int:
+        self.appended += 1
+        return self.appended
+
+
+class Allowance:
+    """Stands for a Grant that allows everything or nothing."""
+
+    def __init__(self, allowed: bool) -> None:
+        self.allowed = allowed
+
+    def allows(self, _function: int, _items: int, _day: int) -> bool:
+        return self.allowed
+
+
+class AskingSession:
+    """A session whose authority file has not changed since it was judged."""
+
+    use = None
+    authority = None
+
+    def __init__(self, allowed: bool) -> None:
+        self.grant = Allowance(allowed)
+
+    def judge(self, _authority: object, _today: object) -> Allowance:
+        return self.grant
+
+
+async def refusals_of(directory: Path, count: int, recording: Any, allowed: bool) -> list[tuple[int, ErrorCode]]:
+    """What the asker of one bulk STATUS was refused with; afterwards nothing of the request is kept."""
+    table = build_store(directory / "register", residents(20))
     codes = memoryview(array("Q", [code_from_key(min(table))] * count))
-    session: Any = type("Session", (), {"use": None})()
+    session: Any = AskingSession(allowed)
     job = BulkRequest(m.StatusRequest(7, 1, 20200101, codes), session, STATUS, 0, codes.nbytes, 0.0)
     asker: Any = Asker(job)
     settings: Any = type("Settings", (), {"limits": Limits(), "fairness": Fairness()})()
+    credentials: Any = type("Credentials", (), {"authority": None})()
     unused: Any = None
-    with contextlib.closing(RegisterReader(tmp_path / "register")) as reader:
+    with contextlib.closing(RegisterReader(directory / "register")) as reader:
         service = Service(
-            settings, unused, reader, FullBuffer(), unused, Metrics(), EventLog("error", descriptor=-1),  # type: ignore[arg-type]
+            settings, credentials, reader, recording, unused, Metrics(), EventLog("error", descriptor=-1),
             unused, lambda: None,
         )  # fmt: skip
         service.queued_bytes, service.queued_requests = job.size, 1
@@ -81,6 +116,23 @@ async def test_bulk_request_whose_record_is_refused_is_told_so(tmp_path: Path, c
                 while not asker.refused:
                     await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
-        assert asker.refused == [(7, ErrorCode.RECORD_OF_USE_UNAVAILABLE)]
         assert (service.queued_bytes, service.queued_requests, asker.queued_bytes, len(asker.jobs)) == (0, 0, 0, 0)
         assert job.snapshot is None
+    return list(asker.refused)
+
+
+COUNTS = pytest.mark.parametrize("count", [100, 5_000], ids=["in the loop", "in a thread"])
+
+
+@COUNTS
+async def test_bulk_request_whose_record_is_refused_is_told_so(tmp_path: Path, count: int) -> None:
+    refused = await refusals_of(tmp_path, count, FullBuffer(), allowed=True)
+    assert refused == [(7, ErrorCode.RECORD_OF_USE_UNAVAILABLE)]
+
+
+@COUNTS
+async def test_bulk_request_whose_authority_ended_while_it_waited_is_refused(tmp_path: Path, count: int) -> None:
+    recording = Recorded()
+    refused = await refusals_of(tmp_path, count, recording, allowed=False)
+    assert refused == [(7, ErrorCode.NOT_AUTHORISED)]
+    assert recording.appended == 0
