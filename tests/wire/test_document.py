@@ -34,7 +34,8 @@ def test_errors_and_which_of_them_close() -> None:
 
 
 def test_numbers() -> None:
-    outcomes = re.findall(r"(\d+) ([A-Z_]+)", DOCUMENT.split("Outcomes: ")[1].split(".")[0])
+    table = DOCUMENT.split("\nOutcomes:\n")[1].split("\nThe check digit")[0]
+    outcomes = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", table, re.MULTILINE)
     assert {name: int(number) for number, name in outcomes} == dict(Outcome.__members__)
     items = re.findall(r"([A-Z_]+) (\d+)", DOCUMENT.split("\nItems: ")[1].split(".")[0])
     assert {name: int(number) for name, number in items} == dict(Item.__members__)
