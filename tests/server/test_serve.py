@@ -248,22 +248,6 @@ def test_too_many_sessions(caller: Caller) -> None:
     assert caller.open().code is ErrorCode.TOO_MANY_SESSIONS
 
 
-def test_too_many_requests(place: Place, caller: Caller) -> None:
-    codes = memoryview(array("Q", [place.codes[0]] * 60_000))
-    data = b""
-    for request_id in range(100, 117):
-        message = m.StatusRequest(request_id, caller.session, 20200101, codes)
-        caller.wire.under_way.clear()
-        sent = caller.wire.send(message)
-        data += b"".join(sent) if isinstance(sent, list) else sent
-    caller.wire.under_way.update(dict.fromkeys(range(100, 117), int(m.StatusRequest.type)))
-    caller.socket.sendall(data)
-    answers = [caller.event() for _ in range(17)]
-    refused = [answer for answer in answers if isinstance(answer, m.Error)]
-    assert len(refused) <= 1, "the seventeenth is refused unless the first was answered already"
-    assert all(answer.code is ErrorCode.TOO_MANY_REQUESTS for answer in refused)
-
-
 def test_cancel_ends_a_request_that_waits(place: Place, server: Server, caller: Caller) -> None:
     codes = memoryview(array("Q", [place.codes[0]] * 65_536))
     asked = [caller.send(m.LookupRequest(caller.new(), caller.session, 0, codes)) for _ in range(10)]
