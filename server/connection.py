@@ -16,16 +16,16 @@ from typing import Final
 from jukinet.core.errors import ErrorCode, JukinetError, RemoteProtocolError
 from jukinet.core.wire import ConnectionState, ServerConnection
 from jukinet.core.wire import messages as m
+from jukinet.core.wire.frames import AnswerFrame, answer_frame_bytes
 from jukinet.server.admission import BodyAdmission
 from jukinet.server.event_log import Field
 from jukinet.server.identity import Identity
 from jukinet.server.readiness import Readiness
-from jukinet.server.service import BulkRequest, Service
+from jukinet.server.service import Service
 from jukinet.server.sessions import Session
-from jukinet.server.transport import LOST, READABLE, WRITABLE, TlsStream, TransportError
+from jukinet.server.slices import BulkRequest
+from jukinet.server.transport import LOST, READABLE, RECORD_BYTES_MAX, WRITABLE, Bytes, TlsStream, TransportError
 
-COALESCE_BYTES_MAX: Final = 16_384
-"""Answers up to this length together leave in one TLS record."""
 GONE: Final = select.EPOLLHUP | select.EPOLLERR
 PROGRESS_SECONDS: Final = 1.0
 SMALL_BUFFER_BYTES: Final = 65_536
@@ -99,7 +99,7 @@ class Connection:
         self.closed = False
         self._stream = stream
         self._readiness = readiness
-        self._outgoing: deque[bytes | bytearray | memoryview] = deque()
+        self._outgoing: deque[Bytes] = deque()
         self._interest = READABLE
         self._paused = False
         self._peer_done = False
@@ -269,9 +269,17 @@ class Connection:
     def may_work(self) -> bool:
         """Whether a bulk request waits here and the caller has taken enough of its earlier answers."""
         return (
-            bool(self.jobs)
-            and self._held + self._left < self.service.configuration.limits.unsent_bytes_per_connection_max
+            self._held + self._left < self.service.configuration.limits.unsent_bytes_per_connection_max
+            and self.job_to_give is not None
         )
+
+    @property
+    def job_to_give(self) -> BulkRequest | None:
+        """The first bulk request that has slices to be given."""
+        for job in self.jobs:
+            if job.given < job.count:
+                return job
+        return None
 
     def _judge_pause(self) -> None:
         limits = self.service.configuration.limits
@@ -312,7 +320,7 @@ class Connection:
         else:
             self._queue(data)
 
-    def _queue(self, data: bytes | bytearray | memoryview) -> None:
+    def _queue(self, data: Bytes) -> None:
         self._outgoing.append(data)
         if self._left:
             self._left += len(data)
@@ -338,13 +346,18 @@ class Connection:
         self._held -= count
         self.service.unsent_changed(-count)
 
-    def release(self, request_id: int, message_type: int, frame: bytearray, bulk: bool) -> None:
+    def release(self, request_id: int, message_type: int, frame: AnswerFrame, bulk: bool) -> None:
         """Queue an answer whose record of use is durable. ``bulk``: its bytes were counted with ``hold``."""
         if bulk:
-            self.let_go(len(frame))
+            self.let_go(answer_frame_bytes(frame))
         if self._broken:
             return  # the stream was given up after the request was accepted
-        self._queue(self.wire.send_answer(request_id, message_type, frame))
+        answer = self.wire.send_answer(request_id, message_type, frame)
+        if isinstance(answer, list):
+            for part in answer:
+                self._queue(part)
+        else:
+            self._queue(answer)
         if self._closing_sessions:
             self._request_ended(request_id)
 
@@ -362,7 +375,7 @@ class Connection:
         if self.closed:
             return
         try:
-            if len(outgoing) == 1 and not self._left and len(outgoing[0]) <= COALESCE_BYTES_MAX:
+            if len(outgoing) == 1 and not self._left and len(outgoing[0]) <= RECORD_BYTES_MAX:
                 # Nearly always: one small answer, and the peer takes it.
                 head = outgoing[0]
                 count = self._stream.write(head)
@@ -382,35 +395,9 @@ class Connection:
             self._finish_if_done()
 
     def _flush_long(self) -> None:
-        outgoing = self._outgoing
-        whole = budget = self.service.configuration.fairness.write_bytes
-        while outgoing and budget > 0:
-            if len(outgoing) > 1 and len(outgoing[0]) < COALESCE_BYTES_MAX:
-                self._coalesce()
-            head = outgoing[0]
-            if len(head) <= COALESCE_BYTES_MAX:
-                count = self._stream.write(head)
-            else:
-                count = self._stream.write_long(memoryview(head)[:budget])
-            if count == 0:
-                break
-            budget -= count
-            if count == len(head):
-                outgoing.popleft()
-            else:
-                outgoing[0] = memoryview(head)[count:]
-        self._count_sent(whole - budget, whole)
+        budget = self.service.configuration.fairness.write_bytes
+        self._count_sent(self._stream.write_parts(self._outgoing, budget), budget)
         self._watch()
-
-    def _coalesce(self) -> None:
-        """Join small answers at the front of the queue into one."""
-        outgoing = self._outgoing
-        parts = [outgoing.popleft()]
-        length = len(parts[0])
-        while outgoing and length + len(outgoing[0]) <= COALESCE_BYTES_MAX:
-            length += len(outgoing[0])
-            parts.append(outgoing.popleft())
-        outgoing.appendleft(b"".join(parts) if len(parts) > 1 else parts[0])
 
     def _count_sent(self, sent: int, whole: int) -> None:
         """Count what waits, and the progress that the write deadline is about."""

@@ -1,4 +1,9 @@
-"""Whose bulk request has the next slice: bodies take turns, and within a body its connections take turns."""
+"""Whose bulk request has the next slice: bodies take turns slice by slice, and the connections of a body take turns
+request by request.
+
+Requests of one body that were worked off side by side would all be finished late and at the same time. One after the
+other, the first is on its way to the caller while the second is worked off.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +36,16 @@ class FairQueue(Generic[Caller]):
                 del self._bodies[body]
 
     def next(self) -> Caller | None:
-        """The caller whose turn it is; it stays in the queue, last in its body, and its body last of all."""
+        """The caller whose turn it is. It stays in the queue and first in its body, which is now last of all."""
         if not self._bodies:
             return None
         body, callers = next(iter(self._bodies.items()))
-        caller = next(iter(callers))
-        callers.move_to_end(caller)
         self._bodies.move_to_end(body)
-        return caller
+        return next(iter(callers))
+
+    def pass_on(self, body: object, caller: Caller) -> None:
+        """The body's next turn is another caller's, when there is one. The caller must be in the queue."""
+        self._bodies[body].move_to_end(caller)
 
     def __len__(self) -> int:
         return sum(map(len, self._bodies.values()))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -19,7 +20,8 @@ import trio
 
 EVENTS_PER_TURN_MAX: Final = 512
 TURNS_MAX: Final = 16
-"""Turns in a row while there is always something ready; then Trio's other tasks have theirs."""
+TURNS_SECONDS: Final = 0.002
+"""Turns in a row, and how long, while there is always something ready; then Trio's other tasks have theirs."""
 Handler = Callable[[int], None]
 
 
@@ -29,14 +31,13 @@ class Readiness:
     Invariant: a descriptor is in the epoll set exactly as long as it has a handler. Handlers must not raise.
     """
 
-    def __init__(self, before_turn: Callable[[], None], after_turn: Callable[[int], bool]) -> None:
+    def __init__(self, before_turn: Callable[[], None], after_turn: Callable[[int], None]) -> None:
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._handlers: dict[int, Handler] = {}
         self._before_turn = before_turn
         self._after_turn = after_turn
-        self._others_wait = False
 
     def add(self, descriptor: int, events: int, handler: Handler) -> None:
         self._epoll.register(descriptor, events)
@@ -66,7 +67,7 @@ class Readiness:
                 handler(events)
             elif descriptor == self._wake:
                 os.eventfd_read(self._wake)
-        self._others_wait = self._after_turn(len(ready))
+        self._after_turn(len(ready))
         return len(ready)
 
     async def run(self) -> None:
@@ -74,11 +75,11 @@ class Readiness:
         descriptor = self._epoll.fileno()
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            turns = 0
+            turns, began = 0, time.monotonic()
             while self.turn():
                 turns += 1
-                if turns == TURNS_MAX or self._others_wait:
-                    turns = 0
+                if turns == TURNS_MAX or time.monotonic() - began >= TURNS_SECONDS:
+                    turns, began = 0, time.monotonic()
                     await trio.lowlevel.checkpoint()
 
     def close(self) -> None:

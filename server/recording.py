@@ -27,6 +27,7 @@ from typing import Final, Protocol
 from jukinet.core.audit.errors import RecordOfUseNotWrittenError
 from jukinet.core.audit.writer import RecordOfUseWriter
 from jukinet.core.errors import ErrorCode, RecordOfUseError
+from jukinet.core.wire.frames import AnswerFrame, answer_frame_bytes
 from jukinet.server.event_log import EventLog, operating_error
 from jukinet.server.metrics import Metrics
 from jukinet.server.readiness import Readiness
@@ -42,7 +43,7 @@ class Asker(Protocol):
 
     closed: bool
 
-    def release(self, request_id: int, message_type: int, frame: bytearray, bulk: bool) -> None:
+    def release(self, request_id: int, message_type: int, frame: AnswerFrame, bulk: bool) -> None:
         """Queue a durable answer for sending; ``flush`` follows."""
 
     def refuse(self, request_id: int, code: ErrorCode, message: str, retry_after_ms: int = 0) -> None:
@@ -58,7 +59,7 @@ class Asker(Protocol):
         """End the connection at once."""
 
 
-Pending = tuple[int, Asker, int, int, bytearray, float, bool]
+Pending = tuple[int, Asker, int, int, AnswerFrame, float, bool]
 """An answer whose record of use is not durable yet: ticket, asker, request_id, message type, frame, when the request
 arrived (monotonic clock), whether it is a bulk request."""
 
@@ -108,7 +109,7 @@ class Recording:
         asker: Asker,
         request_id: int,
         message_type: int,
-        frame: bytearray,
+        frame: AnswerFrame,
         arrived: float,
         bulk: bool,
     ) -> None:
@@ -223,7 +224,7 @@ class Recording:
             if not asker.closed:
                 try:
                     if bulk:
-                        asker.let_go(len(frame))
+                        asker.let_go(answer_frame_bytes(frame))
                     asker.refuse(
                         request_id,
                         ErrorCode.RECORD_OF_USE_UNAVAILABLE,

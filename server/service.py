@@ -1,39 +1,45 @@
 """Answers requests: the one module where messages, authority, register and record of use meet.
 
 A small request is answered here and now, within the turn that received it. A longer one becomes a ``BulkRequest`` in
-the fair queue, of which ``run_bulk`` does a slice at a time. Both end in ``Recording.submit``: nothing leaves before
-its record of use is durable.
+the fair queue, from which the thread for slices (slices.py) is kept supplied. Both end in ``Recording.submit``: nothing
+leaves before its record of use is durable.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-import trio
+from typing import TYPE_CHECKING, Final
 
 from jukinet.core.errors import ErrorCode, JukinetError, NotAuthorisedError, RecordOfUseError
 from jukinet.core.index import LookupBatch, StatusBatch, VerifyBatch
 from jukinet.core.law.authority import Grant, day_in_japan
 from jukinet.core.store.reader import RegisterReader
-from jukinet.core.store.snapshot import Snapshot
 from jukinet.core.vocabulary import Function
 from jukinet.core.wire import messages as m
+from jukinet.core.wire.frames import AnswerFrame, answer_frame_bytes
 from jukinet.server.admission import Admission
 from jukinet.server.configuration import Configuration
 from jukinet.server.credentials import Credentials
 from jukinet.server.event_log import EventLog
 from jukinet.server.fair_queue import FairQueue
 from jukinet.server.metrics import Metrics
+from jukinet.server.readiness import Readiness
 from jukinet.server.recording import Recording
 from jukinet.server.sessions import Session
+from jukinet.server.slices import (
+    SLICES_GIVEN_MAX,
+    Batch,
+    BulkRequest,
+    Question,
+    SliceThread,
+    question_bytes,
+    state,
+)
 
 if TYPE_CHECKING:
     from jukinet.server.connection import Connection
 
-Question = m.LookupRequest | m.StatusRequest | m.VerifyRequest
-Batch = LookupBatch | StatusBatch | VerifyBatch
 LOOKUP: Final = int(Function.LOOKUP)
 STATUS: Final = int(Function.STATUS)
 VERIFY: Final = int(Function.VERIFY)
@@ -44,64 +50,15 @@ ANSWER_TYPES: Final = {
     VERIFY: int(m.VerifyAnswer.type),
 }
 FUNCTION_NAMES: Final = {LOOKUP: "lookup", STATUS: "status", VERIFY: "verify"}
+BATCHES: Final[dict[int, type[Batch]]] = {LOOKUP: LookupBatch, STATUS: StatusBatch, VERIFY: VerifyBatch}
 
 QUEUE_RETRY_MILLISECONDS: Final = 1_000
-INLINE_SLICE_CODES: Final = 1_024
-"""About 0.15 ms of work; getting a thread to do it and hearing back takes about half as long."""
+INLINE_CODES: Final = 1_024
+"""A whole request of so many codes, about 0.15 ms, is worked off in the loop: a thread and a loop that hand it to each
+other take as long, and measured a sixth slower (docs/decisions.md)."""
+INLINE_CODES_PER_TURN_MAX: Final = 2_048
 RECENT_SCRATCH_MAX: Final = 4
 """Batches kept for reuse: each holds the columns of the longest request it has done."""
-
-
-class BulkAnswer(NamedTuple):
-    """What a finished bulk request provides: a row's outcomes and matches for the record of use, and the frame."""
-
-    outcomes: bytes
-    matches: bytes | None
-    frame: bytearray
-    version: int
-
-
-class BulkRequest:
-    """A request that is worked off in slices.
-
-    Invariant: ``snapshot`` is pinned exactly while 0 < done < count or a slice runs, and ``batch`` is the request's
-    own meanwhile. While ``running``, a thread works on it: only ``work_off`` touches batch and snapshot then.
-    """
-
-    __slots__ = (
-        "answer",
-        "arrived",
-        "batch",
-        "count",
-        "done",
-        "dropped",
-        "function",
-        "items",
-        "question",
-        "reported",
-        "running",
-        "session",
-        "size",
-        "snapshot",
-    )
-
-    def __init__(
-        self, question: Question, session: Session, function: int, items: int, size: int, arrived: float
-    ) -> None:
-        self.question = question
-        self.session = session
-        self.function = function
-        self.items = items
-        self.count = len(question.codes)
-        self.size = size
-        self.arrived = arrived
-        self.reported = arrived
-        self.done = 0
-        self.batch: Batch | None = None
-        self.snapshot: Snapshot | None = None
-        self.answer: BulkAnswer | None = None
-        self.running = False
-        self.dropped = False
 
 
 class Service:
@@ -117,10 +74,11 @@ class Service:
         metrics: Metrics,
         log: EventLog,
         connection_closed: Callable[[Connection, str], None],
-        wake: Callable[[], None],
+        readiness: Readiness,
     ) -> None:
         self.connection_closed = connection_closed
-        self._wake = wake
+        self._wake = readiness.wake
+        self._slices = SliceThread(readiness, self._slice_over)
         self.configuration = configuration
         self.credentials = credentials
         self.reader = reader
@@ -136,7 +94,6 @@ class Service:
         self.day = self.today.toordinal()
         self.now = time.monotonic()
         self._resumable: set[Connection] = set()
-        self._bulk_wanted = trio.Event()
         self._scratch: dict[int, list[Batch]] = {LOOKUP: [], STATUS: [], VERIFY: []}
         self._lookup, self._status, self._verify = LookupBatch(), StatusBatch(), VerifyBatch()
         self._interactive_codes_max = configuration.fairness.interactive_codes_max
@@ -267,7 +224,7 @@ class Service:
         batch = self._lookup if function == LOOKUP else self._status if function == STATUS else self._verify
         snapshot = self.reader.pin()
         try:
-            _state(batch, question, items)
+            state(batch, question, items)
             batch.run(snapshot, 0, count)
             outcomes = batch.outcomes
             matches = self._verify.matches if function == VERIFY else None
@@ -287,7 +244,7 @@ class Service:
         version: int,
         outcomes: bytes,
         matches: bytes | None,
-        frame: bytearray,
+        frame: AnswerFrame,
         arrived: float,
         bulk: bool,
     ) -> None:
@@ -305,7 +262,7 @@ class Service:
             matches=matches,
         )
         if bulk:
-            connection.hold(len(frame))
+            connection.hold(answer_frame_bytes(frame))
         self.recording.submit(ticket, connection, request_id, ANSWER_TYPES[function], frame, arrived, bulk)
         self.metrics.requests[function] += 1
         self.metrics.codes[function] += len(outcomes)
@@ -322,17 +279,19 @@ class Service:
                 QUEUE_RETRY_MILLISECONDS,
             )
             return
-        connection.jobs.append(BulkRequest(question, session, function, items, size, self.now))
+        connection.jobs.append(BulkRequest(connection, question, session, function, items, size, self.now))
         connection.queued_bytes += size
         self.queued_bytes += size
         self.queued_requests += 1
         self.schedule(connection)
 
     def schedule(self, connection: Connection) -> None:
-        """Put the connection in the queue when it has bulk work that may be done now, otherwise take it out."""
+        """Put the connection in the queue when it has bulk work that may be done now, otherwise take it out.
+
+        At the end of the turn the thread for slices is supplied from the queue.
+        """
         if connection.may_work:
             self.queue.add(connection.body_key, connection)
-            self._bulk_wanted.set()
         else:
             self.queue.remove(connection.body_key, connection)
 
@@ -349,7 +308,7 @@ class Service:
         connection.want_resume()
 
     def _let_go(self, job: BulkRequest) -> None:
-        """Release what a dropped request held; not while its slice is worked on."""
+        """Release what a dropped request held; not while a slice of it is worked on."""
         if job.snapshot is not None:
             job.snapshot.release()
             job.snapshot = None
@@ -360,61 +319,64 @@ class Service:
                 scratch.append(job.batch)
             job.batch = None
 
-    async def run_bulk(self) -> None:
-        """Give bulk requests their slices until cancelled, others their turn in between and meanwhile."""
-        while True:
+    def _supply(self) -> None:
+        """Give the thread its next slices: about two of the longest, so that it never waits for the loop."""
+        slices, inline = self._slices, 0
+        while slices.rows < 2 * self._slice_codes and slices.slices < SLICES_GIVEN_MAX:
             connection = self.queue.next() if self.unsent_bytes < self.configuration.limits.unsent_bytes_max else None
             if connection is None:
-                self._bulk_wanted = trio.Event()
-                await self._bulk_wanted.wait()
+                return
+            job = connection.job_to_give
+            assert job is not None
+            if job.batch is None:
+                scratch = self._scratch[job.function]
+                job.batch = scratch.pop() if scratch else BATCHES[job.function]()
+                job.snapshot = self.reader.pin()
+            if job.count > INLINE_CODES or self._slice_codes < job.count:
+                slices.give(job, min(job.given + self._slice_codes, job.count))
+                if job.given == job.count:
+                    self.queue.pass_on(connection.body_key, connection)
+                    self.schedule(connection)
                 continue
-            job = connection.jobs[0]
-            self.now = time.monotonic()
-            try:
-                await self._slice(connection, job)
-            except RecordOfUseError as error:
-                self._bulk_failed(connection, job, error, error.code, "the record of use cannot be kept; repeat later")
-            except JukinetError as error:
-                self._bulk_failed(connection, job, error, error.code, "the register cannot be read; repeat later")
-            except Exception as error:
-                self._bulk_failed(connection, job, error, ErrorCode.INTERNAL, "the server failed; report it")
-            connection.flush()
-            self.after_turn()
-            await trio.lowlevel.checkpoint()
+            self.queue.pass_on(connection.body_key, connection)
+            slices.work_now(job)
+            inline += job.count
+            if inline >= INLINE_CODES_PER_TURN_MAX and self.queue:
+                self._wake()
+                return
+
+    def _slice_over(self, job: BulkRequest) -> None:
+        """A slice is over: record the request's answer if that was its last one. Never raises."""
+        connection = job.connection
+        try:
+            if job.dropped:  # cancelled, or its connection ended, meanwhile
+                if not job.running:
+                    self._let_go(job)
+                return
+            if job.answer is not None:
+                self._provide(connection, job)
+            elif job.failure is not None:
+                raise job.failure  # noqa: TRY301
+        except RecordOfUseError as error:
+            self._bulk_failed(connection, job, error, error.code, "the record of use cannot be kept; repeat later")
+        except JukinetError as error:
+            self._bulk_failed(connection, job, error, error.code, "the register cannot be read; repeat later")
+        except Exception as error:
+            self._bulk_failed(connection, job, error, ErrorCode.INTERNAL, "the server failed; report it")
+        connection.flush()
 
     def _bulk_failed(
         self, connection: Connection, job: BulkRequest, error: Exception, code: ErrorCode, message: str
     ) -> None:
         self.log.failure("request_failed", error, connection=connection.number)
-        if job.dropped:
-            self._let_go(job)
-        else:
+        if not job.dropped:
             self.drop(connection, job)
             connection.refuse(job.question.request_id, code, message)
 
-    async def _slice(self, connection: Connection, job: BulkRequest) -> None:
-        """The next rows of a request; many in a thread, so that the loop goes on meanwhile, few at once."""
-        if job.batch is None:
-            scratch = self._scratch[job.function]
-            job.batch = scratch.pop() if scratch else BATCHES[job.function]()
-            job.snapshot = self.reader.pin()
-            _state(job.batch, job.question, job.items)
-        stop = min(job.done + self._slice_codes, job.count)
-        if stop - job.done <= INLINE_SLICE_CODES:
-            work_off(job, stop)
-        else:
-            job.running = True
-            try:
-                await trio.to_thread.run_sync(work_off, job, stop)
-            finally:
-                job.running = False
-            self.now = time.monotonic()
-        if job.dropped:  # cancelled, or its connection ended, meanwhile
-            self._let_go(job)
-            return
-        if job.answer is None:
-            return
+    def _provide(self, connection: Connection, job: BulkRequest) -> None:
+        """Record what a finished bulk request is told; its answer leaves when that is durable."""
         answer = job.answer
+        assert answer is not None
         # A bulk request may have waited: what counts is the authority at the moment of providing.
         if self._grant_now(connection, job.session, job.question.request_id, job.function, job.items) is None:
             self.drop(connection, job)
@@ -432,24 +394,24 @@ class Service:
             job.arrived,
             True,
         )
-        # After its record is kept, so that a request whose record is refused is still there to be told so; and the
-        # connection's next one has its turn only when the caller has taken enough of this answer.
+        # After its record is kept, so that a request whose record is refused is still there to be told so.
         self.drop(connection, job)
+
+    def close(self) -> None:
+        """End the thread for slices; all connections must be closed."""
+        self._slices.close()
 
     # Turns ---------------------------------------------------------------------------------------------------------
 
     def after_turn(self, ready: int = 0) -> None:
-        """End of a turn: go on with connections that may be read again, then begin the commit if it is time."""
+        """End of a turn: supply the thread for slices, go on with connections that may be read again, then begin the
+        commit if it is time."""
         if self._resumable:
             resumable, self._resumable = self._resumable, set()
             for connection in resumable:
                 connection.resume()
+        self._supply()
         self.recording.after_turn(ready, self.now)
-
-    @property
-    def bulk_waits(self) -> bool:
-        """Whether bulk requests wait for a slice, or one's slice may just have been done."""
-        return self.queued_requests > 0
 
     def resume_later(self, connection: Connection) -> None:
         """Let the connection go on at the end of a turn; there will be one."""
@@ -460,56 +422,8 @@ class Service:
     def unsent_changed(self, more: int) -> None:
         """So many more bytes of answers wait for their callers; fewer when negative."""
         self.unsent_bytes += more
-        if more < 0 and not self._bulk_wanted.is_set():
-            self._bulk_wanted.set()
 
     def new_day(self) -> None:
         """Take up the calendar day in Japan, by which authority begins and ends."""
         self.today = day_in_japan()
         self.day = self.today.toordinal()
-
-
-def work_off(job: BulkRequest, stop: int) -> None:
-    """Answer rows up to ``stop``, and lay out the answer after the last. Touches nothing but the request."""
-    batch, snapshot = job.batch, job.snapshot
-    assert batch is not None
-    assert snapshot is not None
-    batch.run(snapshot, job.done, stop)
-    job.done = stop
-    if stop == job.count:
-        matches = batch.matches if isinstance(batch, VerifyBatch) else None
-        job.answer = BulkAnswer(batch.outcomes, matches, batch.finish(), snapshot.version)
-
-
-BATCHES: Final[dict[int, type[Batch]]] = {LOOKUP: LookupBatch, STATUS: StatusBatch, VERIFY: VerifyBatch}
-
-
-def _state(batch: Batch, question: Question, items: int) -> None:
-    """Begin a batch with what was asked."""
-    if isinstance(batch, LookupBatch):
-        batch.begin(question.codes, items)
-    elif isinstance(batch, StatusBatch) and isinstance(question, m.StatusRequest):
-        batch.begin(question.codes, question.since)
-    elif isinstance(batch, VerifyBatch) and isinstance(question, m.VerifyRequest):
-        names, addresses = question.names, question.addresses
-        batch.begin(
-            question.codes,
-            items,
-            names=None if names is None else (names.offsets, names.data),
-            birth_dates=question.birth_dates,
-            sexes=question.sexes,
-            addresses=None if addresses is None else (addresses.offsets, addresses.data),
-        )
-    else:
-        raise TypeError("the batch is not of the question's kind")
-
-
-def question_bytes(question: Question) -> int:
-    """The memory that a question keeps while it waits."""
-    size = question.codes.nbytes
-    if isinstance(question, m.VerifyRequest):
-        for text in (question.names, question.addresses):
-            if text is not None:
-                size += text.offsets.nbytes + text.data.nbytes
-        size += sum(column.nbytes for column in (question.birth_dates, question.sexes) if column is not None)
-    return size

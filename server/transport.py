@@ -18,6 +18,7 @@ import errno
 import select
 import socket
 import ssl
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ LOST: Final = "connection_lost"
 """Kind of TransportError when the peer is gone."""
 RECORD_BYTES_MAX: Final = 16_384
 """Plain bytes of a TLS record (RFC 8446, 5.1)."""
+Bytes = bytes | bytearray | memoryview
 
 _REASONS: Final = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "certificate_missing",
@@ -96,7 +98,17 @@ class TlsStream:
     Invariant: after ``close`` no call reaches the descriptor, whose number may already name another connection.
     """
 
-    __slots__ = ("_read", "_set", "_socket", "_write", "closed", "descriptor", "pending", "read_wants_write")
+    __slots__ = (
+        "_read",
+        "_set",
+        "_socket",
+        "_write",
+        "_written",
+        "closed",
+        "descriptor",
+        "pending",
+        "read_wants_write",
+    )
 
     def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
         connection.setblocking(False)
@@ -110,6 +122,7 @@ class TlsStream:
         self._set = wrapped.setsockopt
         self._read = wrapped.read
         self._write = wrapped.write
+        self._written = 0
         self.pending = wrapped.pending
         """Number of plain bytes that can be read although the descriptor may not be ready."""
         self.descriptor = wrapped.fileno()
@@ -153,7 +166,7 @@ class TlsStream:
         except OSError as error:
             raise _refusal(error) from None
 
-    def write(self, data: bytes | bytearray | memoryview) -> int:
+    def write(self, data: Bytes) -> int:
         """Send the front of ``data``: the bytes taken, 0 when the peer must read first. Raises TransportError.
 
         After 0 or a part the next call must begin with the bytes not yet taken.
@@ -165,23 +178,45 @@ class TlsStream:
         except OSError as error:
             raise _refusal(error) from None
 
-    def write_long(self, data: memoryview) -> int:
-        """Send the front of ``data``, record after record, until the peer must read first: the bytes taken.
+    def write_parts(self, parts: deque[Bytes], budget: int) -> int:
+        """Send the front of ``parts``, record after record, until ``budget`` bytes are taken, nothing is left, or the
+        peer must read first: the bytes taken, which are in ``parts`` no more. Raises TransportError.
 
         OpenSSL hands on one record a call. Corked, several records leave in one segment, which costs both sides less.
         """
-        write, taken, size = self._write, 0, len(data)
+        left = budget
         try:
             self._set(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
             try:
-                while taken < size:
-                    taken += write(data[taken : taken + RECORD_BYTES_MAX])
+                while parts and left > 0:
+                    left -= self._write_front(parts, left)
             finally:
                 self._set(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            pass
+            left -= self._written
         except OSError as error:
             raise _refusal(error) from None
+        return budget - left
+
+    def _write_front(self, parts: deque[Bytes], budget: int) -> int:
+        """Send the first part but for a rest that makes no whole record by itself: the bytes taken.
+
+        When the peer must read first this raises, and ``_written`` tells the bytes taken.
+        """
+        if len(parts) > 1 and len(parts[0]) < RECORD_BYTES_MAX:
+            _join_record(parts)
+        write, taken, part = self._write, 0, memoryview(parts[0])
+        size = min(len(part), budget)
+        last = size - RECORD_BYTES_MAX if len(parts) > 1 and size == len(part) else size - 1
+        try:
+            while taken <= last:
+                taken += write(part[taken : min(taken + RECORD_BYTES_MAX, size)])
+        finally:
+            self._written = taken
+            if taken == len(part):
+                parts.popleft()
+            elif taken:
+                parts[0] = part[taken:]
         return taken
 
     def end(self) -> None:
@@ -211,6 +246,20 @@ class TlsStream:
         """Close at once. May be called again."""
         self.closed = True
         self._socket.close()
+
+
+def _join_record(parts: deque[Bytes]) -> None:
+    """Make one part of the front of ``parts``: a whole record, or all that there is."""
+    pieces: list[Bytes] = []
+    room = RECORD_BYTES_MAX
+    while parts and room:
+        part = memoryview(parts.popleft())
+        if len(part) > room:
+            parts.appendleft(part[room:])
+            part = part[:room]
+        pieces.append(part)
+        room -= len(part)
+    parts.appendleft(b"".join(pieces))
 
 
 READABLE: Final = select.EPOLLIN

@@ -93,7 +93,7 @@ class Worker:
         self._service = Service(
             self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
             self._connection_closed,
-            self._readiness.wake,
+            self._readiness,
         )  # fmt: skip
         self._serving = True
         gc.collect()
@@ -104,7 +104,6 @@ class Worker:
         with listener:
             async with trio.open_nursery() as serving:
                 serving.start_soon(self._readiness.run)
-                serving.start_soon(self._service.run_bulk)
                 serving.start_soon(self._refresh)
                 serving.start_soon(self._check_deadlines)
                 serving.start_soon(self._report)
@@ -116,6 +115,7 @@ class Worker:
                 serving.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await self._channel.send(control.Figures(self._snapshot()))
+        self._service.close()
         recording.close()
         with contextlib.suppress(JukinetError):
             writer.close()
@@ -315,10 +315,8 @@ class Worker:
     def _begin_turn(self) -> None:
         self._service.now = time.monotonic()
 
-    def _after_turn(self, ready: int) -> bool:
-        """End a turn; whether Trio's other tasks have work that should not wait for more turns."""
+    def _after_turn(self, ready: int) -> None:
         self._service.after_turn(ready)
-        return self._service.bulk_waits
 
     async def _refresh(self) -> None:
         """Follow the register's writer."""

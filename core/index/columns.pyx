@@ -7,12 +7,13 @@ from libc.string cimport memcpy, memset
 
 cdef bint text_prepare(TextColumn *column, size_t rows) noexcept nogil:
     cdef void *offsets
+    cdef size_t room = pad8((rows + 1) * sizeof(uint32_t))
     if column.rows_room < rows + 1:
-        offsets = realloc(column.offsets, (rows + 1) * sizeof(uint32_t))
+        offsets = realloc(column.offsets, room)
         if offsets == NULL:
             return False
         column.offsets = <uint32_t *>offsets
-        column.rows_room = rows + 1
+        column.rows_room = room // sizeof(uint32_t)
     column.used = 0
     column.offsets[0] = 0
     return True
@@ -42,6 +43,11 @@ cdef void text_free(TextColumn *column) noexcept nogil:
 
 cdef size_t text_column_bytes(const TextColumn *column, size_t rows) noexcept nogil:
     return pad8((rows + 1) * 4) + pad8(column.used)
+
+
+cdef size_t pad_in_place(unsigned char *column, size_t bytes) noexcept nogil:
+    memset(column + bytes, 0, pad8(bytes) - bytes)
+    return pad8(bytes)
 
 
 cdef unsigned char *fixed_write(const void *column, size_t bytes, unsigned char *out) noexcept nogil:

@@ -1,6 +1,6 @@
 """LOOKUP: the records of a batch of codes, written straight into the columns of the answer (docs/protocol.md, 3.3)."""
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -8,8 +8,8 @@ from libc.string cimport memcpy, memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
 from jukinet.core.index.columns cimport (
-    COPY_WORD_BYTES, FRAME_HEADER_BYTES, TextColumn, fixed_write, pad8, text_column_bytes, text_free, text_prepare,
-    text_reserve, text_write,
+    COPY_WORD_BYTES, FRAME_HEADER_BYTES, TextColumn, fixed_write, pad8, pad_in_place, text_column_bytes, text_free,
+    text_prepare, text_reserve, text_write,
 )
 from jukinet.core.index.gather cimport (
     GROUP_ROWS, OUTCOME_CODE_CHANGED, SWEEP_DAMAGED, SWEEP_DONE, SWEEP_NO_MEMORY, Entry, sweep, tells_of_person,
@@ -42,9 +42,11 @@ cdef enum:
     KANA_UTF8_BYTES_MAX = 3 * TEXT_BYTES_MAX
     FIXED_ROW_BYTES = 1 + 4 + 1 + 4 + 1 + 4 + 8
     ANSWER_HEADER_BYTES = 16
+    PARTS_ANSWER_BYTES_MIN = 65_536     # below this, sending many short pieces costs more than copying them together
+    SPARES_MAX = 8
 
 
-# Fixed-width columns of a batch, all in one piece of memory.
+# Fixed-width columns of a batch, all in one piece of memory; each has room for its padding.
 ctypedef struct FixedColumns:
     unsigned char *memory
     size_t rows_room
@@ -59,6 +61,7 @@ ctypedef struct FixedColumns:
 
 cdef bint fixed_prepare(FixedColumns *columns, size_t rows) noexcept nogil:
     cdef void *memory
+    rows = pad8(rows)
     if columns.rows_room < rows:
         memory = realloc(columns.memory, rows * FIXED_ROW_BYTES)
         if memory == NULL:
@@ -234,11 +237,80 @@ cdef int write_group(void *context, size_t row, const Entry *entries, size_t cou
     return SWEEP_DONE
 
 
+# Memory that no batch or answer uses; touched under the GIL only. Reused, because the kernel hands out new pages slowly.
+cdef LookupColumns spares[SPARES_MAX]
+cdef size_t spares_held = 0
+
+
+cdef class ColumnMemory:
+    """The columns of one batch. A batch has it alone, until an answer in parts takes it along."""
+
+    cdef LookupColumns columns
+
+    def __cinit__(self):
+        global spares_held
+        if spares_held:
+            spares_held -= 1
+            self.columns = spares[spares_held]
+        else:
+            memset(&self.columns, 0, sizeof(LookupColumns))
+
+    def __dealloc__(self):
+        global spares_held
+        if spares_held < SPARES_MAX:
+            spares[spares_held] = self.columns
+            spares_held += 1
+            return
+        free(self.columns.fixed.memory)
+        text_free(&self.columns.names)
+        text_free(&self.columns.kana)
+        text_free(&self.columns.aliases)
+        text_free(&self.columns.addresses)
+
+    cdef size_t room(self) noexcept:
+        """The bytes that are allocated."""
+        cdef size_t offsets_rows = (
+            self.columns.names.rows_room + self.columns.kana.rows_room
+            + self.columns.aliases.rows_room + self.columns.addresses.rows_room
+        )
+        return (
+            self.columns.fixed.rows_room * FIXED_ROW_BYTES + 4 * offsets_rows + self.columns.names.room
+            + self.columns.kana.room + self.columns.aliases.room + self.columns.addresses.room
+        )
+
+
+cdef class AnswerPart:
+    """Read-only bytes of a column; they stay as they are as long as somebody holds the part."""
+
+    cdef ColumnMemory memory
+    cdef unsigned char *start
+    cdef Py_ssize_t size
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.start, self.size, True, flags)
+
+
+cdef object part_of(ColumnMemory memory, void *start, size_t size):
+    """A column's bytes with their padding, which its memory has room for, as a memoryview."""
+    cdef AnswerPart part = AnswerPart()
+    part.memory = memory
+    part.start = <unsigned char *>start
+    part.size = pad_in_place(<unsigned char *>start, size)
+    return memoryview(part)
+
+
+cdef void add_texts(list parts, ColumnMemory memory, TextColumn *column, size_t rows):
+    parts.append(part_of(memory, column.offsets, 4 * (rows + 1)))
+    if column.used:
+        parts.append(part_of(memory, column.data, column.used))
+
+
 cdef class LookupBatch:
     """One LOOKUP under way; reusable, so that its memory is allocated once.
 
     begin() states the batch, run() answers rows [start, stop) in ascending pieces with the GIL released, outcomes tells
-    what each row will say (for the record of use), finish() lays out the answer frame.
+    what each row will say (for the record of use), finish() lays out the answer frame, finish_in_parts() gives it without
+    copying the columns.
     """
 
     cdef Py_buffer codes
@@ -246,18 +318,19 @@ cdef class LookupBatch:
     cdef readonly size_t count
     cdef readonly size_t done
     cdef readonly uint64_t version
-    cdef LookupColumns columns
+    cdef ColumnMemory memory
+    cdef LookupColumns *columns      # those of memory
 
     def __cinit__(self):
         self.holds_codes = False
+        self._take_memory()
 
     def __dealloc__(self):
         self._let_go()
-        free(self.columns.fixed.memory)
-        text_free(&self.columns.names)
-        text_free(&self.columns.kana)
-        text_free(&self.columns.aliases)
-        text_free(&self.columns.addresses)
+
+    cdef void _take_memory(self):
+        self.memory = ColumnMemory()
+        self.columns = &self.memory.columns
 
     cdef void _let_go(self):
         if self.holds_codes:
@@ -298,7 +371,7 @@ cdef class LookupBatch:
         self.columns.view = &snapshot.view
         with nogil:
             result = sweep(
-                &snapshot.view, <const unsigned char *>self.codes.buf, start, stop, True, write_group, &self.columns
+                &snapshot.view, <const unsigned char *>self.codes.buf, start, stop, True, write_group, self.columns
             )
         self.columns.view = NULL
         if result == SWEEP_NO_MEMORY:
@@ -319,10 +392,19 @@ cdef class LookupBatch:
 
     def finish(self):
         """The answer as a bytearray: 16 zero bytes for the frame header, then the LOOKUP_ANSWER payload."""
-        cdef size_t n = self.count, total = ANSWER_HEADER_BYTES + pad8(n)
         cdef unsigned char *out
-        if self.done != n:
+        if self.done != self.count:
             raise ValueError("the batch has rows that were not run")
+        frame = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + self._answer_bytes())
+        out = <unsigned char *>PyByteArray_AS_STRING(frame)
+        with nogil:
+            self._lay_out(out)
+        self._let_go()
+        return frame
+
+    cdef size_t _answer_bytes(self) noexcept nogil:
+        """The length of the answer's payload."""
+        cdef size_t n = self.count, total = ANSWER_HEADER_BYTES + pad8(n)
         if self.columns.items & ITEM_NAME:
             total += text_column_bytes(&self.columns.names, n)
         if self.columns.items & ITEM_KANA:
@@ -339,21 +421,66 @@ cdef class LookupBatch:
             total += pad8(n) + pad8(4 * n)
         if self.columns.items & ITEM_CODE:
             total += 8 * n
-        frame = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + total)
-        out = <unsigned char *>PyByteArray_AS_STRING(frame)
-        with nogil:
-            self._lay_out(out)
-        self._let_go()
-        return frame
+        return total
 
-    cdef void _lay_out(self, unsigned char *out) noexcept nogil:
-        cdef size_t n = self.count
+    def finish_in_parts(self):
+        """The answer as a list of buffers to be sent in order: a bytearray as finish() gives it at the front, then
+        read-only memoryviews of the columns where they lie.
+
+        What stays allocated until the last part is dropped is at most twice the answer's bytes: a shorter answer, or one
+        that is far below its memory's size, is a single bytearray.
+        """
+        cdef size_t n = self.count, total
+        cdef LookupColumns *columns = self.columns
+        cdef ColumnMemory memory = self.memory
+        cdef uint32_t items = columns.items
+        cdef list parts = []
+        if self.done != n:
+            raise ValueError("the batch has rows that were not run")
+        total = self._answer_bytes()
+        if total < PARTS_ANSWER_BYTES_MIN or memory.room() > 2 * total:
+            return [self.finish()]
+        parts.append(self._head())
+        if items & ITEM_NAME:
+            add_texts(parts, memory, &columns.names, n)
+        if items & ITEM_KANA:
+            add_texts(parts, memory, &columns.kana, n)
+        if items & ITEM_ALIAS:
+            add_texts(parts, memory, &columns.aliases, n)
+        if items & ITEM_BIRTH_DATE:
+            parts.append(part_of(memory, columns.fixed.birth_dates, 4 * n))
+        if items & ITEM_SEX:
+            parts.append(part_of(memory, columns.fixed.sexes, n))
+        if items & ITEM_ADDRESS:
+            parts.append(part_of(memory, columns.fixed.areas, 4 * n))
+            add_texts(parts, memory, &columns.addresses, n)
+        if items & ITEM_CHANGE:
+            parts.append(part_of(memory, columns.fixed.reasons, n))
+            parts.append(part_of(memory, columns.fixed.change_dates, 4 * n))
+        if items & ITEM_CODE:
+            parts.append(part_of(memory, columns.fixed.successor_codes, 8 * n))
+        self._let_go()
+        self.count = self.done = 0      # the columns are the answer's now
+        self._take_memory()
+        return parts
+
+    cdef object _head(self):
+        """Room for the frame header, the answer's header and the outcomes."""
+        head = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + ANSWER_HEADER_BYTES + pad8(self.count))
+        self._write_head(<unsigned char *>PyByteArray_AS_STRING(head))
+        return head
+
+    cdef unsigned char *_write_head(self, unsigned char *out) noexcept nogil:
         memset(out, 0, FRAME_HEADER_BYTES)
         out += FRAME_HEADER_BYTES
         (<uint32_t *>out)[0] = self.columns.items
-        (<uint32_t *>out)[1] = <uint32_t>n
+        (<uint32_t *>out)[1] = <uint32_t>self.count
         (<uint64_t *>out)[1] = self.version
-        out = fixed_write(self.columns.fixed.outcomes, n, out + ANSWER_HEADER_BYTES)
+        return fixed_write(self.columns.fixed.outcomes, self.count, out + ANSWER_HEADER_BYTES)
+
+    cdef void _lay_out(self, unsigned char *out) noexcept nogil:
+        cdef size_t n = self.count
+        out = self._write_head(out)
         if self.columns.items & ITEM_NAME:
             out = text_write(&self.columns.names, n, out)
         if self.columns.items & ITEM_KANA:

@@ -56,6 +56,15 @@ assert HEADER.size == HEADER_BYTES
 assert QUESTION.size == HEADER_BYTES + QUESTION_HEAD_BYTES
 
 
+AnswerFrame = bytearray | list[bytearray | memoryview]
+"""A whole answer with room for its header: one buffer, or buffers to be sent in order, the first a bytearray."""
+
+
+def answer_frame_bytes(answer: AnswerFrame) -> int:
+    """The length of an answer with its header."""
+    return sum(map(len, answer)) if isinstance(answer, list) else len(answer)
+
+
 def payload_limits(request_bytes_max: int, answer_bytes_max: int) -> dict[int, int]:
     """The longest payload, in bytes, of each message type under the given limits of a connection."""
     longest = {int(kind): limits.CONTROL_BYTES_MAX for kind in MessageType if kind < MessageType.LOOKUP}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
@@ -16,13 +16,17 @@ from jukinet.core.wire.frames import (
     HEADER_BYTES,
     PING_BYTES,
     QUESTION_HEAD,
+    AnswerFrame,
     MessageType,
+    answer_frame_bytes,
     frame,
 )
 from jukinet.core.wire.states import ANSWER_OF, CLIENT_TYPES, CLOSING_CODES, FROM_CLIENT, FROM_SERVER, REPORTED
 
 REFUSED: Final = 0
 """Stands in under_way for a request that was refused and waits for its ERROR."""
+
+Answer = TypeVar("Answer", bound=AnswerFrame)
 
 _PING: Final = int(MessageType.PING)
 _CANCEL: Final = int(MessageType.CANCEL)
@@ -203,8 +207,10 @@ class ServerConnection(Connection):
             raise LocalProtocolError(f"{MessageType(kind).name} cannot be sent in state {self.state.name}")
         return send(self, message)
 
-    def send_answer(self, request_id: int, message_type: int, answer: bytearray) -> bytearray:
+    def send_answer(self, request_id: int, message_type: int, answer: Answer) -> Answer:
         """Fill in the header of an answer: ``answer`` is 16 bytes of room for it, then the payload. O(1).
+
+        It may be a list of buffers to be sent in order, of which the first is a bytearray that begins with that room.
 
         Raises LocalProtocolError when no such request is under way, or the answer is above answer_bytes_max (then send
         an Error instead); nothing has changed then.
@@ -214,10 +220,11 @@ class ServerConnection(Connection):
             raise LocalProtocolError("the answer is to no request under way")
         if message_type not in self._outgoing:
             raise LocalProtocolError(f"an answer cannot be sent in state {self._state.name}")
-        size = len(answer) - HEADER_BYTES
+        head = answer if isinstance(answer, bytearray) else answer[0]
+        size = answer_frame_bytes(answer) - HEADER_BYTES if len(head) >= HEADER_BYTES else -1
         if size < 0 or size > self._payload_max[message_type]:
             raise LocalProtocolError("the answer is above answer_bytes_max, or has no room for its header")
-        HEADER.pack_into(answer, 0, size, message_type, 0, request_id, 0)
+        HEADER.pack_into(head, 0, size, message_type, 0, request_id, 0)
         del self._asked[request_id]
         self._end_request(request_id)
         return answer
