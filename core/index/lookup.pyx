@@ -42,7 +42,7 @@ cdef enum:
     KANA_UTF8_BYTES_MAX = 3 * TEXT_BYTES_MAX
     FIXED_ROW_BYTES = 1 + 4 + 1 + 4 + 1 + 4 + 8
     ANSWER_HEADER_BYTES = 16
-    PARTS_ANSWER_BYTES_MIN = 65_536     # below this, sending many short pieces costs more than copying them together
+    PARTS_ANSWER_BYTES_MIN = 524_288     # below this, handling many short pieces costs more than copying them together
     SPARES_MAX = 8
 
 

@@ -76,6 +76,7 @@ cdef inline uint64_t load_u64(const unsigned char *place) noexcept nogil:
 cdef extern from *:
     """
     #include <stddef.h>
+    #include <stdint.h>
     #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \\
         !defined(__SANITIZE_ADDRESS__)
     #define JUKINET_CLONES __attribute__((target_clones("avx2", "default")))
@@ -105,8 +106,41 @@ cdef extern from *:
                | (size > 2 && text[size - 3] >= 0xF0);
         return bad == 0;
     }
+
+    typedef uint32_t jukinet_u32 __attribute__((aligned(1), may_alias));
+
+    /* Whether offsets never decrease; the longest step between two goes to *longest. */
+    JUKINET_CLONES int jukinet_offsets_ascend(const unsigned char *place, size_t count, uint32_t *longest)
+    {
+        const jukinet_u32 *offsets = (const jukinet_u32 *)place;
+        uint32_t bad = 0, most = 0;
+        size_t i;
+        for (i = 0; i < count; i++) {
+            uint32_t previous = offsets[i], offset = offsets[i + 1], step = offset - previous;
+            bad |= offset < previous;
+            most = step > most ? step : most;
+        }
+        *longest = most;
+        return bad == 0;
+    }
+
+    /* 0, or year 1 to 9999, month 0 to 12, day 0 to 31, and no day without a month. */
+    JUKINET_CLONES int jukinet_dates_hold(const unsigned char *place, size_t count)
+    {
+        const jukinet_u32 *dates = (const jukinet_u32 *)place;
+        uint32_t bad = 0;
+        size_t i;
+        for (i = 0; i < count; i++) {
+            uint32_t value = dates[i], year = value / 10000, rest = value - year * 10000;
+            uint32_t month = rest / 100, day = rest - month * 100;
+            bad |= (value != 0) & ((year - 1 > 9998) | (month > 12) | (day > 31) | ((month == 0) & (day != 0)));
+        }
+        return bad == 0;
+    }
     """
     bint utf8_holds "jukinet_utf8_holds"(const unsigned char *text, size_t size) noexcept nogil
+    bint offsets_ascend "jukinet_offsets_ascend"(const unsigned char *place, size_t count, uint32_t *longest) noexcept nogil
+    bint dates_hold "jukinet_dates_hold"(const unsigned char *place, size_t count) noexcept nogil
 
 
 cdef inline bint zeros(const unsigned char *place, size_t size) noexcept nogil:
@@ -118,26 +152,14 @@ cdef inline bint zeros(const unsigned char *place, size_t size) noexcept nogil:
 
 
 cdef bint bytes_in(const unsigned char *place, size_t count, uint64_t allowed) noexcept nogil:
+    """Whether every byte is below 64 and its bit stands in `allowed`."""
     cdef size_t i
-    cdef unsigned int bad = 0
+    cdef uint64_t seen = 0
+    cdef unsigned char all_bits = 0
     for i in range(count):
-        bad |= <unsigned int>(place[i] >> 6) | <unsigned int>(((allowed >> (place[i] & 63)) & 1) ^ 1)
-    return bad == 0
-
-
-cdef bint dates_hold(const unsigned char *place, size_t count) noexcept nogil:
-    """0, or year 1 to 9999, month 0 to 12, day 0 to 31, and no day without a month."""
-    cdef size_t i
-    cdef uint32_t value, year, rest, month, day
-    cdef unsigned int bad = 0
-    for i in range(count):
-        value = load_u32(place + 4 * i)
-        year = value // 10_000
-        rest = value - year * 10_000
-        month = rest // 100
-        day = rest - month * 100
-        bad |= (value != 0) & ((year - 1 > 9_998) | (month > 12) | (day > 31) | ((month == 0) & (day != 0)))
-    return bad == 0
+        seen |= ONE << (place[i] & 63)
+        all_bits |= place[i]
+    return all_bits < 64 and (seen & ~allowed) == 0
 
 
 cdef bint below_u32(const unsigned char *place, size_t count, uint32_t end) noexcept nogil:
@@ -189,21 +211,15 @@ cdef int text_fault(const unsigned char *payload, size_t size, size_t at, size_t
     cdef const unsigned char *offsets = payload + at
     cdef const unsigned char *data
     cdef size_t i, last
-    cdef uint32_t previous, offset
+    cdef uint32_t longest = 0
     cdef unsigned int bad = 0
-    cdef unsigned int long_text = 0
     if data_start > size:
         return TRUNCATED
     if not zeros(payload + at + offsets_bytes, data_start - at - offsets_bytes):
         return PADDING
     if load_u32(offsets) != 0:
         return OFFSETS
-    for i in range(count):
-        previous = load_u32(offsets + 4 * i)
-        offset = load_u32(offsets + 4 * i + 4)
-        bad |= offset < previous
-        long_text |= <size_t>(offset - previous) > text_bytes_max
-    if bad:
+    if not offsets_ascend(offsets, count, &longest):
         return OFFSETS
     last = load_u32(offsets + 4 * count)
     if ((last + 7) & ~<size_t>7) > size - data_start:
@@ -214,15 +230,15 @@ cdef int text_fault(const unsigned char *payload, size_t size, size_t at, size_t
     if not utf8_holds(data, last):
         return NOT_UTF8
     # The whole is UTF-8, so each row is when no row starts inside a character.
+    while count and load_u32(offsets + 4 * count - 4) == last:
+        count -= 1      # rows that start at the end, where no byte needs to be
     for i in range(1, count):
-        offset = load_u32(offsets + 4 * i)
-        if offset < last:
-            bad |= (data[offset] & 0xC0) == 0x80
+        bad |= (data[load_u32(offsets + 4 * i)] & 0xC0) == 0x80
     if bad:
         return NOT_UTF8
     data_at[0] = data_start
     data_bytes[0] = last
-    return TEXT_TOO_LONG if long_text else SOUND
+    return TEXT_TOO_LONG if longest > text_bytes_max else SOUND
 
 
 cdef int locate(const unsigned char *payload, size_t size, size_t at, size_t count,

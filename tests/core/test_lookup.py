@@ -97,6 +97,67 @@ def test_every_resident_in_one_large_batch(register: tuple[RegisterReader, Table
     assert frame[16:] == twins.lookup_answer(codes, 255, 1, table, AREAS, TOWNS)
 
 
+def asked_in_parts(batch: LookupBatch, reader: RegisterReader, codes: array[int], items: int) -> list[bytes]:
+    """The parts of an answer; the first may be written, the others not."""
+    batch.begin(codes, items)
+    with reader.pin() as snapshot:
+        batch.run(snapshot, 0, len(codes))
+    parts = batch.finish_in_parts()
+    assert isinstance(parts[0], bytearray)
+    assert all(isinstance(part, memoryview) and part.readonly for part in parts[1:])
+    return parts  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("items", [1, 2, 4, 8, 16, 32, 64, 128, 255])
+@pytest.mark.parametrize("count", [20_000, 20_003, 19_999])
+def test_parts_are_the_answer(register: tuple[RegisterReader, Table], items: int, count: int) -> None:
+    reader, table = register
+    known = [key * 10 + twins.check_digit(key) for key in table]
+    codes = array("Q", (known * 40)[:count])
+    batch = LookupBatch()
+    asked_in_parts(batch, reader, codes, 255)  # leaves memory behind, which must not shine through
+    assert b"".join(asked_in_parts(batch, reader, codes, items)) == run_lookup(reader, codes, items, [])
+
+
+def test_answers_in_parts_do_not_share_memory(register: tuple[RegisterReader, Table]) -> None:
+    """Each part outlives its batch and later answers, in whatever order parts are dropped."""
+    reader, table = register
+    known = [key * 10 + twins.check_digit(key) for key in table] * 5
+    chooser = random.Random(9)
+    batch = LookupBatch()
+    kept = []
+    for round_number in range(40):
+        codes = array("Q", chooser.choices(known, k=chooser.choice([50, 3_000, 20_000])))
+        kept.append((asked_in_parts(batch, reader, codes, 255), run_lookup(reader, codes, 255, [])))
+        if round_number % 3 == 2:
+            parts, whole = kept.pop(chooser.randrange(len(kept)))
+            assert b"".join(parts) == whole
+    del batch
+    for parts, whole in kept:
+        assert b"".join(parts) == whole
+
+
+def test_finished_batch_must_begin_again(register: tuple[RegisterReader, Table]) -> None:
+    reader, table = register
+    batch = LookupBatch()
+    parts = asked_in_parts(batch, reader, array("Q", [key * 10 + twins.check_digit(key) for key in table] * 100), 255)
+    assert len(parts) > 1
+    assert (batch.count, batch.done, batch.outcomes) == (0, 0, b"")
+    with reader.pin() as snapshot, pytest.raises(ValueError, match="ascending"):
+        batch.run(snapshot, 0, 1)
+
+
+def test_short_answer_does_not_keep_the_memory_of_a_long_one(register: tuple[RegisterReader, Table]) -> None:
+    reader, table = register
+    known = [key * 10 + twins.check_digit(key) for key in table] * 60
+    batch = LookupBatch()
+    batch.begin(array("Q", known), 255)
+    with reader.pin() as snapshot:
+        batch.run(snapshot, 0, len(known))
+    batch.finish()
+    assert len(asked_in_parts(batch, reader, array("Q", known[:5_000]), 255)) == 1
+
+
 def test_codes_need_no_alignment(register: tuple[RegisterReader, Table]) -> None:
     reader, table = register
     codes = array("Q", [key * 10 + twins.check_digit(key) for key in list(table)[:50]])

@@ -104,13 +104,20 @@ def test_bodies_take_turns_whatever_their_connections() -> None:
     for caller in "abc":
         queue.add("large", caller)
     queue.add("small", "x")
-    turns = [queue.next() for _ in range(12)]
+    turns = []
+    for _ in range(12):
+        caller = queue.next()
+        assert caller is not None
+        turns.append(caller)
+        queue.pass_on("small" if caller == "x" else "large", caller)
     assert turns.count("x") == 6
     assert {caller: turns.count(caller) for caller in "abc"} == {"a": 2, "b": 2, "c": 2}
     queue.remove("small", "x")
     queue.remove("small", "x")
     queue.remove("large", "b")
-    assert {queue.next() for _ in range(4)} == {"a", "c"}
+    assert {queue.next() for _ in range(4)} == {"a"}, "a request goes on until its connection passes on"
+    queue.pass_on("large", "a")
+    assert queue.next() == "c"
     queue.remove("large", "a")
     queue.remove("large", "c")
     assert queue.next() is None

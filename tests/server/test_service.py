@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from array import array
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from jukinet.core.codes import code_from_key
 from jukinet.core.errors import ErrorCode, RecordOfUseError
@@ -18,7 +18,9 @@ from jukinet.core.wire import messages as m
 from jukinet.server.configuration import Fairness, Limits
 from jukinet.server.event_log import EventLog
 from jukinet.server.metrics import Metrics
-from jukinet.server.service import STATUS, BulkRequest, Service
+from jukinet.server.readiness import Readiness
+from jukinet.server.service import STATUS, Service
+from jukinet.server.slices import BulkRequest
 
 from ..core.stores import build_store
 from .serving import residents
@@ -40,14 +42,18 @@ class Asker:
     body_key = ("agency", "pensions")
     number = 1
 
-    def __init__(self, job: BulkRequest) -> None:
-        self.jobs = deque([job])
-        self.queued_bytes = job.size
+    def __init__(self) -> None:
+        self.jobs: deque[BulkRequest] = deque()
+        self.queued_bytes = 0
         self.refused: list[tuple[int, ErrorCode]] = []
 
     @property
     def may_work(self) -> bool:
-        return bool(self.jobs)
+        return self.job_to_give is not None
+
+    @property
+    def job_to_give(self) -> BulkRequest | None:
+        return next((job for job in self.jobs if job.given < job.count), None)
 
     def refuse(self, request_id: int, code: ErrorCode, _message: str, _retry_after_ms: int = 0) -> None:
         self.refused.append((request_id, code))
@@ -93,31 +99,33 @@ class AskingSession:
         return self.grant
 
 
-async def refusals_of(directory: Path, count: int, recording: Any, allowed: bool) -> list[tuple[int, ErrorCode]]:
+def refusals_of(directory: Path, count: int, recording: Any, allowed: bool) -> list[tuple[int, ErrorCode]]:
     """What the asker of one bulk STATUS was refused with; afterwards nothing of the request is kept."""
     table = build_store(directory / "register", residents(20))
     codes = memoryview(array("Q", [code_from_key(min(table))] * count))
     session: Any = AskingSession(allowed)
-    job = BulkRequest(m.StatusRequest(7, 1, 20200101, codes), session, STATUS, 0, codes.nbytes, 0.0)
-    asker: Any = Asker(job)
+    asker: Any = Asker()
+    job = BulkRequest(asker, m.StatusRequest(7, 1, 20200101, codes), session, STATUS, 0, codes.nbytes, 0.0)
+    asker.jobs.append(job)
+    asker.queued_bytes = job.size
     settings: Any = type("Settings", (), {"limits": Limits(), "fairness": Fairness()})()
     credentials: Any = type("Credentials", (), {"authority": None})()
     unused: Any = None
-    with contextlib.closing(RegisterReader(directory / "register")) as reader:
+    readiness = Readiness(lambda: None, lambda ready: None)
+    with contextlib.closing(readiness), contextlib.closing(RegisterReader(directory / "register")) as reader:
         service = Service(
             settings, credentials, reader, recording, unused, Metrics(), EventLog("error", descriptor=-1),
-            unused, lambda: None,
+            unused, readiness,
         )  # fmt: skip
-        service.queued_bytes, service.queued_requests = job.size, 1
-        service.schedule(asker)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(service.run_bulk)
-            with trio.move_on_after(5):
-                while not asker.refused:
-                    await trio.sleep(0.01)
-            nursery.cancel_scope.cancel()
-        assert (service.queued_bytes, service.queued_requests, asker.queued_bytes, len(asker.jobs)) == (0, 0, 0, 0)
-        assert job.snapshot is None
+        with contextlib.closing(service):
+            service.queued_bytes, service.queued_requests = job.size, 1
+            service.schedule(asker)
+            service.after_turn()
+            end = time.monotonic() + 5
+            while not asker.refused and time.monotonic() < end:
+                readiness.turn()
+            assert (service.queued_bytes, service.queued_requests, asker.queued_bytes, len(asker.jobs)) == (0, 0, 0, 0)
+            assert job.snapshot is None
     return list(asker.refused)
 
 
@@ -125,14 +133,14 @@ COUNTS = pytest.mark.parametrize("count", [100, 5_000], ids=["in the loop", "in 
 
 
 @COUNTS
-async def test_bulk_request_whose_record_is_refused_is_told_so(tmp_path: Path, count: int) -> None:
-    refused = await refusals_of(tmp_path, count, FullBuffer(), allowed=True)
+def test_bulk_request_whose_record_is_refused_is_told_so(tmp_path: Path, count: int) -> None:
+    refused = refusals_of(tmp_path, count, FullBuffer(), allowed=True)
     assert refused == [(7, ErrorCode.RECORD_OF_USE_UNAVAILABLE)]
 
 
 @COUNTS
-async def test_bulk_request_whose_authority_ended_while_it_waited_is_refused(tmp_path: Path, count: int) -> None:
+def test_bulk_request_whose_authority_ended_while_it_waited_is_refused(tmp_path: Path, count: int) -> None:
     recording = Recorded()
-    refused = await refusals_of(tmp_path, count, recording, allowed=False)
+    refused = refusals_of(tmp_path, count, recording, allowed=False)
     assert refused == [(7, ErrorCode.NOT_AUTHORISED)]
     assert recording.appended == 0

@@ -291,6 +291,17 @@ def test_send_answer_checks_request_type_and_length() -> None:
     assert len(server.send_answer(3, T.LOOKUP_ANSWER, bytearray(116))) == 116
 
 
+def test_answer_in_parts_is_held_to_the_limit_as_a_whole() -> None:
+    server, client = opened(m.Limits(answer_bytes_max=100))
+    deliver(server, client.send(m.LookupRequest(3, SESSION, 0, codes([1]))))
+    for parts in ([bytearray(32), memoryview(bytes(85))], [bytearray(8), memoryview(bytes(40))]):
+        with pytest.raises(LocalProtocolError):
+            server.send_answer(3, T.LOOKUP_ANSWER, parts)
+    assert server.under_way == {3: T.LOOKUP}
+    whole = server.send_answer(3, T.LOOKUP_ANSWER, [bytearray(32), memoryview(bytes(50)), memoryview(bytes(34))])
+    assert b"".join(whole) == HEADER.pack(100, T.LOOKUP_ANSWER, 0, 3, 0) + bytes(100)
+
+
 def test_a_greeting_tells_the_connection_s_own_limits() -> None:
     server = ServerConnection(LIMITS)
     with pytest.raises(LocalProtocolError, match="limits"):
