@@ -14,6 +14,7 @@ from jukinet.core import limits as bounds
 from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import ClientConnection, ConnectionState, ServerConnection, columns
 from jukinet.core.wire import messages as m
+from jukinet.core.wire.frames import HEADER
 
 LIMITS = m.Limits(codes_per_request_max=4, requests_in_flight_max=3, sessions_max=2, request_bytes_max=100_000)
 NAMES = twin.text_column(["山田"])
