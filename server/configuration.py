@@ -92,6 +92,15 @@ class RecordOfUse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     retry_seconds: Annotated[
         float, Meta(ge=0.05, le=3_600, description="Wait before the record of use is tried again after it failed.")
     ] = 1.0
+    commit_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3_600,
+            description="For the disk to take the record of use. A disk that takes longer hangs: what waits for it is "
+            "refused, and nothing is provided until it answers.",
+        ),
+    ] = 10.0
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

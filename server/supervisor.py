@@ -91,8 +91,8 @@ class Supervisor:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write_metrics)
                     nursery.start_soon(self._heed_signals, signals)
-                    nursery.start_soon(self._kill_late)
                     async with trio.open_nursery() as workers:
+                        nursery.start_soon(self._kill_late, workers.cancel_scope)
                         for worker in range(settings.worker_count):
                             workers.start_soon(self._keep, worker)
                     nursery.cancel_scope.cancel()
@@ -162,7 +162,7 @@ class Supervisor:
             channel.close()
             if process.returncode is None:
                 process.kill()
-                with trio.CancelScope(shield=True):
+                with trio.move_on_after(KILL_AFTER_SECONDS, shield=True):
                     await process.wait()
             del self._processes[worker], self._channels[worker]
             served = worker in self._ready
@@ -240,12 +240,19 @@ class Supervisor:
                 self._log.info("draining", signal=signal.Signals(number).name)
                 self._stop()
 
-    async def _kill_late(self) -> None:
-        """Workers end by themselves at the drain deadline; one that does not is killed."""
+    async def _kill_late(self, workers: trio.CancelScope) -> None:
+        """Workers end by themselves at the drain deadline; one that does not is killed.
+
+        One that waits for a hung disk inside the kernel does not even end then. It is left behind, and with it the lock
+        on the record of use, so that no other server writes there before it has ended.
+        """
         await self._stopping.wait()
         await trio.sleep(self._configuration.waits.drain_seconds + KILL_AFTER_SECONDS)
         self._log.error("drain_deadline", workers=len(self._processes))
         self._signal_workers(signal.SIGKILL)
+        await trio.sleep(KILL_AFTER_SECONDS)
+        self._failure = self._failure or "a worker cannot be ended: it waits for a disk that does not answer"
+        workers.cancel()
 
     async def _write_metrics(self) -> None:
         while True:

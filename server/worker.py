@@ -36,6 +36,8 @@ CHECK_SECONDS: Final = 0.25
 """How often deadlines are looked at; they are kept to within this."""
 ACCEPT_PAUSE_SECONDS: Final = 0.05
 WARM_LOG_SECONDS: Final = 5.0
+RECORD_CLOSE_SECONDS: Final = 1.0
+"""Beyond the drain deadline, for the record of use to be closed: less than the supervisor waits before it kills."""
 GARBAGE_THRESHOLDS: Final = (20_000, 50, 100)
 """Requests leave no cycles behind; with Python's own thresholds the collector would run every few dozen requests."""
 EXIT_OK: Final = 0
@@ -58,6 +60,7 @@ class Worker:
         self._connections: set[Connection] = set()
         self._numbers = 0
         self._draining = trio.Event()
+        self._drain_deadline = 0.0
         self._service: Service
         self._serving = False
         self._readiness = Readiness(self._begin_turn, self._after_turn)
@@ -87,8 +90,9 @@ class Worker:
             self._log.error("start_failed", reason=str(error))
             await self._channel.send(control.Failed(str(error)))
             return EXIT_FAILED
+        settings = self._configuration.record_of_use
         recording = Recording(
-            writer, self._readiness, self._metrics, self._log, self._configuration.record_of_use.retry_seconds
+            writer, self._readiness, self._metrics, self._log, settings.retry_seconds, settings.commit_seconds
         )
         self._service = Service(
             self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
@@ -116,9 +120,9 @@ class Worker:
                 serving.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await self._channel.send(control.Figures(self._snapshot()))
-        recording.close()
-        with contextlib.suppress(JukinetError):
-            writer.close()
+        drained_by = self._drain_deadline - trio.current_time()
+        if not recording.close(max(0.0, drained_by) + RECORD_CLOSE_SECONDS):
+            self._log.error("record_of_use_left_open", directory=settings.directory)
         self._readiness.close()
         with contextlib.suppress(StoreError):
             reader.close()
@@ -338,6 +342,7 @@ class Worker:
             await trio.sleep(CHECK_SECONDS)
             now = self._service.now = time.monotonic()
             self._service.new_day()
+            self._service.recording.check(now)
             for connection in list(self._connections):
                 connection.check(now)
             self._service.after_turn()
@@ -394,7 +399,8 @@ class Worker:
         for connection in list(self._connections):
             connection.goodbye("draining", service.now)
         service.after_turn()
-        with trio.move_on_after(self._configuration.waits.drain_seconds) as scope:
+        self._drain_deadline = trio.current_time() + self._configuration.waits.drain_seconds
+        with trio.move_on_at(self._drain_deadline) as scope:
             while self._connections or not service.recording.idle:
                 await trio.sleep(ACCEPT_PAUSE_SECONDS)
         if scope.cancelled_caught:

@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,9 +119,16 @@ class SegmentFile:
             raise
         self.allocated += length
 
-    def write_group(self, pieces: Sequence[Buffer], first_sequence: int, records: int) -> None:
+    def write_group(
+        self,
+        pieces: Sequence[Buffer],
+        first_sequence: int,
+        records: int,
+        wanted: Callable[[], None] | None = None,
+    ) -> None:
         """Write records as one group and make it durable. Room must have been made.
 
+        ``wanted`` is called when the group is durable; what it raises takes the group back, as a failed write would.
         Raises OSError; then the group does not count, and ``doubtful`` tells whether the segment can go on.
         """
         assert not self.doubtful
@@ -141,6 +148,12 @@ class SegmentFile:
             self._cut_back()
             self.doubtful = True  # the kernel may have dropped the pages and the error; only another file is certain
             raise
+        if wanted is not None:
+            try:
+                wanted()
+            except BaseException:
+                self._cut_back()
+                raise
         self.durable += size
 
     def _write_all(self, pieces: Sequence[Buffer], offset: int) -> None:

@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -269,6 +270,99 @@ def test_a_failure_says_nothing_of_codes(tmp_path: Path) -> None:
         error = refused(writer)
     assert "24727059608" not in str(error) + repr(error.__cause__)
     writer.close()
+
+
+class Hang:
+    """Makes the next call of one function of ``os`` wait until the test lets it go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.reached, self.let_go = threading.Event(), threading.Event()
+        self.real = getattr(os, name)
+        self.armed = True
+        monkeypatch.setattr(os, name, self)
+
+    def __call__(self, *arguments: object) -> object:
+        if self.armed:
+            self.armed = False
+            self.reached.set()
+            assert self.let_go.wait(10)
+        return self.real(*arguments)
+
+
+@contextlib.contextmanager
+def committing(writer: RecordOfUseWriter, hang: Hang) -> Iterator[list[object]]:
+    """A commit that hangs inside the block and may end after it; its result or error is in the list."""
+    ended: list[object] = []
+
+    def commit() -> None:
+        try:
+            ended.append(writer.commit())
+        except RecordOfUseError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    assert hang.reached.wait(10)
+    yield ended
+    hang.let_go.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "pwritev", "fstatvfs", "posix_fallocate"])
+def test_a_commit_that_hung_and_was_given_up_is_void(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    writer = open_writer(tmp_path)
+    append(writer)
+    assert not writer.give_up(), "nothing is under way"
+    writer.commit()
+    append(writer, range(3_000))
+    with committing(writer, Hang(monkeypatch, call)) as ended:
+        append(writer)
+        assert writer.give_up()
+        append(writer)
+        assert writer.give_up()
+    (error,) = ended
+    assert isinstance(error, RecordOfUseNotWrittenError)
+    assert (error.first_ticket, error.last_ticket) == (2, 4)
+    assert shape(tmp_path) == [(1, KIND_PROVISION)], "nothing of it is left, although the disk took it in the end"
+    assert not writer.give_up()
+    append(writer)
+    assert writer.commit() == 5
+    writer.close()
+    records, _ = read(tmp_path)
+    assert [(r.sequence, r.kind) for r in records] == [(1, KIND_PROVISION), (4, KIND_VOID), (5, KIND_PROVISION)]
+    head = records[1].head
+    assert isinstance(head, VoidHead)
+    assert (head.first_sequence, head.last_sequence, head.error) == (2, 4, errno.ETIMEDOUT)
+
+
+def test_a_commit_that_only_took_long_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    append(writer)
+    with committing(writer, Hang(monkeypatch, "fdatasync")) as ended:
+        append(writer)
+    assert ended == [1]
+    assert writer.commit() == 2
+    writer.close()
+    assert shape(tmp_path) == [(1, KIND_PROVISION), (2, KIND_PROVISION)]
+
+
+def test_a_commit_given_up_whose_sync_then_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    append(writer)
+    Fault(monkeypatch, "fdatasync")
+    with committing(writer, Hang(monkeypatch, "fdatasync")) as ended:
+        append(writer)
+        assert writer.give_up()
+    (error,) = ended
+    assert isinstance(error, RecordOfUseNotWrittenError)
+    assert (error.first_ticket, error.last_ticket) == (1, 2)
+    append(writer)
+    assert writer.commit() == 3
+    writer.close()
+    assert shape(tmp_path) == [(1, KIND_VOID), (2, KIND_VOID), (3, KIND_PROVISION)]
 
 
 FULL = """
