@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from jukinet.core.audit import segment as segment_module
 from jukinet.core.audit.errors import RecordOfUseNotWrittenError
 from jukinet.core.audit.layout import KIND_PROVISION, KIND_VOID
 from jukinet.core.audit.reader import SegmentEnd
@@ -184,6 +185,59 @@ def test_no_new_segment_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     head = records[0].head
     assert isinstance(head, VoidHead)
     assert (head.first_sequence, head.doubtful) == (1, True)
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["removed", "left"])
+def test_a_new_segment_whose_name_cannot_be_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    """The file has its name, the directory cannot be synced, and the file may not be removable either."""
+    writer = open_writer(tmp_path)
+    append(writer)
+    writer.commit()
+    Fault(monkeypatch, "fdatasync")
+    real, times = segment_module.sync_directory, 2
+
+    def sync_directory(directory: Path) -> None:
+        nonlocal times
+        if times:
+            times -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(directory)
+
+    monkeypatch.setattr(segment_module, "sync_directory", sync_directory)
+    if left:
+        unlink = Path.unlink
+
+        def refuses(path: Path, missing_ok: bool = False) -> None:
+            if path.suffix == ".rou":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            unlink(path, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", refuses)
+    append(writer)
+    refused(writer)
+    assert len(segments(tmp_path)) == (2 if left else 1)
+    append(writer)
+    refused(writer)
+    append(writer)
+    assert writer.commit() == 4
+    writer.close()
+    assert shape(tmp_path) == [(1, KIND_PROVISION), (3, KIND_VOID), (4, KIND_PROVISION)]
+    assert len(segments(tmp_path)) == 2
+
+
+def test_a_segment_that_holds_groups_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    append(writer)
+    writer.commit()
+    shutil.copy(segments(tmp_path)[0], tmp_path / "worker-03-000000000001.rou")
+    Fault(monkeypatch, "fdatasync")
+    append(writer)
+    refused(writer)
+    append(writer)
+    assert isinstance(refused(writer).__cause__, FileExistsError)
+    crash(writer)
 
 
 @pytest.mark.parametrize("call", ["pwritev", "ftruncate", "fsync"])
@@ -369,6 +423,7 @@ FULL = """
 import sys
 from pathlib import Path
 from array import array
+from jukinet.core.audit import segment as segment_module
 from jukinet.core.audit.errors import RecordOfUseNotWrittenError
 from jukinet.core.audit.reader import read_segments
 from jukinet.core.audit.writer import RecordOfUse, RecordOfUseWriter
