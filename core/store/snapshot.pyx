@@ -97,6 +97,15 @@ cdef class Directory:
             raise IndexError(bucket)
         return <size_t>self.pointers[bucket]
 
+    def next_pointer(self, uint64_t start, uint64_t stop):
+        """The first bucket from start to before stop that has a pointer; stop when none has."""
+        cdef uint64_t bucket = start
+        if stop > self.buckets:
+            raise IndexError(stop)
+        while bucket < stop and self.pointers[bucket] == NULL:
+            bucket += 1
+        return bucket if bucket < stop else stop
+
     def differs(self, uint64_t bucket, value):
         """Whether the pointer of ``bucket`` is not where ``value`` (from the same transaction, None for no block) lies."""
         cdef const unsigned char *place = NULL
