@@ -54,6 +54,14 @@ class Register(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bool,
         Meta(description="Read the whole register into memory before serving; without it the first answers are slow."),
     ] = True
+    lock_in_memory: Annotated[
+        bool,
+        Meta(
+            description="Keep the register in memory (mlock) once it is warm, so that the kernel does not take pages "
+            "that are seldom read. Needs RLIMIT_MEMLOCK above the register's size; without it the log says so and the "
+            "server goes on."
+        ),
+    ] = False
 
 
 class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -305,6 +313,7 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
     "record_of_use.segment_step_bytes is above record_of_use.segment_bytes_max": lambda c: (
         c.record_of_use.segment_step_bytes > c.record_of_use.segment_bytes_max
     ),
+    "register.lock_in_memory needs register.warm": lambda c: c.register.lock_in_memory and not c.register.warm,
     "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max": lambda c: (
         c.supervision.restart_delay_seconds > c.supervision.restart_delay_seconds_max
     ),

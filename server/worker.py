@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import resource
 import signal
 import socket
 import time
@@ -63,6 +64,7 @@ class Worker:
         self._drain_deadline = 0.0
         self._service: Service
         self._serving = False
+        self._locked = False
         self._readiness = Readiness(self._begin_turn, self._after_turn)
         self._product = f"jukinet {metadata.version('jukinet')}"
 
@@ -163,7 +165,26 @@ class Worker:
         if failure is not None:
             raise failure
         self._log.info("warmed", seconds=round(time.monotonic() - started, 3))
+        if settings.lock_in_memory:
+            await trio.to_thread.run_sync(self._lock_in_memory, reader)
         return reader
+
+    def _lock_in_memory(self, reader: RegisterReader) -> None:
+        """Lock the register, or what it has gained since; without leave for it the server goes on."""
+        first = not self._locked
+        try:
+            locked = reader.lock_in_memory()
+            self._locked = True
+            if first:
+                self._log.info("register_locked_in_memory", bytes=locked)
+        except OSError as error:
+            self._locked = False
+            self._log.warning(
+                "register_not_locked_in_memory",
+                reason=operating_error(error),
+                limit_bytes=resource.getrlimit(resource.RLIMIT_MEMLOCK)[0],
+                wanted_bytes=reader.file_bytes,
+            )
 
     async def _cancel_when_draining(self, scope: trio.CancelScope) -> None:
         await self._draining.wait()
@@ -333,6 +354,8 @@ class Worker:
                 if reader.refresh():
                     self._metrics.plain["register_refreshes_total"] += 1
                     self._log.debug("register_refreshed", version=reader.version)
+                    if self._locked:
+                        await trio.to_thread.run_sync(self._lock_in_memory, reader)
             except StoreError as error:
                 self._log.failure("register_not_refreshed", error)
                 await trio.sleep(CHECK_SECONDS)
