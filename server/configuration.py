@@ -112,12 +112,12 @@ class RecordOfUse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lengths, counts and rates. Each is counted by every worker for itself unless it says otherwise."""
+    """Lengths, counts and rates. What is said of a body holds for the whole server, the rest for each worker."""
 
     connections_max: Annotated[int, Meta(ge=1, le=100_000, description="Connections of a worker.")] = 4_096
     connections_per_body_max: Annotated[
         int,
-        Meta(ge=1, le=100_000, description="Connections of one body to a worker; the authority file may set fewer."),
+        Meta(ge=1, le=100_000, description="Connections of one body to the server; the authority file may set fewer."),
     ] = 512
     handshakes_max: Annotated[
         int,
@@ -451,9 +451,10 @@ a sentence that names the key. `jukinet serve --config FILE --check` does only t
 file and the certificates; `jukinet serve --print-defaults` prints a file with every setting at its default.
 
 Paths that are not absolute are taken from the configuration file's own directory. Settings are read when the
-server starts; SIGHUP reads the authority file and the certificates again, not this file. **Each worker process
-counts the limits for itself:** a server with N workers allows up to N times what is said here and, for connections
-and codes a second, in the authority file.
+server starts; SIGHUP reads the authority file and the certificates again, not this file.
+
+**What is allowed to a body is counted over all worker processes**: its connections and its codes a second, here and in
+the authority file. What protects a worker's memory and descriptors (all other limits) each worker counts for itself.
 
 The smallest file that serves:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import resource
 import signal
 import socket
@@ -31,6 +32,7 @@ from jukinet.server.metrics import Metrics, Snapshot
 from jukinet.server.readiness import Readiness
 from jukinet.server.recording import Recording
 from jukinet.server.service import Service
+from jukinet.server.shared_counts import SharedCounts
 from jukinet.server.transport import TlsStream, TransportError
 
 CHECK_SECONDS: Final = 0.25
@@ -57,7 +59,9 @@ class Worker:
         self._channel = channel
         self._log = EventLog(start.configuration.observation.log_level, worker=start.worker)
         self._metrics = Metrics()
-        self._admission = Admission(start.configuration.limits)
+        workers = start.configuration.worker_count
+        counts = SharedCounts(mmap.mmap(start.shared_counts, 0), workers, start.worker)
+        self._admission = Admission(start.configuration.limits, counts)
         self._connections: set[Connection] = set()
         self._numbers = 0
         self._draining = trio.Event()
