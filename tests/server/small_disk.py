@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 
 TOOLS = ("mkfs.ext4", "mount", "umount", "fsfreeze")
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
 def run(*words: str | Path) -> bool:
-    return subprocess.run([str(word) for word in words], capture_output=True, check=False).returncode == 0
+    environment = {**os.environ, "PATH": PATH}
+    words = tuple(str(word) for word in words)
+    return subprocess.run(words, capture_output=True, env=environment, check=False).returncode == 0
 
 
 @contextlib.contextmanager
 def small_disk(directory: Path, mebibytes: int) -> Iterator[Path]:
     """The mount point; skips the test where mounting is not permitted."""
-    os.environ["PATH"] += ":/usr/sbin:/sbin"
-    if any(shutil.which(tool) is None for tool in TOOLS):
+    if any(shutil.which(tool, path=PATH) is None for tool in TOOLS):
         pytest.skip("needs mount(8), fsfreeze(8) and mkfs.ext4(8)")
     image, place = directory / "disk.img", directory / "disk"
     place.mkdir()
