@@ -1,9 +1,12 @@
-"""Who is let in and how much they may ask: connections, handshakes, codes a second; each worker counts for itself."""
+"""Who is let in and how much they may ask.
+
+A body's connections and codes a second are counted over all workers (shared_counts.pyx); what protects a worker's own
+memory and descriptors, connections in all and handshakes, it counts for itself.
+"""
 
 from __future__ import annotations
 
 import math
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,48 +15,44 @@ import trio
 
 from jukinet.core.law.authority import Authority, BodyAuthority
 from jukinet.server.configuration import Limits
+from jukinet.server.shared_counts import SharedCounts, bytes_needed
 
 HANDSHAKE_GRACE_SECONDS = 0.5
 """A handshake younger than this is not ended to make room for another."""
 
 
 class TokenBucket:
-    """Codes that a body may still ask for, by the monotonic clock. Filled at ``rate`` codes a second up to ``burst``.
+    """Codes that a body may still ask for of the whole server. Filled at ``rate`` codes a second up to ``burst``.
 
-    Invariant: 0 <= level <= burst.
+    The level is in the shared memory: all workers take from one bucket, and it outlives each of them.
     """
 
-    __slots__ = ("burst", "level", "rate", "updated")
+    __slots__ = ("_cell", "_counts", "burst", "rate")
 
-    def __init__(self, rate: float, burst: float, now: float) -> None:
+    def __init__(self, rate: float, burst: float, counts: SharedCounts, cell: int) -> None:
         self.rate = rate
         self.burst = burst
-        self.level = burst
-        self.updated = now
+        self._counts = counts
+        self._cell = cell
 
     def take(self, count: int, now: float) -> int:
         """Take ``count`` codes: 0 when they were there, otherwise nothing, and the milliseconds until they will be."""
-        level = self.level + (now - self.updated) * self.rate
-        self.updated = now
-        self.level = level = level if level < self.burst else self.burst
-        if count <= level:
-            self.level = level - count
-            return 0
-        return max(1, math.ceil((count - level) / self.rate * 1000))
+        wait = self._counts.take(self._cell, count, self.rate, self.burst, now)
+        return max(1, math.ceil(wait * 1000)) if wait else 0
 
     def resize(self, rate: float, burst: float) -> None:
         self.rate, self.burst = rate, burst
-        self.level = min(self.level, burst)
 
 
 class BodyAdmission:
-    """What one body has in use in this worker. It outlives the body's connections, so that the rate is not reset."""
+    """What one body has in use: its bucket and cell in the shared memory, and its connections to this worker."""
 
-    __slots__ = ("bucket", "connections")
+    __slots__ = ("bucket", "cell", "connections")
 
-    def __init__(self, bucket: TokenBucket) -> None:
+    def __init__(self, bucket: TokenBucket, cell: int) -> None:
         self.connections = 0
         self.bucket = bucket
+        self.cell = cell
 
 
 class Admission:
@@ -64,8 +63,10 @@ class Admission:
     those of the authority files read.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, counts: SharedCounts | None = None) -> None:
+        """``counts``: this worker's view of the memory that all share; without it the worker is the only one."""
         self._limits = limits
+        self._counts = counts or SharedCounts(bytearray(bytes_needed(1)), 1)
         self.connections = 0
         self._bodies: dict[tuple[str, str], BodyAdmission] = {}
         self._handshakes: OrderedDict[int, tuple[float, trio.CancelScope]] = OrderedDict()
@@ -109,14 +110,18 @@ class Admission:
         """Count a connection of the body; None when it has as many as it may."""
         entry = self._bodies.get((body.role, body.name))
         if entry is None:
-            entry = BodyAdmission(TokenBucket(body.codes_per_second_max, self._burst(body), time.monotonic()))
+            cell = self._counts.cell(body.role, body.name)
+            if cell < 0:
+                return None  # more bodies in the authority files since the server's start than cells
+            entry = BodyAdmission(TokenBucket(body.codes_per_second_max, self._burst(body), self._counts, cell), cell)
             self._bodies[body.role, body.name] = entry
-        if entry.connections >= min(body.connections_max, self._limits.connections_per_body_max):
+        if not self._counts.connect(entry.cell, min(body.connections_max, self._limits.connections_per_body_max)):
             return None
         entry.connections += 1
         return entry
 
     def release_body(self, entry: BodyAdmission) -> None:
+        self._counts.disconnect(entry.cell)
         entry.connections -= 1
 
     def take_up(self, authority: Authority) -> None:

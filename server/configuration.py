@@ -54,6 +54,14 @@ class Register(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bool,
         Meta(description="Read the whole register into memory before serving; without it the first answers are slow."),
     ] = True
+    lock_in_memory: Annotated[
+        bool,
+        Meta(
+            description="Keep the register in memory (mlock) once it is warm, so that the kernel does not take pages "
+            "that are seldom read. Needs RLIMIT_MEMLOCK above the register's size; without it the log says so and the "
+            "server goes on."
+        ),
+    ] = False
 
 
 class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,15 +100,24 @@ class RecordOfUse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     retry_seconds: Annotated[
         float, Meta(ge=0.05, le=3_600, description="Wait before the record of use is tried again after it failed.")
     ] = 1.0
+    commit_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3_600,
+            description="For the disk to take the record of use. A disk that takes longer hangs: what waits for it is "
+            "refused, and nothing is provided until it answers.",
+        ),
+    ] = 10.0
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lengths, counts and rates. Each is counted by every worker for itself unless it says otherwise."""
+    """Lengths, counts and rates. What is said of a body holds for the whole server, the rest for each worker."""
 
     connections_max: Annotated[int, Meta(ge=1, le=100_000, description="Connections of a worker.")] = 4_096
     connections_per_body_max: Annotated[
         int,
-        Meta(ge=1, le=100_000, description="Connections of one body to a worker; the authority file may set fewer."),
+        Meta(ge=1, le=100_000, description="Connections of one body to the server; the authority file may set fewer."),
     ] = 512
     handshakes_max: Annotated[
         int,
@@ -296,6 +313,7 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
     "record_of_use.segment_step_bytes is above record_of_use.segment_bytes_max": lambda c: (
         c.record_of_use.segment_step_bytes > c.record_of_use.segment_bytes_max
     ),
+    "register.lock_in_memory needs register.warm": lambda c: c.register.lock_in_memory and not c.register.warm,
     "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max": lambda c: (
         c.supervision.restart_delay_seconds > c.supervision.restart_delay_seconds_max
     ),
@@ -433,9 +451,10 @@ a sentence that names the key. `jukinet serve --config FILE --check` does only t
 file and the certificates; `jukinet serve --print-defaults` prints a file with every setting at its default.
 
 Paths that are not absolute are taken from the configuration file's own directory. Settings are read when the
-server starts; SIGHUP reads the authority file and the certificates again, not this file. **Each worker process
-counts the limits for itself:** a server with N workers allows up to N times what is said here and, for connections
-and codes a second, in the authority file.
+server starts; SIGHUP reads the authority file and the certificates again, not this file.
+
+**What is allowed to a body is counted over all worker processes**: its connections and its codes a second, here and in
+the authority file. What protects a worker's memory and descriptors (all other limits) each worker counts for itself.
 
 The smallest file that serves:
 

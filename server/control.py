@@ -25,6 +25,8 @@ class Start(Struct, tag=True, frozen=True):
     worker: int
     port: int
     configuration: Configuration
+    shared_counts: int
+    """Descriptor of the memory that all workers share, inherited (shared_counts.pyx)."""
 
 
 class Reload(Struct, tag=True, frozen=True):

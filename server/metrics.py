@@ -30,6 +30,11 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
     "sent_bytes_total": ("counter", "Plain bytes sent to callers.", ""),
     "record_of_use_commits_total": ("counter", "Group commits of the record of use.", ""),
     "record_of_use_failures_total": ("counter", "Group commits of the record of use that failed.", ""),
+    "record_of_use_overdue_total": (
+        "counter",
+        "Group commits of the record of use given up after record_of_use.commit_seconds.",
+        "",
+    ),
     "reloads_total": ("counter", "Reloads of authority and certificates, by result.", "result"),
     "register_refreshes_total": ("counter", "Newer versions of the register taken up.", ""),
     "workers_started_total": ("counter", "Worker processes started.", ""),

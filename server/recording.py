@@ -14,10 +14,15 @@ loop never waits for the disk.
 When a commit fails, its answers are withdrawn: each request gets RECORD_OF_USE_UNAVAILABLE and nothing of it is sent.
 From then on data requests are refused the same way at once, until ``retry_seconds`` later one of them is let through
 to try again.
+
+A commit may also not end at all: a disk that hangs. After ``commit_seconds`` it is given up: the writer makes sure
+that it fails whenever the disk lets it end, every waiting request is refused as above, and until it has ended nothing
+is worked on. Then one request is let through at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -28,7 +33,7 @@ from jukinet.core.audit.errors import RecordOfUseNotWrittenError
 from jukinet.core.audit.writer import RecordOfUseWriter
 from jukinet.core.errors import ErrorCode, RecordOfUseError
 from jukinet.core.wire.frames import AnswerFrame, answer_frame_bytes
-from jukinet.server.event_log import EventLog, operating_error
+from jukinet.server.event_log import EventLog, Field, operating_error
 from jukinet.server.metrics import Metrics
 from jukinet.server.readiness import Readiness
 
@@ -36,6 +41,7 @@ READABLE: Final = 1  # EPOLLIN
 GROUP_REQUESTS: Final = 64
 GROUP_SECONDS: Final = 0.000_5
 """While more connections are ready, a commit waits for so many answers, or so long after the first one's arrival."""
+MESSAGE: Final = "the record of use cannot be written; nothing is provided until it can"
 
 
 class Asker(Protocol):
@@ -68,11 +74,17 @@ class Recording:
     """Pending answers and the thread that makes them durable.
 
     Invariant: tickets of ``_pending`` ascend, and no frame leaves this object while its ticket is above the last
-    durable one.
+    durable one. While ``_overdue``, the commit under way can no longer succeed.
     """
 
     def __init__(
-        self, writer: RecordOfUseWriter, readiness: Readiness, metrics: Metrics, log: EventLog, retry_seconds: float
+        self,
+        writer: RecordOfUseWriter,
+        readiness: Readiness,
+        metrics: Metrics,
+        log: EventLog,
+        retry_seconds: float,
+        commit_seconds: float,
     ) -> None:
         self.append = writer.append
         self._writer = writer
@@ -80,8 +92,10 @@ class Recording:
         self._metrics = metrics
         self._log = log
         self._retry_seconds = retry_seconds
+        self._commit_seconds = commit_seconds
         self._pending: deque[Pending] = deque()
         self._committing = False
+        self._overdue = False
         self._started = 0.0
         self._go = os.eventfd(0, os.EFD_CLOEXEC)
         self._done = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -131,24 +145,48 @@ class Recording:
             self._started = time.monotonic()
             os.eventfd_write(self._go, 1)
 
+    def check(self, now: float) -> None:
+        """Give up a commit that takes longer than ``commit_seconds``; to be called a few times a second."""
+        if not self._committing or now - self._started < self._commit_seconds:
+            return
+        if not self._overdue:
+            if not self._writer.give_up():
+                return  # it has just ended, or will in a moment
+            self._overdue = True
+            self._metrics.plain["record_of_use_overdue_total"] += 1
+            self._stop_providing("the disk does not answer", commit_seconds=self._commit_seconds)
+        elif not self._pending or not self._writer.give_up():
+            return
+        # Bulk requests that were worked on meanwhile are among them.
+        self._refuse(None)
+
     @property
     def idle(self) -> bool:
         return not self._pending and not self._committing
 
-    def close(self) -> None:
-        """End the thread after the commit under way; pending answers are given up."""
+    def close(self, seconds: float) -> bool:
+        """Close the writer after the commit under way; pending answers are given up.
+
+        False when the disk did not let that end within ``seconds``: then the process must end without it, and what is
+        left is what a crash would leave.
+        """
         self._ending = True
         os.eventfd_write(self._go, 1)
-        self._thread.join()
+        self._thread.join(seconds)
         self._readiness.remove(self._done)
+        if self._thread.is_alive():
+            return False
         os.close(self._go)
         os.close(self._done)
+        return True
 
     def _commit_when_told(self) -> None:
         """The thread: one commit for each wake-up."""
         while True:
             os.eventfd_read(self._go)
             if self._ending:
+                with contextlib.suppress(RecordOfUseError):
+                    self._writer.close()
                 return
             try:
                 self._durable = self._writer.commit()
@@ -164,8 +202,11 @@ class Recording:
         """A commit has ended: release or withdraw its answers. The next one begins at the end of this turn."""
         os.eventfd_read(self._done)
         self._committing = False
+        overdue, self._overdue = self._overdue, False
+        if overdue:
+            self._log.warning("disk_answers_again", seconds=round(time.monotonic() - self._started, 3))
         if self._failure is not None:
-            self._withdraw(self._failure)
+            self._withdraw(self._failure, overdue)
             return
         if not self.providing:
             self.providing = True
@@ -204,21 +245,33 @@ class Recording:
             self._metrics.request_seconds.observe(now - arrived, times)
         return released
 
-    def _withdraw(self, failure: RecordOfUseError) -> None:
+    def _withdraw(self, failure: RecordOfUseError, overdue: bool) -> None:
         """Refuse the answers whose records failed; none was provided. Records appended since are tried again."""
         self._metrics.plain["record_of_use_failures_total"] += 1
-        cause = failure.__cause__
-        reason = operating_error(cause) if isinstance(cause, OSError) else type(failure).__name__
         if self._defect is not None:
             self._log.failure("record_of_use_defect", self._defect)
             self._defect = None
+        if overdue:
+            self._retry_at = 0.0
+        else:
+            cause = failure.__cause__
+            self._stop_providing(operating_error(cause) if isinstance(cause, OSError) else type(failure).__name__)
+        self._refuse(failure.last_ticket if isinstance(failure, RecordOfUseNotWrittenError) else None)
+
+    def _stop_providing(self, reason: str, **fields: Field) -> None:
         self._log.error(
-            "providing_stopped", reason=reason, requests=len(self._pending), retry_seconds=self._retry_seconds
+            "providing_stopped",
+            reason=reason,
+            requests=len(self._pending),
+            retry_seconds=self._retry_seconds,
+            **fields,
         )
         self.providing = False
         self._retry_at = time.monotonic() + self._retry_seconds
+
+    def _refuse(self, last: int | None) -> None:
+        """Refuse the answers with tickets up to ``last``, None for all; nothing of them was or will be sent."""
         askers: dict[Asker, None] = {}
-        last = failure.last_ticket if isinstance(failure, RecordOfUseNotWrittenError) else None
         while self._pending and (last is None or self._pending[0][0] <= last):
             _, asker, request_id, _, frame, _, bulk = self._pending.popleft()
             if not asker.closed:
@@ -228,7 +281,7 @@ class Recording:
                     asker.refuse(
                         request_id,
                         ErrorCode.RECORD_OF_USE_UNAVAILABLE,
-                        "the record of use cannot be written; nothing is provided until it can",
+                        MESSAGE,
                         max(1, int(self._retry_seconds * 1000)),
                     )
                 except Exception as error:  # one connection's defect must not end the others

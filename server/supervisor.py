@@ -9,6 +9,7 @@ the record-of-use directory is inherited by the workers: it is free only when th
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from jukinet.server import control, metrics
 from jukinet.server.configuration import Configuration
 from jukinet.server.event_log import EventLog, operating_error
 from jukinet.server.listening import ServeError, reserve_port
+from jukinet.server.shared_counts import SharedCounts, bytes_needed
 
 LOCK_NAME: Final = ".serving"
 KILL_AFTER_SECONDS: Final = 2.0
@@ -76,6 +78,9 @@ class Supervisor:
         self._restarts: deque[float] = deque()
         self._port = 0
         self._lock = -1
+        self._shared = os.memfd_create("jukinet-counts", os.MFD_CLOEXEC)
+        os.ftruncate(self._shared, bytes_needed(configuration.worker_count))
+        self._counts = SharedCounts(mmap.mmap(self._shared, 0), configuration.worker_count)
 
     async def run(self) -> int:
         """Serve until told to stop: the exit code. Raises ServeError before anything was started."""
@@ -91,14 +96,15 @@ class Supervisor:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write_metrics)
                     nursery.start_soon(self._heed_signals, signals)
-                    nursery.start_soon(self._kill_late)
                     async with trio.open_nursery() as workers:
+                        nursery.start_soon(self._kill_late, workers.cancel_scope)
                         for worker in range(settings.worker_count):
                             workers.start_soon(self._keep, worker)
                     nursery.cancel_scope.cancel()
                 self._write_metrics_once()
         finally:
             os.close(self._lock)
+            os.close(self._shared)
         if self._failure is not None:
             self._log.error("failed", reason=self._failure)
             return EXIT_FAILED
@@ -142,7 +148,7 @@ class Supervisor:
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-P", "-m", "jukinet.server.worker_process", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), self._lock],
+                pass_fds=[theirs.fileno(), self._lock, self._shared],
                 process_group=0,
                 env={**ALLOCATOR, **os.environ},
             )
@@ -155,18 +161,20 @@ class Supervisor:
         try:
             if self._stopping.is_set():
                 process.terminate()
-            await channel.send(control.Start(worker, self._port, self._configuration))
+            await channel.send(control.Start(worker, self._port, self._configuration, self._shared))
             reason = await self._listen(worker, process, channel)
             status = await process.wait()
         finally:
             channel.close()
             if process.returncode is None:
                 process.kill()
-                with trio.CancelScope(shield=True):
+                with trio.move_on_after(KILL_AFTER_SECONDS, shield=True):
                     await process.wait()
             del self._processes[worker], self._channels[worker]
             served = worker in self._ready
             self._ready.discard(worker)
+            if process.returncode is not None:
+                self._counts.forget(worker)
             self._keep_counts(worker)
         ending = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
         if self._stopping.is_set() and served and status != 0:
@@ -240,12 +248,19 @@ class Supervisor:
                 self._log.info("draining", signal=signal.Signals(number).name)
                 self._stop()
 
-    async def _kill_late(self) -> None:
-        """Workers end by themselves at the drain deadline; one that does not is killed."""
+    async def _kill_late(self, workers: trio.CancelScope) -> None:
+        """Workers end by themselves at the drain deadline; one that does not is killed.
+
+        One that waits for a hung disk inside the kernel does not even end then. It is left behind, and with it the lock
+        on the record of use, so that no other server writes there before it has ended.
+        """
         await self._stopping.wait()
         await trio.sleep(self._configuration.waits.drain_seconds + KILL_AFTER_SECONDS)
         self._log.error("drain_deadline", workers=len(self._processes))
         self._signal_workers(signal.SIGKILL)
+        await trio.sleep(KILL_AFTER_SECONDS)
+        self._failure = self._failure or "a worker cannot be ended: it waits for a disk that does not answer"
+        workers.cancel()
 
     async def _write_metrics(self) -> None:
         while True:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
+import resource
 import signal
 import socket
 import time
@@ -30,12 +32,15 @@ from jukinet.server.metrics import Metrics, Snapshot
 from jukinet.server.readiness import Readiness
 from jukinet.server.recording import Recording
 from jukinet.server.service import Service
+from jukinet.server.shared_counts import SharedCounts
 from jukinet.server.transport import TlsStream, TransportError
 
 CHECK_SECONDS: Final = 0.25
 """How often deadlines are looked at; they are kept to within this."""
 ACCEPT_PAUSE_SECONDS: Final = 0.05
 WARM_LOG_SECONDS: Final = 5.0
+RECORD_CLOSE_SECONDS: Final = 1.0
+"""Beyond the drain deadline, for the record of use to be closed: less than the supervisor waits before it kills."""
 GARBAGE_THRESHOLDS: Final = (20_000, 50, 100)
 """Requests leave no cycles behind; with Python's own thresholds the collector would run every few dozen requests."""
 EXIT_OK: Final = 0
@@ -54,12 +59,16 @@ class Worker:
         self._channel = channel
         self._log = EventLog(start.configuration.observation.log_level, worker=start.worker)
         self._metrics = Metrics()
-        self._admission = Admission(start.configuration.limits)
+        workers = start.configuration.worker_count
+        counts = SharedCounts(mmap.mmap(start.shared_counts, 0), workers, start.worker)
+        self._admission = Admission(start.configuration.limits, counts)
         self._connections: set[Connection] = set()
         self._numbers = 0
         self._draining = trio.Event()
+        self._drain_deadline = 0.0
         self._service: Service
         self._serving = False
+        self._locked = False
         self._readiness = Readiness(self._begin_turn, self._after_turn)
         self._product = f"jukinet {metadata.version('jukinet')}"
 
@@ -87,8 +96,9 @@ class Worker:
             self._log.error("start_failed", reason=str(error))
             await self._channel.send(control.Failed(str(error)))
             return EXIT_FAILED
+        settings = self._configuration.record_of_use
         recording = Recording(
-            writer, self._readiness, self._metrics, self._log, self._configuration.record_of_use.retry_seconds
+            writer, self._readiness, self._metrics, self._log, settings.retry_seconds, settings.commit_seconds
         )
         self._service = Service(
             self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
@@ -116,9 +126,9 @@ class Worker:
         with trio.CancelScope(shield=True):
             await self._channel.send(control.Figures(self._snapshot()))
         self._service.close()
-        recording.close()
-        with contextlib.suppress(JukinetError):
-            writer.close()
+        drained_by = self._drain_deadline - trio.current_time()
+        if not recording.close(max(0.0, drained_by) + RECORD_CLOSE_SECONDS):
+            self._log.error("record_of_use_left_open", directory=settings.directory)
         self._readiness.close()
         with contextlib.suppress(StoreError):
             reader.close()
@@ -159,7 +169,26 @@ class Worker:
         if failure is not None:
             raise failure
         self._log.info("warmed", seconds=round(time.monotonic() - started, 3))
+        if settings.lock_in_memory:
+            await trio.to_thread.run_sync(self._lock_in_memory, reader)
         return reader
+
+    def _lock_in_memory(self, reader: RegisterReader) -> None:
+        """Lock the register, or what it has gained since; without leave for it the server goes on."""
+        first = not self._locked
+        try:
+            locked = reader.lock_in_memory()
+            self._locked = True
+            if first:
+                self._log.info("register_locked_in_memory", bytes=locked)
+        except OSError as error:
+            self._locked = False
+            self._log.warning(
+                "register_not_locked_in_memory",
+                reason=operating_error(error),
+                limit_bytes=resource.getrlimit(resource.RLIMIT_MEMLOCK)[0],
+                wanted_bytes=reader.file_bytes,
+            )
 
     async def _cancel_when_draining(self, scope: trio.CancelScope) -> None:
         await self._draining.wait()
@@ -327,6 +356,8 @@ class Worker:
                 if reader.refresh():
                     self._metrics.plain["register_refreshes_total"] += 1
                     self._log.debug("register_refreshed", version=reader.version)
+                    if self._locked:
+                        await trio.to_thread.run_sync(self._lock_in_memory, reader)
             except StoreError as error:
                 self._log.failure("register_not_refreshed", error)
                 await trio.sleep(CHECK_SECONDS)
@@ -336,6 +367,7 @@ class Worker:
             await trio.sleep(CHECK_SECONDS)
             now = self._service.now = time.monotonic()
             self._service.new_day()
+            self._service.recording.check(now)
             for connection in list(self._connections):
                 connection.check(now)
             self._service.after_turn()
@@ -392,7 +424,8 @@ class Worker:
         for connection in list(self._connections):
             connection.goodbye("draining", service.now)
         service.after_turn()
-        with trio.move_on_after(self._configuration.waits.drain_seconds) as scope:
+        self._drain_deadline = trio.current_time() + self._configuration.waits.drain_seconds
+        with trio.move_on_at(self._drain_deadline) as scope:
             while self._connections or not service.recording.idle:
                 await trio.sleep(ACCEPT_PAUSE_SECONDS)
         if scope.cancelled_caught:

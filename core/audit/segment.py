@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,13 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def holds_no_group(path: Path) -> bool:
+    """Whether no group was ever begun in a segment: zeros stand where the first would. Raises OSError."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(SEGMENT_HEADER_BYTES)
+        return not any(file.read(GROUP_HEADER_BYTES))
 
 
 class SegmentFile:
@@ -67,7 +74,10 @@ class SegmentFile:
         step_bytes: int,
         free_bytes_min: int,
     ) -> SegmentFile:
-        """A new segment with a durable header and a first step of room. Raises OSError; then no file is left."""
+        """A new segment with a durable header and a first step of room. Raises OSError; then nothing may be left.
+
+        What an earlier attempt left because it could not be removed either is replaced.
+        """
         header = SegmentHeader(
             register=register,
             worker=worker,
@@ -80,7 +90,7 @@ class SegmentFile:
         encoded = header.encode()
         path = directory / segment_name(worker, segment)
         making = path.with_name(path.name + NEW_SUFFIX)
-        if path.exists():
+        if path.exists() and not holds_no_group(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         making.unlink(missing_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -92,13 +102,15 @@ class SegmentFile:
             making.rename(path)
         except BaseException:
             self.abandon()
-            making.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next attempt removes it
+                making.unlink(missing_ok=True)
             raise
         try:
             sync_directory(directory)
         except BaseException:
             self.abandon()
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next attempt replaces it
+                path.unlink(missing_ok=True)
             raise
         return self
 
@@ -119,9 +131,16 @@ class SegmentFile:
             raise
         self.allocated += length
 
-    def write_group(self, pieces: Sequence[Buffer], first_sequence: int, records: int) -> None:
+    def write_group(
+        self,
+        pieces: Sequence[Buffer],
+        first_sequence: int,
+        records: int,
+        wanted: Callable[[], None] | None = None,
+    ) -> None:
         """Write records as one group and make it durable. Room must have been made.
 
+        ``wanted`` is called when the group is durable; what it raises takes the group back, as a failed write would.
         Raises OSError; then the group does not count, and ``doubtful`` tells whether the segment can go on.
         """
         assert not self.doubtful
@@ -141,6 +160,12 @@ class SegmentFile:
             self._cut_back()
             self.doubtful = True  # the kernel may have dropped the pages and the error; only another file is certain
             raise
+        if wanted is not None:
+            try:
+                wanted()
+            except BaseException:
+                self._cut_back()
+                raise
         self.durable += size
 
     def _write_all(self, pieces: Sequence[Buffer], offset: int) -> None:

@@ -2,13 +2,15 @@
 
 Theory of operation. ``append`` runs in the event loop and only touches the native RecordBuffer. ``commit`` runs in
 another thread: it takes the buffer's records, writes them as one group into the current segment and waits for
-fdatasync. A request's answer is sent when ``commit`` has returned a number that is not below its ticket.
+fdatasync. A request's answer is sent when ``commit`` has returned a number that is not below its ticket. A commit that
+takes too long is not waited for: ``give_up`` makes it fail, whenever the disk lets it end.
 docs/record-of-use.md, chapter 5, says what holds after each kind of failure.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -46,7 +48,8 @@ class RecordOfUseWriter:
     """The one writer of a worker's segments.
 
     Invariant: sequences up to ``durable_ticket`` are durable or void; ``_void`` holds the range that failed after it,
-    which the next group must declare void; ``_segment`` is None when a new segment must be made first.
+    which the next group must declare void; ``_segment`` is None when a new segment must be made first. While
+    ``_undecided``, the commit under way can still be given up; it cannot both have succeeded and be given up.
     """
 
     def __init__(
@@ -79,6 +82,9 @@ class RecordOfUseWriter:
         self._step_bytes = min(segment_step_bytes, segment_bytes_max)
         self._free_bytes_min = free_bytes_min
         self._commit_lock = threading.Lock()
+        self._decision = threading.Lock()
+        self._undecided = False
+        self._given_up = False
         self._void: VoidHead | None = None
         self._segment: SegmentFile | None = None
         self._closed = False
@@ -224,14 +230,18 @@ class RecordOfUseWriter:
         with self._commit_lock:
             if self._closed:
                 raise RecordOfUseError("the record of use is closed")
+            with self._decision:
+                self._undecided, self._given_up = True, False
             group = self._buffer.take()
             if group is None:
+                self._undecided = False
                 return self.durable_ticket
             try:
                 self._write(group)
             except BaseException as error:
                 first, last = group.first_sequence, group.last_sequence
                 self._fail(first, last, error)
+                last = max(last, self._fail_what_was_given_up(error))
                 if not isinstance(error, OSError):
                     raise
                 raise RecordOfUseNotWrittenError(
@@ -243,6 +253,36 @@ class RecordOfUseWriter:
             finally:
                 self._buffer.give_back(group)
             return self.durable_ticket
+
+    def give_up(self) -> bool:
+        """Fail the commit under way and all appended so far, for ever, whenever the disk lets that commit end.
+
+        False when that is too late or nothing is under way: then ``commit`` says what became of it. Does not wait for
+        the disk; called from the thread that appends.
+        """
+        with self._decision:
+            self._given_up = self._undecided
+            return self._undecided
+
+    def _decide(self) -> None:
+        """The group is durable: from here on it counts, unless it was given up while the disk was at it. OSError."""
+        with self._decision:
+            if self._given_up:
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            self._undecided = False
+
+    def _fail_what_was_given_up(self, error: BaseException) -> int:
+        """After a failure: void what was appended meanwhile too, if it was given up. The last ticket voided, or 0."""
+        with self._decision:
+            self._undecided = False
+            rest = self._buffer.take() if self._given_up else None
+        if rest is None:
+            return 0
+        try:
+            self._fail(rest.first_sequence, rest.last_sequence, error)
+            return rest.last_sequence
+        finally:
+            self._buffer.give_back(rest)
 
     def _write(self, group: Group | None) -> None:
         """One group with the void record that is due; ``durable_ticket`` follows. Raises OSError."""
@@ -260,7 +300,9 @@ class RecordOfUseWriter:
             records += group.records
         size = GROUP_HEADER_BYTES + sum(memoryview(piece).nbytes for piece in pieces)
         segment = self._room_for(size, self.durable_ticket + 1)
-        segment.write_group(pieces, first, records)
+        if group is not None and self._given_up:
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))  # making room took too long already
+        segment.write_group(pieces, first, records, self._decide if group is not None else None)
         self.durable_ticket = last
         self._void = None
 

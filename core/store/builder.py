@@ -16,6 +16,7 @@ import lmdb
 from jukinet.core import limits
 from jukinet.core.errors import StoreError
 from jukinet.core.store import schema
+from jukinet.core.store.extent import fill_up
 from jukinet.core.store.schema import Area, Meta, Town
 
 if TYPE_CHECKING:  # not a dependency at run time
@@ -138,6 +139,7 @@ class RegisterBuilder:
             with self._environment.begin(write=True) as transaction:
                 meta = self._describe("complete", entries, residents)
                 transaction.put(schema.META_KEY, schema.pack_meta(meta), db=self._meta)
+            fill_up(self._environment, self.building)
             self._environment.sync(True)
         except lmdb.Error as error:
             raise StoreError(f"{self.building}: writing failed: {error}") from error

@@ -14,6 +14,7 @@ import msgspec
 from jukinet.core.errors import StoreCorruptError, StoreError
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.snapshot import Directory
 from jukinet.core.store.survey import BlockSurvey
 
 FAULTS_LISTED_MAX = 100
@@ -58,6 +59,7 @@ def check_register(directory: str | Path, progress: Callable[[int, int], None] |
                 for bucket in survey.dangling_successors(snapshot):
                     report.add(f"bucket {bucket}: a retired code's successor does not exist or holds nobody")
                 _check_changes(reader, transaction, report)
+                _check_towns(reader, transaction, report)
             except (StoreCorruptError, lmdb.Error) as error:
                 report.add(str(error))
             report.blocks, report.entries, report.residents = survey.blocks, survey.entries, survey.residents
@@ -82,9 +84,7 @@ def _check_blocks(
         expected_bucket = 0
         for count, (key, value) in enumerate(cursor.iternext(keys=True, values=True)):
             bucket = schema.NUMBER.unpack(key)[0]
-            for missing in range(expected_bucket, min(bucket, expected_bucket + 1_000)):
-                if directory.address(missing):
-                    report.add(f"bucket {missing}: the directory has a pointer where the store has no block")
+            _check_gap(directory, expected_bucket, bucket, report)
             expected_bucket = bucket + 1
             if directory.differs(bucket, value):
                 report.add(f"bucket {bucket}: the directory does not point to the store's block")
@@ -93,8 +93,31 @@ def _check_blocks(
                 report.add(f"bucket {bucket}: {fault}")
             if progress is not None and count % PROGRESS_BLOCKS == 0:
                 progress(bucket, reader.buckets)
+        _check_gap(directory, expected_bucket, reader.buckets, report)
     if progress is not None:
         progress(reader.buckets, reader.buckets)
+
+
+def _check_gap(directory: Directory, start: int, stop: int, report: CheckReport) -> None:
+    """The store has no block from bucket start to stop: neither may the directory have a pointer."""
+    while (bucket := directory.next_pointer(start, stop)) < stop:
+        report.add(f"bucket {bucket}: the directory has a pointer where the store has no block")
+        start = bucket + 1
+
+
+def _check_towns(reader: RegisterReader, transaction: lmdb.Transaction, report: CheckReport) -> None:
+    """Pages of towns follow each other, each but the last is full, and each town lies in an area of the register."""
+    seen = 0
+    with transaction.cursor(db=reader.databases["towns"]) as cursor:
+        for key, value in cursor.iternext(keys=True, values=True):
+            page = schema.NUMBER.unpack(key)[0]
+            if page * schema.TOWNS_PER_PAGE != seen:
+                report.add(f"page {page} of the towns table follows {seen:,} towns")
+            towns = schema.unpack_towns(value)
+            for number, town in enumerate(towns, seen + 1):
+                if town.area >= reader.meta.areas:
+                    report.add(f"town {number} lies in area {town.area}, which the register does not have")
+            seen += len(towns)
 
 
 def _check_changes(reader: RegisterReader, transaction: lmdb.Transaction, report: CheckReport) -> None:

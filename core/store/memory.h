@@ -2,6 +2,7 @@
 #ifndef JUKINET_MEMORY_H
 #define JUKINET_MEMORY_H
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,6 +29,11 @@ static int jukinet_advise_large(unsigned long long start, unsigned long long byt
 #else
     return 0;
 #endif
+}
+
+/* Keep addresses in memory: 0, or the errno of the refusal. */
+static int jukinet_lock(unsigned long long start, unsigned long long bytes) {
+    return mlock((void *)(size_t)start, (size_t)bytes) == 0 ? 0 : errno;
 }
 
 #endif

@@ -12,6 +12,7 @@ All methods belong to one thread.
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,14 @@ from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError, StoreError
 from jukinet.core.store import schema
 from jukinet.core.store.schema import Area, Meta, Town
-from jukinet.core.store.snapshot import Directory, PlaceTables, Snapshot, advise_large_pages, touch_addresses
+from jukinet.core.store.snapshot import (
+    Directory,
+    PlaceTables,
+    Snapshot,
+    advise_large_pages,
+    lock_addresses,
+    touch_addresses,
+)
 
 WARM_STEP_BYTES = 64 * 1024 * 1024
 WARM_THREADS = 4
@@ -54,6 +62,7 @@ class RegisterReader:
         self._owns_environment = environment is None
         self._current: Snapshot | None = None
         self._spare: Directory | None = None
+        self._locked_bytes = 0
         self._environment = environment or schema.open_environment(self.directory, readonly=True)
         try:
             self.databases = {
@@ -230,6 +239,23 @@ class RegisterReader:
                         progress(done, total)
         with self.pin() as snapshot:
             snapshot.directory.touch(0, self.buckets)
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the register's file now."""
+        return (self.directory / "data.mdb").stat().st_size
+
+    def lock_in_memory(self) -> int:
+        """Keep the file's pages in memory, those that it has gained since the last call too; bytes locked in all.
+
+        Otherwise the kernel may take pages that nobody has read for a while. Raises OSError when it refuses, which
+        leaves what is locked as it is: each process needs RLIMIT_MEMLOCK above the whole file's length.
+        """
+        size = self.file_bytes // mmap.PAGESIZE * mmap.PAGESIZE
+        if size > self._locked_bytes and (start := mapped_at(self.directory / "data.mdb")) is not None:
+            lock_addresses(start + self._locked_bytes, size - self._locked_bytes)
+            self._locked_bytes = size
+        return self._locked_bytes
 
     def self_check(self, buckets: list[int]) -> list[int]:
         """Those of ``buckets`` whose pointer in the current directory is not where the store says; empty is well."""

@@ -12,6 +12,7 @@ import msgspec
 from jukinet.core import limits
 from jukinet.core.checksum import crc32c
 from jukinet.core.errors import StoreCorruptError, StoreError, StoreIncompleteError
+from jukinet.core.store.extent import refuse_cut_off
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -21,8 +22,6 @@ MAP_BYTES: Final = 1 << 40
 """Address space reserved once; the file grows only with its content."""
 READERS_MAX: Final = 512
 DATABASES_MAX: Final = 16
-UNWRITTEN_PAGES_MAX: Final = 64
-"""Pages at the file's end that LMDB may have given out, freed in the same transaction and so never written."""
 BUILDING_SUFFIX: Final = ".building"
 REPLACED_SUFFIX: Final = ".replaced"
 
@@ -106,18 +105,14 @@ def open_environment(directory: Path, *, readonly: bool, sync: bool = True) -> l
         raise StoreError(f"{directory}: the register cannot be opened: {error}") from error
     if readonly:
         try:
-            _refuse_cut_off(environment, directory)
+            refuse_cut_off(environment, directory)
+        except lmdb.Error as error:
+            environment.close()
+            raise StoreError(f"{directory}: the register cannot be opened: {error}") from error
         except StoreError:
             environment.close()
             raise
     return environment
-
-
-def _refuse_cut_off(environment: lmdb.Environment, directory: Path) -> None:
-    """A file that ends before its last page was copied in part: reading behind its end would kill the process."""
-    wanted = (environment.info()["last_pgno"] + 1 - UNWRITTEN_PAGES_MAX) * environment.stat()["psize"]
-    if (directory / "data.mdb").stat().st_size < wanted:
-        raise StoreCorruptError(f"{directory}: data.mdb is cut off; copy it again or build again")
 
 
 def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory: Path) -> Meta:

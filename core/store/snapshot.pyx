@@ -5,6 +5,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+import os
+
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError
 from jukinet.core.store.schema import NUMBER
@@ -12,6 +14,7 @@ from jukinet.core.store.schema import NUMBER
 cdef extern from "memory.h" nogil:
     void *large_calloc "jukinet_large_calloc" (size_t bytes)
     int advise_large "jukinet_advise_large" (unsigned long long start, unsigned long long bytes)
+    int lock_memory "jukinet_lock" (unsigned long long start, unsigned long long bytes)
 
 cdef enum:
     TEXT_SLACK_BYTES = 64
@@ -36,6 +39,15 @@ cdef const unsigned char *value_pointer(object value, uint64_t bucket) except NU
 def advise_large_pages(unsigned long long start, unsigned long long size):
     """Ask for large pages in a mapping of this process; whether the kernel took the advice. Changes no content."""
     return advise_large(start, size) == 1
+
+
+def lock_addresses(unsigned long long start, unsigned long long size):
+    """Keep addresses of a mapping in memory, whatever the kernel would rather do. Reads what is not there. OSError."""
+    cdef int refusal
+    with nogil:
+        refusal = lock_memory(start, size)
+    if refusal:
+        raise OSError(refusal, os.strerror(refusal))
 
 
 def touch_addresses(unsigned long long start, unsigned long long stop):
@@ -96,6 +108,15 @@ cdef class Directory:
         if bucket >= self.buckets:
             raise IndexError(bucket)
         return <size_t>self.pointers[bucket]
+
+    def next_pointer(self, uint64_t start, uint64_t stop):
+        """The first bucket from start to before stop that has a pointer; stop when none has."""
+        cdef uint64_t bucket = start
+        if stop > self.buckets:
+            raise IndexError(stop)
+        while bucket < stop and self.pointers[bucket] == NULL:
+            bucket += 1
+        return bucket if bucket < stop else stop
 
     def differs(self, uint64_t bucket, value):
         """Whether the pointer of ``bucket`` is not where ``value`` (from the same transaction, None for no block) lies."""

@@ -6,6 +6,7 @@ committed, wholly or not at all, and durable when commit() returns.
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +21,7 @@ from jukinet.core.errors import StoreCorruptError, StoreError
 from jukinet.core.records import record
 from jukinet.core.records.resident import Resident
 from jukinet.core.store import block, schema
+from jukinet.core.store.extent import fill_up
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.schema import Town
 
@@ -142,6 +144,8 @@ class ChangeTransaction:
         try:
             version = self._write(transaction)
             transaction.commit()
+            with contextlib.suppress(OSError):  # the change stands; without it a register that is opened is walked
+                fill_up(self._writer._environment, self._writer.directory)
         except lmdb.Error as error:
             self._end()
             raise StoreError(f"{self._writer.directory}: the change could not be written: {error}") from error

@@ -9,11 +9,13 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jukinet.core.audit import segment as segment_module
 from jukinet.core.audit.errors import RecordOfUseNotWrittenError
 from jukinet.core.audit.layout import KIND_PROVISION, KIND_VOID
 from jukinet.core.audit.reader import SegmentEnd
@@ -185,6 +187,59 @@ def test_no_new_segment_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (head.first_sequence, head.doubtful) == (1, True)
 
 
+@pytest.mark.parametrize("left", [False, True], ids=["removed", "left"])
+def test_a_new_segment_whose_name_cannot_be_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    """The file has its name, the directory cannot be synced, and the file may not be removable either."""
+    writer = open_writer(tmp_path)
+    append(writer)
+    writer.commit()
+    Fault(monkeypatch, "fdatasync")
+    real, times = segment_module.sync_directory, 2
+
+    def sync_directory(directory: Path) -> None:
+        nonlocal times
+        if times:
+            times -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(directory)
+
+    monkeypatch.setattr(segment_module, "sync_directory", sync_directory)
+    if left:
+        unlink = Path.unlink
+
+        def refuses(path: Path, missing_ok: bool = False) -> None:
+            if path.suffix == ".rou":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            unlink(path, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", refuses)
+    append(writer)
+    refused(writer)
+    assert len(segments(tmp_path)) == (2 if left else 1)
+    append(writer)
+    refused(writer)
+    append(writer)
+    assert writer.commit() == 4
+    writer.close()
+    assert shape(tmp_path) == [(1, KIND_PROVISION), (3, KIND_VOID), (4, KIND_PROVISION)]
+    assert len(segments(tmp_path)) == 2
+
+
+def test_a_segment_that_holds_groups_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    append(writer)
+    writer.commit()
+    shutil.copy(segments(tmp_path)[0], tmp_path / "worker-03-000000000001.rou")
+    Fault(monkeypatch, "fdatasync")
+    append(writer)
+    refused(writer)
+    append(writer)
+    assert isinstance(refused(writer).__cause__, FileExistsError)
+    crash(writer)
+
+
 @pytest.mark.parametrize("call", ["pwritev", "ftruncate", "fsync"])
 def test_a_failure_while_a_full_segment_is_closed_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
@@ -271,10 +326,104 @@ def test_a_failure_says_nothing_of_codes(tmp_path: Path) -> None:
     writer.close()
 
 
+class Hang:
+    """Makes the next call of one function of ``os`` wait until the test lets it go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.reached, self.let_go = threading.Event(), threading.Event()
+        self.real = getattr(os, name)
+        self.armed = True
+        monkeypatch.setattr(os, name, self)
+
+    def __call__(self, *arguments: object) -> object:
+        if self.armed:
+            self.armed = False
+            self.reached.set()
+            assert self.let_go.wait(10)
+        return self.real(*arguments)
+
+
+@contextlib.contextmanager
+def committing(writer: RecordOfUseWriter, hang: Hang) -> Iterator[list[object]]:
+    """A commit that hangs inside the block and may end after it; its result or error is in the list."""
+    ended: list[object] = []
+
+    def commit() -> None:
+        try:
+            ended.append(writer.commit())
+        except RecordOfUseError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    assert hang.reached.wait(10)
+    yield ended
+    hang.let_go.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "pwritev", "fstatvfs", "posix_fallocate"])
+def test_a_commit_that_hung_and_was_given_up_is_void(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    writer = open_writer(tmp_path)
+    append(writer)
+    assert not writer.give_up(), "nothing is under way"
+    writer.commit()
+    append(writer, range(3_000))
+    with committing(writer, Hang(monkeypatch, call)) as ended:
+        append(writer)
+        assert writer.give_up()
+        append(writer)
+        assert writer.give_up()
+    (error,) = ended
+    assert isinstance(error, RecordOfUseNotWrittenError)
+    assert (error.first_ticket, error.last_ticket) == (2, 4)
+    assert shape(tmp_path) == [(1, KIND_PROVISION)], "nothing of it is left, although the disk took it in the end"
+    assert not writer.give_up()
+    append(writer)
+    assert writer.commit() == 5
+    writer.close()
+    records, _ = read(tmp_path)
+    assert [(r.sequence, r.kind) for r in records] == [(1, KIND_PROVISION), (4, KIND_VOID), (5, KIND_PROVISION)]
+    head = records[1].head
+    assert isinstance(head, VoidHead)
+    assert (head.first_sequence, head.last_sequence, head.error) == (2, 4, errno.ETIMEDOUT)
+
+
+def test_a_commit_that_only_took_long_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    append(writer)
+    with committing(writer, Hang(monkeypatch, "fdatasync")) as ended:
+        append(writer)
+    assert ended == [1]
+    assert writer.commit() == 2
+    writer.close()
+    assert shape(tmp_path) == [(1, KIND_PROVISION), (2, KIND_PROVISION)]
+
+
+def test_a_commit_given_up_whose_sync_then_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = open_writer(tmp_path)
+    append(writer)
+    Fault(monkeypatch, "fdatasync")
+    with committing(writer, Hang(monkeypatch, "fdatasync")) as ended:
+        append(writer)
+        assert writer.give_up()
+    (error,) = ended
+    assert isinstance(error, RecordOfUseNotWrittenError)
+    assert (error.first_ticket, error.last_ticket) == (1, 2)
+    append(writer)
+    assert writer.commit() == 3
+    writer.close()
+    assert shape(tmp_path) == [(1, KIND_VOID), (2, KIND_VOID), (3, KIND_PROVISION)]
+
+
 FULL = """
 import sys
 from pathlib import Path
 from array import array
+from jukinet.core.audit import segment as segment_module
 from jukinet.core.audit.errors import RecordOfUseNotWrittenError
 from jukinet.core.audit.reader import read_segments
 from jukinet.core.audit.writer import RecordOfUse, RecordOfUseWriter

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jukinet.core.audit import segment as segment_module
 from jukinet.core.audit.errors import RecordOfUseNotWrittenError
 from jukinet.core.audit.layout import KIND_PROVISION, KIND_VOID
 from jukinet.core.audit.reader import read_segments
@@ -23,7 +24,7 @@ from jukinet.core.errors import RecordOfUseError
 
 from .logs import append, crash, open_writer
 
-FAULTS = ("pwritev", "fdatasync", "ftruncate", "posix_fallocate", "fsync")
+FAULTS = ("pwritev", "fdatasync", "ftruncate", "posix_fallocate", "fsync", "unlink", "sync_directory")
 steps = st.one_of(
     st.tuples(st.just("append"), st.integers(1, 300)),
     st.tuples(st.just("commit"), st.just(0)),
@@ -44,7 +45,8 @@ class Machine:
         self.waiting: dict[int, int] = {}
         self.next_code = 0
         for name in FAULTS:
-            patch.setattr(os, name, self.faulty(name, getattr(os, name)))
+            place: Any = segment_module if name == "sync_directory" else os
+            patch.setattr(place, name, self.faulty(name, getattr(place, name)))
         self.writer: RecordOfUseWriter | None = open_writer(directory, segment_bytes_max=4_096, segment_step_bytes=512)
 
     def faulty(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,22 +1,31 @@
 from __future__ import annotations
 
 import argparse
+import os
 import struct
+import subprocess
+import sys
+import tempfile
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 import lmdb
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jukinet.core.errors import StoreCorruptError, StoreError, StoreIncompleteError
 from jukinet.core.records.resident import Resident
-from jukinet.core.store import block, schema
+from jukinet.core.store import block, extent, schema
+from jukinet.core.store import check as check_module
 from jukinet.core.store import reader as reader_module
 from jukinet.core.store.builder import RegisterBuilder
 from jukinet.core.store.check import check_register
 from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.snapshot import Snapshot
 from jukinet.core.store.writer import RegisterWriter
 from jukinet.server import store_command
 
@@ -276,18 +285,157 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "検査" not in shown
 
 
-def test_a_register_that_was_copied_in_part_is_refused(tmp_path: Path) -> None:
-    build_store(tmp_path / "whole", people())
-    build_store(tmp_path / "cut", (Resident(key=key * 19_003, state=6, area=0) for key in range(60_000)))
-    data = tmp_path / "cut" / "data.mdb"
-    size = data.stat().st_size
-    assert size > 2 * schema.UNWRITTEN_PAGES_MAX * 4_096, "the test needs a larger register"
-    with data.open("r+b") as file:
-        file.truncate(size // 3)
-    for function in (RegisterReader, check_register):
-        with pytest.raises(StoreError, match="cut off"):
-            function(tmp_path / "cut")
-    RegisterReader(tmp_path / "whole").close()
+CUT = """
+import os, sys
+from jukinet.core.errors import StoreError
+from jukinet.core.store.check import check_register
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.snapshot import Snapshot
+from jukinet.core.store.writer import RegisterWriter
+register, lengths = sys.argv[1], sys.argv[2:]
+for length in lengths:
+    os.truncate(register + "/data.mdb", int(length))
+    for function in (RegisterReader, RegisterWriter, check_register):
+        try:
+            function(register)
+        except StoreError as error:
+            print(length, str(error).split(": ")[1].split(";")[0])
+        else:
+            print(length, "was opened")
+"""
+
+
+def test_a_register_that_was_copied_in_part_is_refused_whatever_its_length(tmp_path: Path) -> None:
+    """In a process of its own: before, a file short of a few pages ended it with a bus error."""
+    build_store(tmp_path / "cut", people())
+    size = (tmp_path / "cut" / "data.mdb").stat().st_size
+    lengths = [size - 1, *range(size - 4_096, 0, -4_096), 4_095, 1, 0]
+    assert len(lengths) > 20
+    words = [sys.executable, "-c", CUT, str(tmp_path / "cut"), *map(str, lengths)]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, (result.returncode, result.stdout[-500:], result.stderr)
+    found = result.stdout.splitlines()
+    assert len(found) == 3 * len(lengths)
+    assert not any("was opened" in line for line in found)
+    assert sum("data.mdb is cut off" in line for line in found) >= 3 * (len(lengths) - 5)
+
+
+def test_pages_given_out_and_never_written_are_not_missed(tmp_path: Path) -> None:
+    """LMDB leaves them out at the file's end. Such a file is whole, and one page less of it is not."""
+    build_store(tmp_path / "r", people())
+
+    def take_and_free(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+        transaction.put(N.pack(1 << 40), bytes(100 * 4_096), db=database(b"residents"))
+        transaction.delete(N.pack(1 << 40), db=database(b"residents"))
+
+    damage(tmp_path / "r", take_and_free)
+    data = tmp_path / "r" / "data.mdb"
+    with lmdb.open(str(tmp_path / "r"), readonly=True, max_dbs=16) as environment:
+        missing = environment.info()["last_pgno"] + 1 - data.stat().st_size // 4_096
+    assert missing > 64
+    assert check_register(tmp_path / "r").faults == []
+    with RegisterWriter(tmp_path / "r") as writer, writer.transaction() as change:
+        change.put(people()[0])
+        change.commit()
+    assert check_register(tmp_path / "r").faults == []
+    with lmdb.open(str(tmp_path / "r"), readonly=True, max_dbs=16) as environment:
+        assert environment.info()["last_pgno"] + 1 <= data.stat().st_size // 4_096, "the writer fills it up"
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 20_000)), min_size=1, max_size=40), st.integers(0, 4))
+@settings(max_examples=60, deadline=None)
+def test_every_page_that_lmdb_reads_is_found_by_the_walk(steps: list[tuple[int, int]], commit_every: int) -> None:
+    """A file cut at the walk's own answer is read whole; one page shorter, the walk refuses it."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with lmdb.open(name, map_size=1 << 26, max_dbs=4) as environment:
+            table = environment.open_db(b"table", integerkey=True)
+            for start in range(0, len(steps), commit_every + 1):
+                with environment.begin(write=True) as transaction:
+                    for key, size in steps[start : start + commit_every + 1]:
+                        if size < 2_000:
+                            transaction.delete(N.pack(key), db=table)
+                        else:
+                            transaction.put(N.pack(key), bytes([key]) * size, db=table)
+            with environment.begin() as transaction:
+                wanted = [bytes(value) for _, value in transaction.cursor(db=table)]
+        data = directory / "data.mdb"
+        pages = data.stat().st_size // 4_096
+        whole = [pages]
+        for length in range(pages - 1, 1, -1):
+            os.truncate(data, length * 4_096)
+            with lmdb.open(name, readonly=True, max_dbs=4) as environment:
+                try:
+                    extent.refuse_cut_off(environment, directory)
+                except StoreCorruptError:
+                    break
+                table = environment.open_db(b"table", integerkey=True, create=False)
+                with environment.begin() as transaction:
+                    assert [bytes(value) for _, value in transaction.cursor(db=table)] == wanted
+                whole.append(length)
+        # The last page that remains is in use: nothing shorter passes.
+        assert whole[-1] >= sum(len(value) // 4_096 for value in wanted)
+
+
+def stray(register: type[RegisterReader], buckets: list[int]) -> type[RegisterReader]:
+    """A reader whose directory has pointers (to blocks of another table) where the store has no block."""
+
+    class Stray(register):  # type: ignore[misc, valid-type]
+        def __init__(self, directory: Path) -> None:
+            super().__init__(directory)
+            self.other = self._environment.open_db(b"other", integerkey=True, create=False)
+
+        def _first_snapshot(self) -> Snapshot:
+            snapshot: Snapshot = super()._first_snapshot()
+            assert snapshot.transaction is not None
+            snapshot.directory.replace(snapshot.transaction, self.other, array("I", buckets))
+            return snapshot
+
+    return Stray
+
+
+@pytest.mark.parametrize("place", ["beyond the last block", "far inside a gap"])
+def test_a_pointer_where_no_block_is_is_found_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    ends = [1, 9_999_999_999] if place == "far inside a gap" else [1]
+    build_store(tmp_path / "r", [Resident(key=key, state=6, area=0) for key in ends], expected_entries=600_000)
+    with RegisterReader(tmp_path / "r") as reader:
+        bucket = reader.buckets - 2
+    assert bucket > 5_000
+    with lmdb.open(str(tmp_path / "r"), map_size=1 << 30, max_dbs=16) as environment:
+        other = environment.open_db(b"other", integerkey=True)
+        with environment.begin(write=True) as transaction:
+            transaction.put(N.pack(bucket), bytes(4_000), db=other)
+    assert check_register(tmp_path / "r").faults == []
+    monkeypatch.setattr(check_module, "RegisterReader", stray(RegisterReader, [bucket]))
+    report = check_register(tmp_path / "r")
+    assert report.faults == [f"bucket {bucket}: the directory has a pointer where the store has no block"]
+
+
+def test_a_town_in_an_area_that_is_not_there_is_found(tmp_path: Path) -> None:
+    build_store(tmp_path / "r", people())
+
+    def wrong_area(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+        towns = [*TOWNS[:-1], schema.Town(len(AREAS), TOWNS[-1].text)]
+        transaction.put(N.pack(0), schema.pack_towns(towns), db=database(b"towns"))
+
+    damage(tmp_path / "r", wrong_area)
+    assert check_register(tmp_path / "r").faults == [
+        f"town {len(TOWNS)} lies in area {len(AREAS)}, which the register does not have"
+    ]
+
+
+def test_pages_of_towns_in_the_wrong_place_are_found(tmp_path: Path) -> None:
+    build_store(tmp_path / "r", people())
+
+    def moved(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+        page = bytes(transaction.get(N.pack(0), db=database(b"towns")) or b"")
+        transaction.delete(N.pack(0), db=database(b"towns"))
+        transaction.put(N.pack(1), page, db=database(b"towns"))
+
+    damage(tmp_path / "r", moved)
+    assert check_register(tmp_path / "r").faults == ["page 1 of the towns table follows 0 towns"]
 
 
 @pytest.mark.parametrize(("database", "key"), [(b"areas", N.pack(2)), (b"towns", N.pack(0)), (b"meta", b"description")])

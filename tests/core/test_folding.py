@@ -76,6 +76,16 @@ def test_addresses_that_stay_apart(one: str, other: str) -> None:
     assert folding.folded_address(one) != folding.folded_address(other)
 
 
+def test_every_character_folds_as_the_twin_says() -> None:
+    different = [
+        hex(point)
+        for point in (*range(0x20000), *range(0x2F800, 0x2FA20), *range(0xE0100, 0xE01F0))
+        if unicodedata.category(chr(point)) not in ("Cs", "Cn", "Co")
+        and unicodedata.normalize("NFC", folding.folded_name(chr(point))) != twins.fold_name(chr(point))
+    ]
+    assert different == []
+
+
 @given(st.text(max_size=60))
 def test_names_equal_the_twin(text: str) -> None:
     # The twin composes everything; the kernel composes kana only.

@@ -22,7 +22,7 @@ from jukinet.core.records.resident import Resident
 from jukinet.core.store import schema
 from jukinet.core.store.check import check_register
 from jukinet.core.store.reader import RegisterReader
-from jukinet.core.store.snapshot import Snapshot
+from jukinet.core.store.snapshot import Snapshot, lock_addresses
 from jukinet.core.store.writer import CHANGES_PER_TRANSACTION_MAX, RegisterWriter
 
 from . import twins
@@ -252,3 +252,33 @@ def test_what_is_no_register_is_refused(tmp_path: Path) -> None:
         RegisterReader(tmp_path / "garbage")
     assert schema.bucket_width(120_000_000) < 65_536
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0
+
+
+def locked_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmLck")).split()[1]) * 1_024
+
+
+def test_a_locked_register_stays_locked_while_it_grows(tmp_path: Path) -> None:
+    table = build_store(tmp_path / "r", [Resident(key=key * 19_003, state=6, area=0) for key in range(500)])
+    with RegisterWriter(tmp_path / "r") as writer:
+        before = locked_bytes()
+        with writer.reader() as reader:
+            reader.warm()
+            first = reader.lock_in_memory()
+            assert first == reader.file_bytes
+            assert locked_bytes() - before == first
+            with writer.transaction() as change:
+                for resident in table.values():
+                    change.put(resident)
+                change.commit()
+            assert reader.refresh()
+            second = reader.lock_in_memory()
+            assert second == reader.file_bytes > first
+            assert locked_bytes() - before == second
+    assert locked_bytes() == before
+
+
+def test_a_lock_that_is_refused_is_an_error_of_the_system() -> None:
+    with pytest.raises(OSError, match="memory"):
+        lock_addresses(1 << 46, 4_096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import socket
@@ -165,7 +166,8 @@ class Place:
 class Server:
     """``jukinet serve`` as a process of its own; a context that drains it and leaves nothing running."""
 
-    def __init__(self, configuration: Path) -> None:
+    def __init__(self, configuration: Path, environment: dict[str, str] | None = None) -> None:
+        """``environment``: variables that its processes have besides this one's."""
         self.directory = configuration.parent
         self.records: list[dict[str, Any]] = []
         self.raw: list[str] = []
@@ -179,6 +181,7 @@ class Server:
                 "--config",
                 str(configuration),
             ],
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

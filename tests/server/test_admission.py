@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,30 +16,120 @@ from jukinet.server.admission import Admission, TokenBucket
 from jukinet.server.configuration import Limits
 from jukinet.server.fair_queue import FairQueue
 from jukinet.server.identity import Identity, IdentityError, from_certificate
+from jukinet.server.shared_counts import CELLS_MAX, SharedCounts, bytes_needed
 
 from .serving import AUTHORITY
 
 
+class BucketTwin:
+    """A bucket in plain Python, by its level instead of by the moment at which it is empty."""
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self.rate, self.burst, self.level, self.updated = rate, burst, burst, now
+
+    def wait(self, count: int, now: float) -> float:
+        """Seconds until ``count`` codes are there; below 0 when more are."""
+        self.level = min(self.burst, self.level + (now - self.updated) * self.rate)
+        self.updated = now
+        return (count - self.level) / self.rate
+
+
+def counts(workers: int = 1) -> list[SharedCounts]:
+    memory = bytearray(bytes_needed(workers))
+    return [SharedCounts(memory, workers, worker) for worker in range(workers)]
+
+
 @given(
-    st.floats(1, 1e9),
-    st.floats(1, 1e9),
-    st.lists(st.tuples(st.floats(0, 100), st.integers(1, 10**6)), max_size=50),
+    st.floats(1, 1e6),
+    st.floats(1, 1e6),
+    st.lists(st.tuples(st.floats(0, 100), st.integers(1, 10**6), st.integers(0, 2)), max_size=50),
 )
-def test_bucket_never_gives_more_than_burst_and_rate(rate: float, burst: float, steps: list[tuple[float, int]]) -> None:
-    bucket = TokenBucket(rate, burst, 0.0)
-    now = given_out = 0.0
-    for wait, count in steps:
+def test_one_bucket_serves_all_workers(rate: float, burst: float, steps: list[tuple[float, int, int]]) -> None:
+    """Whatever worker is asked, all of them together give what one bucket would."""
+    workers = counts(3)
+    buckets = [TokenBucket(rate, burst, each, each.cell("agency", "a")) for each in workers]
+    start = now = 2e6
+    given_out = 0.0
+    twin = BucketTwin(rate, burst, now)
+    for wait, count, worker in steps:
         now += wait
-        refused_for = bucket.take(count, now)
-        assert 0 <= bucket.level <= burst
-        if refused_for == 0:
+        expected = twin.wait(count, now)
+        refused_for = buckets[worker].take(count, now)
+        if abs(expected) > 1e-4:
+            assert (refused_for == 0) == (expected < 0)
+        if refused_for:
+            assert abs(refused_for / 1000 - expected) < 0.002 + expected * 1e-6
+        else:
+            twin.level -= count
             given_out += count
-        elif count <= burst:
-            # A caller that waits as long as it was told gets its codes.
-            now += refused_for / 1000 + 1e-6 * now
-            assert bucket.take(count, now) == 0
-            given_out += count
-        assert given_out <= (burst + rate * now) * (1 + 1e-9) + 1e-6
+        assert given_out <= (burst + rate * (now - start)) * (1 + 1e-9) + rate * 1e-5
+    if rate > burst:
+        return
+    assert buckets[0].take(1, now + burst / rate + 1) == 0, "a quiet body has its burst again"
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("+-d"), st.sampled_from("ab")), max_size=80))
+def test_connections_are_counted_over_all_workers(steps: list[tuple[int, str, str]]) -> None:
+    workers = counts(3)
+    model: dict[tuple[int, str], int] = {}
+    for worker, step, body in steps:
+        cell = workers[worker].cell("agency", body)
+        total = sum(number for (_, name), number in model.items() if name == body)
+        here = model.get((worker, body), 0)
+        if step == "+":
+            assert workers[worker].connect(cell, 4) == (total < 4)
+            model[worker, body] = here + (total < 4)
+        elif step == "d":  # the worker dies, and the supervisor clears what it held
+            workers[0].forget(worker)
+            model = {key: number for key, number in model.items() if key[0] != worker}
+        elif here:
+            workers[worker].disconnect(cell)
+            model[worker, body] = here - 1
+        else:
+            with pytest.raises(ValueError, match="no such connection"):
+                workers[worker].disconnect(cell)
+        assert workers[2].connections(cell) == sum(number for (_, name), number in model.items() if name == body)
+
+
+def test_each_body_has_a_cell_of_its_own_until_there_are_none() -> None:
+    (one,) = counts()
+    cells = {one.cell("agency", f"body-{number}") for number in range(CELLS_MAX)}
+    assert cells == set(range(CELLS_MAX))
+    assert one.cell("agency", "body-7") in cells
+    assert one.cell("agency", "one-more") == -1
+    for wrong in (-1, CELLS_MAX):
+        with pytest.raises((IndexError, OverflowError)):
+            one.connect(wrong, 1)
+    with pytest.raises(ValueError, match="short"):
+        SharedCounts(bytearray(100), 1)
+
+
+TAKES = """
+import mmap, sys, time
+from jukinet.server.shared_counts import SharedCounts, bytes_needed
+memory = mmap.mmap(int(sys.argv[1]), 0)
+mine = SharedCounts(memory, 3, int(sys.argv[2]))
+cell = mine.cell("agency", "a")
+taken = sum(mine.take(cell, 1, 1e6, 50_000.0, 5_000.0) == 0.0 for _ in range(100_000))
+held = sum(mine.connect(cell, 1_000) for _ in range(5_000))
+print(taken, held)
+"""
+
+
+def test_processes_that_take_at_once_never_take_more_than_there_is() -> None:
+    """At one moment of the clock there are exactly 50,000 codes and 1,000 places."""
+    shared = os.memfd_create("test")
+    os.ftruncate(shared, bytes_needed(3))
+    takers = [
+        subprocess.Popen(
+            [sys.executable, "-c", TAKES, str(shared), str(worker)], pass_fds=[shared], stdout=subprocess.PIPE
+        )
+        for worker in range(3)
+    ]
+    taken = [[int(word) for word in taker.communicate()[0].split()] for taker in takers]
+    os.close(shared)
+    assert abs(sum(codes for codes, _ in taken) - 50_000) <= 1
+    assert sum(places for _, places in taken) <= 1_000
 
 
 def authority(tmp_path: Path, text: str = AUTHORITY) -> Authority:
@@ -50,11 +144,12 @@ async def test_rate_survives_the_last_connection(tmp_path: Path) -> None:
     assert body is not None
     entry = admission.admit_body(body)
     assert entry is not None
-    assert entry.bucket.take(65_536, entry.bucket.updated) == 0
+    now = time.monotonic() + 1e5
+    assert entry.bucket.take(65_536, now) == 0
     admission.release_body(entry)
     again = admission.admit_body(body)
     assert again is entry
-    assert again.bucket.take(65_536, again.bucket.updated) > 60_000
+    assert again.bucket.take(65_536, now) > 60_000
 
 
 async def test_new_authority_changes_rates_and_forgets_bodies(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_every_relation_can_be_broken(tmp_path: Path) -> None:
         "supervision": {"restart_delay_seconds": 2.0, "restart_delay_seconds_max": 1.0},
     }
     document: dict[str, Any] = tomllib.loads(SMALLEST) | broken
+    document["register"] |= {"lock_in_memory": True, "warm": False}
     found = set(msgspec.convert(document, configuration.Configuration).contradictions())
     document["limits"]["queued_bytes_per_connection_max"] = 65_536
     document["limits"]["request_bytes_max"] = 1 << 20

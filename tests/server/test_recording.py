@@ -26,6 +26,8 @@ class Writer:
         self.let_go = threading.Semaphore(0)
         self.begun = threading.Semaphore(0)
         self.fail = False
+        self.given_up = 0
+        self.under_way = False
 
     def append(self) -> int:
         self.ticket += 1
@@ -33,12 +35,22 @@ class Writer:
 
     def commit(self) -> int:
         first, last = self.durable + 1, self.ticket
+        self.under_way = True
         self.begun.release()
         assert self.let_go.acquire(timeout=10)
-        self.durable = last
-        if self.fail:
+        self.under_way = False
+        self.durable = last = max(last, self.given_up)
+        if self.fail or self.given_up >= first:
             raise RecordOfUseNotWrittenError("no room", first, last) from OSError(28, "No space left on device")
         return last
+
+    def give_up(self) -> bool:
+        if self.under_way:
+            self.given_up = self.ticket
+        return self.under_way
+
+    def close(self) -> None:
+        pass
 
 
 class Asker:
@@ -68,7 +80,7 @@ class Bench:
         self.metrics = Metrics()
         self.readiness = Readiness(lambda: None, self._after_turn)
         log = EventLog("error", descriptor=-1)
-        self.recording = Recording(self.writer, self.readiness, self.metrics, log, 0.05)  # type: ignore[arg-type]
+        self.recording = Recording(self.writer, self.readiness, self.metrics, log, 0.05, 5.0)  # type: ignore[arg-type]
         self.asker = Asker()
 
     def _after_turn(self, ready: int) -> None:
@@ -90,7 +102,7 @@ def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
     made.writer.let_go.release(100)
-    made.recording.close()
+    assert made.recording.close(10)
     made.readiness.close()
 
 
@@ -160,3 +172,61 @@ def test_caller_that_is_gone_is_passed_over(bench: Bench) -> None:
         bench.readiness.turn()
     assert bench.recording.idle
     assert bench.asker.queued == bench.asker.sent == []
+
+
+def test_commit_that_does_not_end_is_given_up(bench: Bench) -> None:
+    refused = ErrorCode.RECORD_OF_USE_UNAVAILABLE
+    bench.asker.held = 20
+    bench.submit(1)
+    bench.readiness.turn()
+    assert bench.writer.begun.acquire(timeout=10)
+    bench.submit(2, bulk=True)
+    now = time.monotonic()
+    bench.recording.check(now + 4)
+    assert bench.asker.sent == []
+    assert bench.recording.providing
+    bench.recording.check(now + 6)
+    assert bench.asker.sent == [(1, refused), (2, refused)]
+    assert bench.asker.held == 0
+    assert bench.metrics.plain["record_of_use_overdue_total"] == 1
+    assert not bench.recording.providing
+    assert bench.recording.may_provide(now + 100) > 0, "nothing is worked on before the disk answers"
+    # A bulk request whose slice ran meanwhile is refused too, and the writer knows that its record is void.
+    bench.submit(3)
+    bench.recording.check(now + 7)
+    assert bench.asker.sent[2:] == [(3, refused)]
+    assert bench.writer.given_up == 3
+    assert bench.metrics.plain["record_of_use_overdue_total"] == 1
+    assert not bench.recording.idle
+    bench.writer.let_go.release()
+    end = time.monotonic() + 10
+    while not bench.recording.idle and time.monotonic() < end:
+        bench.readiness.turn()
+    assert bench.recording.may_provide(time.monotonic()) == 0, "one request shows whether it works again"
+    assert not bench.recording.providing
+    bench.submit(4)
+    bench.writer.let_go.release()
+    assert bench.turn_until_sent(4)[3] == 4
+    assert bench.recording.providing
+
+
+def test_commit_that_ends_at_its_deadline_counts(bench: Bench) -> None:
+    """The writer says that it is too late to give it up: then its answers leave."""
+    bench.submit(1)
+    bench.readiness.turn()
+    assert bench.writer.begun.acquire(timeout=10)
+    bench.writer.under_way = False
+    bench.recording.check(time.monotonic() + 60)
+    assert bench.recording.providing
+    bench.writer.let_go.release()
+    assert bench.turn_until_sent(1) == [1]
+
+
+def test_closing_does_not_wait_for_a_disk_that_hangs() -> None:
+    bench = Bench()
+    bench.submit(1)
+    bench.readiness.turn()
+    assert bench.writer.begun.acquire(timeout=10)
+    assert not bench.recording.close(0.05)
+    bench.writer.let_go.release()
+    bench.readiness.close()
