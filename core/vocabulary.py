@@ -19,6 +19,8 @@ class State(IntEnum):
     """The code was changed at the resident's request or ex officio; it never names anyone again (Act 30-3)."""
     ALLOTTED = 6
     """The code was allotted to a municipality that is not connected: no identity information is held."""
+    EXPIRED = 7
+    """A tombstone: the retention period (Order 30-11) is over and no identity information is held any more."""
 
 
 class Outcome(IntEnum):
