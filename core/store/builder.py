@@ -65,7 +65,8 @@ class RegisterBuilder:
         self._environment = schema.open_environment(self.building, readonly=False, sync=False)
         self._residents = schema.open_database(self._environment, b"residents", integer=True, create=True)
         self._meta = schema.open_database(self._environment, b"meta", integer=False, create=True)
-        schema.open_database(self._environment, b"changes", integer=True, create=True)
+        for name in schema.DATABASES:
+            schema.open_database(self._environment, name.encode(), integer=name != "meta", create=True)
         self._put_tables(areas, towns)
         self._transaction: lmdb.Transaction | None = None
         self._finished = False

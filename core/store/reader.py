@@ -80,10 +80,7 @@ class RegisterReader:
         self._refreshing: _Refresh | None = None
         self._environment = environment or schema.open_environment(self.directory, readonly=True)
         try:
-            self.databases = {
-                name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
-                for name in ("meta", "areas", "towns", "residents", "changes")
-            }
+            self.databases = schema.open_databases(self._environment, self.directory)
             with self._begin() as transaction:
                 self.meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
                 self.buckets = -(-limits.RESIDENT_KEYS // self.meta.width)

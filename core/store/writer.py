@@ -35,12 +35,7 @@ class RegisterWriter:
         schema.open_environment(self.directory, readonly=True).close()
         self._environment = schema.open_environment(self.directory, readonly=False)
         try:
-            self.databases = {
-                name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
-                for name in ("meta", "areas", "towns", "residents", "changes")
-            }
-            with self._environment.begin() as transaction:
-                schema.read_meta(transaction, self.databases["meta"], self.directory)
+            self.databases = schema.open_databases(self._environment, self.directory)
         except StoreError:
             self._environment.close()
             raise
