@@ -58,7 +58,7 @@ class RegisterReader:
         try:
             self.databases = {
                 name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
-                for name in ("meta", "areas", "towns", "residents", "changes")
+                for name in schema.DATABASES
             }
             with self._begin() as transaction:
                 self.meta = schema.read_meta(transaction, self.databases["meta"], self.directory)

@@ -26,6 +26,8 @@ UNWRITTEN_PAGES_MAX: Final = 64
 BUILDING_SUFFIX: Final = ".building"
 REPLACED_SUFFIX: Final = ".replaced"
 
+DATABASES: Final = ("meta", "areas", "towns", "residents", "changes", "holdings", "digests")
+"""Named databases; all but `meta` have integer keys."""
 META_KEY: Final = b"description"
 TOWNS_PER_PAGE: Final = 1_024
 

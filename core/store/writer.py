@@ -37,7 +37,7 @@ class RegisterWriter:
         try:
             self.databases = {
                 name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
-                for name in ("meta", "areas", "towns", "residents", "changes")
+                for name in schema.DATABASES
             }
             with self._environment.begin() as transaction:
                 schema.read_meta(transaction, self.databases["meta"], self.directory)
