@@ -20,7 +20,7 @@ FORMAT: Final = 2
 MAP_BYTES: Final = 1 << 40
 """Address space reserved once; the file grows only with its content."""
 READERS_MAX: Final = 512
-DATABASES_MAX: Final = 16
+DATABASES_MAX: Final = 32
 UNWRITTEN_PAGES_MAX: Final = 64
 """Pages at the file's end that LMDB may have given out, freed in the same transaction and so never written."""
 BUILDING_SUFFIX: Final = ".building"
