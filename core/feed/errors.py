@@ -14,4 +14,4 @@ class SequenceGapError(JukinetError):
 
 
 class RangeError(JukinetError):
-    """A range of a load that is no range: limits that cross, rows outside or out of order, rows that are no statements."""
+    """A range that is none: limits that cross, rows outside or out of order, rows that are no statements."""
