@@ -65,7 +65,7 @@ class Acceptor:
                 continue
             except OSError as error:
                 # Out of descriptors, or the connection was reset before it was accepted.
-                if self._ended:
+                if listener.fileno() < 0:
                     return
                 self._log.error("accept_failed", reason=operating_error(error))
                 await trio.sleep(ACCEPT_PAUSE_SECONDS)

@@ -25,7 +25,7 @@ import trio
 
 from jukinet.server import control, metrics
 from jukinet.server.configuration import Configuration
-from jukinet.server.event_log import EventLog, operating_error
+from jukinet.server.event_log import EventLog, Field, operating_error
 from jukinet.server.listening import ServeError, reserve_port
 
 LOCK_NAME: Final = ".serving"
@@ -245,7 +245,7 @@ class Supervisor:
         if not self._announced and len(self._ready) == len(self._posts):
             self._announced = True
             settings = self._configuration
-            feed = {"feed_address": settings.feed.address, "feed_port": self._ports[True]}
+            feed: dict[str, Field] = {"feed_address": settings.feed.address, "feed_port": self._ports[True]}
             self._log.info(
                 "serving",
                 address=settings.server.address,

@@ -9,7 +9,7 @@ queues fill, so a group grows by itself with the load, and a single batch waits 
 
 A transaction that the register cannot take (disk full, I/O error) is withdrawn as a whole: each of its batches, and
 all that wait behind them, are answered REGISTER_UNAVAILABLE; nothing of them is kept. The next batch tries again. When
-one batch fails in an unforeseen way, those that came with it are tried again one by one, so that only it is refused.
+a batch fails for a reason of its own, those that came with it are tried again one by one, so that only it is refused.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, Protocol
 
+import lmdb
 from msgspec import Struct
 
 from jukinet.core.errors import ErrorCode, StoreError
-from jukinet.core.feed import Applied, FeedRegister, FeedTransaction, SequenceGapError
+from jukinet.core.feed.engine import Applied, FeedRegister, FeedTransaction
+from jukinet.core.feed.errors import SequenceGapError
 from jukinet.core.wire import feed_messages as fm
 from jukinet.server.event_log import EventLog
 from jukinet.server.metrics import Metrics
@@ -177,13 +179,12 @@ class Applying:
                 self._log.info("writing_resumed")
             return
         metrics.plain["feed_failures_total"] += 1
-        if not isinstance(error, StoreError):
+        if not is_of_the_store(error):
             self._log.failure("batch_failed", error, batches=outcome.batches)
             return
         self.writing = False
-        cause = error.__cause__ or error
-        self._log.error("writing_stopped", reason=type(cause).__name__, batches=outcome.batches)
-        if type(cause).__name__ in FINAL_CAUSES:
+        self._log.error("writing_stopped", reason=type(error.__cause__).__name__, batches=outcome.batches)
+        if isinstance(error.__cause__, FINAL_CAUSES):
             self._broken()
 
     # In the thread -------------------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ class Applying:
         """A transaction that begins with ``first``, and what became of its batches."""
         taken = [first]
         outcome, results = self._transact(taken, self._take)
-        if isinstance(outcome.failure, StoreError):
+        if is_of_the_store(outcome.failure):
             while (work := self._take()) is not None:
                 taken.append(work)
             outcome.batches = len(taken)
@@ -237,7 +238,7 @@ class Applying:
     def _alone(self, work: Work) -> list[tuple[Work, Result]]:
         outcome, results = self._transact([work], lambda: None)
         self._outcomes.append(outcome)
-        if isinstance(outcome.failure, StoreError):
+        if is_of_the_store(outcome.failure):
             return [(work, Refusal(ErrorCode.REGISTER_UNAVAILABLE, UNAVAILABLE, self._retry_ms))]
         if outcome.failure is not None:
             return [(work, Refusal(ErrorCode.INTERNAL, FAILED, self._retry_ms))]
@@ -269,8 +270,13 @@ class Applying:
         return outcome, results
 
 
-FINAL_CAUSES: Final = frozenset({"PanicError", "MapResizedError", "BadRslotError"})
-"""LMDB's errors after which the environment must be opened anew."""
+FINAL_CAUSES: Final = (lmdb.PanicError, lmdb.MapResizedError, lmdb.BadRslotError)
+"""After these the environment must be opened anew."""
+
+
+def is_of_the_store(error: Exception | None) -> bool:
+    """Whether no batch could have been applied; otherwise it is one batch's own (a block that is full, a defect)."""
+    return isinstance(error, StoreError) and isinstance(error.__cause__, lmdb.Error | OSError)
 
 
 class _Outcome(Struct, eq=False):

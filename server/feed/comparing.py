@@ -9,8 +9,14 @@ import trio
 
 from jukinet.core.errors import ErrorCode, JukinetError
 from jukinet.core.feed.engine import FeedRegister
-from jukinet.core.feed.holdings import HoldingsReader, entries_of_ranges, sums_of_ranges
-from jukinet.core.feed.holdings import LEAVES_PER_PAGE, LEAF_KEYS, PAGES
+from jukinet.core.feed.holdings import (
+    LEAF_KEYS,
+    LEAVES_PER_PAGE,
+    PAGES,
+    HoldingsReader,
+    entries_of_ranges,
+    sums_of_ranges,
+)
 from jukinet.core.feed.positions import read_feed
 from jukinet.core.limits import COMPARED_ROWS_MAX
 from jukinet.core.store.reader import RegisterReader

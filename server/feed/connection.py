@@ -91,7 +91,7 @@ class FeedConnection:
             self._defect(error)
 
     def _defect(self, error: Exception) -> None:
-        self._hub.log.failure("connection_failed", error, connection=self.number)
+        self._hub.events.failure("connection_failed", error, connection=self.number)
         self.close("defect")
 
     def _receive(self) -> None:
@@ -137,7 +137,7 @@ class FeedConnection:
         except RemoteProtocolError as error:
             self.fail(error.error, str(error), "protocol_error")
         except JukinetError as error:
-            self._hub.log.failure("request_failed", error, connection=self.number)
+            self._hub.events.failure("request_failed", error, connection=self.number)
             request_id = getattr(event, "request_id", 0)
             if request_id not in self.wire.under_way:
                 raise
@@ -217,9 +217,7 @@ class FeedConnection:
                 )
             case Gap(expected=expected):
                 hub.metrics.count("feed_batches_total", "out_of_sequence")
-                hub.log.warning(
-                    "out_of_sequence", connection=self.number, expected=expected, **self.identity_fields
-                )
+                hub.events.warning("out_of_sequence", connection=self.number, expected=expected, **self.identity_fields)
                 self.send(fm.OutOfSequence(request_id, expected))
             case Refusal():
                 hub.metrics.count("feed_batches_total", "refused")
@@ -234,7 +232,7 @@ class FeedConnection:
             for name, times in faults.items():
                 metrics.count("feed_faults_total", name, times)
             told = " ".join(f"{name}:{times}" for name, times in sorted(faults.items()))
-            self._hub.log.warning("faults_reported", connection=self.number, faults=told, **self.identity_fields)
+            self._hub.events.warning("faults_reported", connection=self.number, faults=told, **self.identity_fields)
 
     # Sending -------------------------------------------------------------------------------------------------------
 
@@ -245,10 +243,10 @@ class FeedConnection:
 
     def probe(self) -> None:
         """Make a live peer say something: another connection claims the feed."""
-        if not (self.closed or self._broken or self._ended or self.wire.is_pinged):
-            if self.wire.state in (ConnectionState.OPEN, ConnectionState.CLIENT_DONE):
-                self.send(m.Ping(0, os.urandom(8)))
-                self.flush()
+        ending = self.closed or self._broken or self._ended
+        if self.wire.state is ConnectionState.OPEN and not (ending or self.wire.is_pinged):
+            self.send(m.Ping(0, os.urandom(8)))
+            self.flush()
 
     def send(self, message: fm.FeedServerMessage) -> None:
         """Queue a message; ``flush`` follows."""
@@ -350,7 +348,7 @@ class FeedConnection:
         """Tell the peer why the connection ends, and end it; batches that wait are forgotten."""
         if self.closed or self._broken:
             return
-        self._hub.log.warning(
+        self._hub.events.warning(
             "connection_error", connection=self.number, kind=kind, code=code.name, **self.identity_fields
         )
         self._hub.metrics.count("errors_total", code.name)

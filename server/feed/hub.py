@@ -1,8 +1,9 @@
-"""The feed writer's process: accepts the prefectures' connections, and joins them, the writer thread and the register."""
+"""The feed writer's process: accepts the prefectures' connections and joins them, writer thread and register."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import signal
 import socket
 import ssl
@@ -17,6 +18,7 @@ from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError
 from jukinet.core.feed.engine import FeedRegister
 from jukinet.core.feed.holdings import HoldingsReader
 from jukinet.core.feed.positions import read_feed
+from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
 from jukinet.core.vocabulary import Prefecture, Role
 from jukinet.core.wire import feed_messages as fm
@@ -60,7 +62,7 @@ class Hub:
             requests_in_flight_max=feed.requests_in_flight_max,
             idle_seconds_max=max(1, int(feed.idle_seconds)),
         )
-        self.log = EventLog(start.configuration.observation.log_level, worker="feed")
+        self.events = EventLog(start.configuration.observation.log_level, worker="feed")
         self.metrics = Metrics()
         self.now = time.monotonic()
         self.readiness = Readiness(self._begin_turn, self._after_turn)
@@ -74,7 +76,7 @@ class Hub:
             self._take,
             self._admission,
             self.metrics,
-            self.log,
+            self.events,
             start.configuration.waits.handshake_seconds,
         )
         self._connections: set[FeedConnection] = set()
@@ -104,10 +106,10 @@ class Hub:
         try:
             self._context = load_feed_context(settings)
             self._register = await trio.to_thread.run_sync(FeedRegister, settings.register.store)
-            identifier = self._register.writer.identifier
+            identifier = self._meta().identifier
             listener = listen(settings.feed.address, self._start.port, settings.server.backlog, "feed")
         except JukinetError as error:
-            self.log.error("start_failed", reason=str(error))
+            self.events.error("start_failed", reason=str(error))
             await self._channel.send(control.Failed(str(error)))
             return EXIT_FAILED
         self._comparing = Comparing(self._register)
@@ -115,13 +117,13 @@ class Hub:
             self._register,
             self.readiness,
             self.metrics,
-            self.log,
+            self.events,
             self._broken,
             notifications_max=settings.feed.transaction_notifications_max,
             seconds_max=settings.feed.transaction_milliseconds_max / 1000,
             retry_seconds=settings.feed.retry_seconds,
         )
-        self.log.info("feed_writer_ready", port=self._start.port, register=identifier)
+        self.events.info("feed_writer_ready", port=self._start.port, register=identifier)
         await self._channel.send(control.Ready(identifier))
         with listener:
             async with trio.open_nursery() as serving:
@@ -141,12 +143,12 @@ class Hub:
             self._comparing.close()
             self._register.close()
         self.readiness.close()
-        self.log.info("worker_stopped")
+        self.events.info("worker_stopped")
         return EXIT_FAILED if self._is_broken else EXIT_OK
 
     def _broken(self) -> None:
         """The register must be opened anew: end, and be started again."""
-        self.log.error("register_lost")
+        self.events.error("register_lost")
         self._is_broken = True
         self._draining.set()
 
@@ -172,7 +174,7 @@ class Hub:
             else:
                 self.claims.claim(connection, self.now)
         except Exception as error:
-            self.log.failure("connection_failed", error, connection=number)
+            self.events.failure("connection_failed", error, connection=number)
             connection.close("defect")
 
     def _admit(self, connection: FeedConnection) -> None:
@@ -180,14 +182,14 @@ class Hub:
         try:
             greeting = self._greeting(connection)
         except JukinetError as error:
-            self.log.failure("request_failed", error, connection=connection.number)
+            self.events.failure("request_failed", error, connection=connection.number)
             connection.fail(error.code, "the register cannot be read; connect again later", "turned_away")
             return
         except Exception as error:
-            self.log.failure("connection_failed", error, connection=connection.number)
+            self.events.failure("connection_failed", error, connection=connection.number)
             connection.close("defect")
             return
-        self.log.info("connection_opened", connection=connection.number, **connection.identity_fields)
+        self.events.info("connection_opened", connection=connection.number, **connection.identity_fields)
         connection.greet(greeting)
 
     def _turn_away_taken(self, connection: FeedConnection) -> None:
@@ -201,7 +203,8 @@ class Hub:
             meta = schema.read_meta(transaction, writer.databases["meta"], writer.directory)
             digest = HoldingsReader(transaction, writer.databases, writer.places).prefecture(prefecture)
             position = read_feed(transaction, writer.databases["feeds"], prefecture).position
-        day = self._register.day(meta)
+        today = (self._register.today() - REGISTERED_EPOCH).days
+        day = REGISTERED_EPOCH + datetime.timedelta(max(today, meta.newest_day))  # as the engine reckons it
         return fm.FeedGreeting(
             server=self._product,
             register=meta.identifier,
@@ -215,12 +218,17 @@ class Hub:
             limits=self.limits,
         )
 
+    def _meta(self) -> schema.Meta:
+        writer = self._register.writer
+        with writer.reading() as transaction:
+            return schema.read_meta(transaction, writer.databases["meta"], writer.directory)
+
     def connection_closed(self, connection: FeedConnection, kind: str) -> None:
         """A connection has given everything back."""
         self._connections.discard(connection)
         self._admission.connections -= 1
         self.metrics.count("connections_closed_total", kind)
-        self.log.info("connection_closed", connection=connection.number, kind=kind, **connection.identity_fields)
+        self.events.info("connection_closed", connection=connection.number, kind=kind, **connection.identity_fields)
         self.claims.closed(connection)
 
     # Requests ------------------------------------------------------------------------------------------------------
@@ -236,11 +244,11 @@ class Hub:
                 connection.send(answer)
         except JukinetError as error:
             if error.code is not ErrorCode.BAD_REQUEST:
-                self.log.failure("request_failed", error, connection=connection.number)
+                self.events.failure("request_failed", error, connection=connection.number)
             text = str(error) if error.code is ErrorCode.BAD_REQUEST else "the register cannot be read; repeat later"
             connection.refuse(message.request_id, error.code, text)
         except Exception as error:
-            self.log.failure("connection_failed", error, connection=connection.number)
+            self.events.failure("connection_failed", error, connection=connection.number)
             connection.close("defect")
         connection.flush()
 
@@ -279,7 +287,7 @@ class Hub:
                 try:
                     await self._comparing.rest()
                 except JukinetError as error:
-                    self.log.failure("register_not_refreshed", error)
+                    self.events.failure("register_not_refreshed", error)
 
     async def _report(self) -> None:
         """Hand the metrics to the supervisor."""
@@ -306,7 +314,7 @@ class Hub:
         while (message := await self._channel.receive()) is not None:
             if isinstance(message, control.Reload):
                 await self._reload()
-        self.log.error("supervisor_gone")
+        self.events.error("supervisor_gone")
         self._draining.set()
 
     async def _reload(self) -> None:
@@ -315,21 +323,21 @@ class Hub:
             self._context = await trio.to_thread.run_sync(load_feed_context, self.configuration)
         except ConfigurationError as error:
             self.metrics.count("reloads_total", "failed")
-            self.log.error("reload_failed", reason=str(error))
+            self.events.error("reload_failed", reason=str(error))
             return
         self.metrics.count("reloads_total", "done")
-        self.log.info("reloaded")
+        self.events.info("reloaded")
 
     async def _drain(self) -> None:
         """Say goodbye to every connection and commit what is under way, within waits.drain_seconds."""
         self.now = time.monotonic()
-        self.log.info("worker_draining", connections=len(self._connections))
+        self.events.info("worker_draining", connections=len(self._connections))
         for connection in list(self._connections):
             connection.goodbye("draining")
         with trio.move_on_after(0 if self._is_broken else self.configuration.waits.drain_seconds) as scope:
             while self._connections or not self.applying.idle:
                 await trio.sleep(DRAIN_STEP_SECONDS)
         if scope.cancelled_caught and not self._is_broken:
-            self.log.warning("drain_cut_off", connections=len(self._connections))
+            self.events.warning("drain_cut_off", connections=len(self._connections))
         for connection in list(self._connections):
             connection.close("drained")
