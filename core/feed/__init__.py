@@ -1,1 +1,1 @@
-"""The feeds in the register: digests of holdings, comparison, loading, and the engine that applies notifications."""
+"""Feeds: what notifications make of the register, how they are kept, and the engine that applies them."""

@@ -24,8 +24,9 @@ import lmdb
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError, StoreError
 from jukinet.core.store import schema
-from jukinet.core.store.schema import Area, Meta, Town
-from jukinet.core.store.snapshot import Directory, PlaceTables, Snapshot, advise_large_pages, touch_addresses
+from jukinet.core.store.places import read_places
+from jukinet.core.store.schema import Area, Meta
+from jukinet.core.store.snapshot import Directory, Snapshot, advise_large_pages, touch_addresses
 
 WARM_STEP_BYTES = 64 * 1024 * 1024
 WARM_THREADS = 4
@@ -56,16 +57,11 @@ class RegisterReader:
         self._spare: Directory | None = None
         self._environment = environment or schema.open_environment(self.directory, readonly=True)
         try:
-            self.databases = {
-                name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
-                for name in schema.DATABASES
-            }
+            self.databases = schema.open_databases(self._environment, self.directory)
             with self._begin() as transaction:
                 self.meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
                 self.buckets = -(-limits.RESIDENT_KEYS // self.meta.width)
-                self._places = PlaceTables(
-                    self._read_areas(transaction, self.meta), self._read_towns(transaction, self.meta)
-                )
+                self._places = read_places(transaction, self.databases, self.meta, self.directory)
         except lmdb.Error as error:
             self._close_environment()
             raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
@@ -106,22 +102,6 @@ class RegisterReader:
 
     def _take_spare(self, directory: Directory) -> None:
         self._spare = directory
-
-    def _read_areas(self, transaction: lmdb.Transaction, meta: Meta) -> list[Area]:
-        with transaction.cursor(db=self.databases["areas"]) as cursor:
-            areas = [schema.unpack_area(value) for value in cursor.iternext(keys=False)]
-        if len(areas) != meta.areas:
-            raise StoreCorruptError(f"{self.directory}: the areas table has {len(areas)} rows instead of {meta.areas}")
-        return areas
-
-    def _read_towns(self, transaction: lmdb.Transaction, meta: Meta) -> list[Town]:
-        towns: list[Town] = []
-        with transaction.cursor(db=self.databases["towns"]) as cursor:
-            for value in cursor.iternext(keys=False):
-                towns += schema.unpack_towns(value)
-        if len(towns) != meta.towns:
-            raise StoreCorruptError(f"{self.directory}: the towns table has {len(towns)} rows instead of {meta.towns}")
-        return towns
 
     @property
     def identifier(self) -> str:
@@ -186,7 +166,7 @@ class RegisterReader:
 
     def _advance_by_lists(self, spare: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
         if meta.areas != self._places.areas_count or meta.towns != self._places.towns_count:
-            self._places = PlaceTables(self._read_areas(transaction, meta), self._read_towns(transaction, meta))
+            self._places = read_places(transaction, self.databases, meta, self.directory)
         changes = self.databases["changes"]
         lists = []
         for version in range(spare.version + 1, meta.version + 1) if spare.version else ():

@@ -17,11 +17,14 @@ import msgspec
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError, StoreError
+from jukinet.core.feed.holdings import HoldingsDelta
 from jukinet.core.records import record
 from jukinet.core.records.resident import Resident
 from jukinet.core.store import block, schema
+from jukinet.core.store.places import read_places
 from jukinet.core.store.reader import RegisterReader
-from jukinet.core.store.schema import Town
+from jukinet.core.store.schema import Meta, Town
+from jukinet.core.store.snapshot import PlaceTables
 
 CHANGES_PER_TRANSACTION_MAX = 100_000
 """Each changed block is about 4 KB of memory until the commit."""
@@ -34,13 +37,9 @@ class RegisterWriter:
         self.directory = Path(directory)
         schema.open_environment(self.directory, readonly=True).close()
         self._environment = schema.open_environment(self.directory, readonly=False)
+        self._places: PlaceTables | None = None
         try:
-            self.databases = {
-                name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
-                for name in schema.DATABASES
-            }
-            with self._environment.begin() as transaction:
-                schema.read_meta(transaction, self.databases["meta"], self.directory)
+            self.databases = schema.open_databases(self._environment, self.directory)
         except StoreError:
             self._environment.close()
             raise
@@ -51,6 +50,12 @@ class RegisterWriter:
             return ChangeTransaction(self, self._environment.begin(write=True, buffers=True))
         except lmdb.Error as error:
             raise StoreError(f"{self.directory}: cannot begin a transaction: {error}") from error
+
+    def places(self, transaction: lmdb.Transaction, meta: Meta) -> PlaceTables:
+        """The areas and towns that a transaction began with."""
+        if self._places is None or self._places.towns_count != meta.towns or self._places.areas_count != meta.areas:
+            self._places = read_places(transaction, self.databases, meta, self.directory)
+        return self._places
 
     def reader(self) -> RegisterReader:
         """A reader in the same process; it must be closed before the writer."""
@@ -156,11 +161,17 @@ class ChangeTransaction:
         meta = self.meta
         entries, persons = meta.entries, meta.residents
         rewritten = array("I")
+        self._write_towns(transaction)
+        digests = HoldingsDelta(self._places_now(transaction))
         for bucket, keys in groupby(sorted(self._changes), key=lambda key: key // meta.width):
             name = schema.NUMBER.pack(bucket)
             present = transaction.get(name, None, databases["residents"])
             changes = [(key - bucket * meta.width, *self._changes[key]) for key in keys]
             merged, more_entries, more_persons = block.merge(present, bucket, meta.wide, changes)
+            for delta, status, data in changes:
+                before = None if present is None else block.find(present, delta)
+                after = None if data is None else (status, data)
+                digests.change_encoded(bucket * meta.width + delta, before, after)
             entries += more_entries
             persons += more_persons
             if merged is not None:
@@ -168,7 +179,7 @@ class ChangeTransaction:
             elif present is not None:
                 transaction.delete(name, db=databases["residents"])
             rewritten.append(bucket)
-        self._write_towns(transaction)
+        digests.write(transaction, databases)
         version = meta.version + 1
         transaction.put(schema.NUMBER.pack(version), rewritten.tobytes(), append=True, db=databases["changes"])
         self._trim(transaction, version)
@@ -177,6 +188,12 @@ class ChangeTransaction:
         )
         transaction.put(schema.META_KEY, schema.pack_meta(described), db=databases["meta"])
         return version
+
+    def _places_now(self, transaction: lmdb.Transaction) -> PlaceTables:
+        if not self._new_towns:
+            return self._writer.places(transaction, self.meta)
+        meta = msgspec.structs.replace(self.meta, towns=self.meta.towns + len(self._new_towns))
+        return read_places(transaction, self._writer.databases, meta, self._writer.directory)
 
     def _write_towns(self, transaction: lmdb.Transaction) -> None:
         """Add the new towns to the last page and to pages after it."""

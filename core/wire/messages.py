@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from jukinet.core import limits as bounds
+from jukinet.core.columns.layout import TextColumn
 from jukinet.core.errors import ErrorCode
-from jukinet.core.wire.columns import TextColumn
 from jukinet.core.wire.frames import PROTOCOL_VERSION, MessageType
 
 U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]

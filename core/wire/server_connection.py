@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar, Final
 
+from jukinet.core.columns.column_kernel import ColumnFault
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import control, questions
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.column_kernel import ColumnFault
 from jukinet.core.wire.connection import BOTH_DONE, CLIENT_DONE, CLOSED, SERVER_DONE, Connection, Sendable
 from jukinet.core.wire.frames import (
     HEADER,
