@@ -174,7 +174,7 @@ class RangeBuilder:
                 self.population, key_range.words, start, stop, key_range.low, self.plan.width, self.wide, out, buckets,
                 ends, states,
             )  # fmt: skip
-            self.own_totals().add_blocks(self.plan.width, out, ends[:blocks])
+            self.own_totals().add_blocks(self.plan.width, out.data, ends[:blocks].data)
             made.append(Piece(out, buckets[:blocks], ends[:blocks], states, following - start))
             start = following
         return made
