@@ -190,6 +190,16 @@ class Prefecture(IntEnum):
         return cls(number) if 1 <= number <= 47 else None
 
 
+class NoticeState(IntEnum):
+    """Where a move-in notice (転入通知) is on its way to the municipality that the person left."""
+
+    WAITING = 1
+    TAKEN = 2
+    """Sent to the prefecture of the municipality left, which has not said that it has it."""
+    OVERDUE = 3
+    """Not received within the time that the register allows: the notice is to go on paper."""
+
+
 MALFORMED_CODE = (1 << 64) - 1
 """Sent in place of text that is not 11 digits."""
 CODE_END = 100_000_000_000

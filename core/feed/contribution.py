@@ -1,11 +1,12 @@
 """One contribution: an accepted notification as the register keeps it under one code (docs/convergence.md, chapter 2).
 
-A contribution is held as it is stored: a status and the bytes of a record (docs/store-format.md). Everything that the fold
-needs is read from these bytes, so that what was stored and what has just come are the same thing.
+A contribution is held as it is stored: a status and the bytes of a record (docs/store-format.md). Everything that the
+fold needs is read from these bytes, so that what was stored and what has just come are the same thing.
 """
 
 from __future__ import annotations
 
+import datetime
 import struct
 from enum import IntEnum
 from typing import Final
@@ -218,3 +219,12 @@ def retirement(notification: Notification, *, area: int, day: int) -> Contributi
 def packed_date(decimal: int) -> int:
     """The date as the status holds it."""
     return decimal // 10000 << 9 | decimal // 100 % 100 << 5 | decimal % 100
+
+
+def removal_ex_officio(last: Contribution, jis: int, date: datetime.date, day: int) -> Contribution:
+    """The removal of a record that a load no longer has: of that day, numbered after the area's last contribution."""
+    number = min(last.rank[0] + 1, 0xFFFF)
+    packed = date.year << 9 | date.month << 5 | date.day
+    reason = ChangeReason.EX_OFFICIO_REMOVAL
+    status = State.REMOVED | reason << 4 | last.area << 10 | packed << 22 | day << _DAY_SHIFT
+    return Contribution(status, _HEAD.pack(PART_NOTIFIED, number), (number, packed, jis), Kind.REMOVAL)

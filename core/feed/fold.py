@@ -1,6 +1,6 @@
 """The fold: what the register shows under a code, as a function of the set of its contributions (docs/convergence.md).
 
-Pure and without storage. The engine folds whenever a contribution comes; `jukinet store check` folds again what is stored.
+Pure and without storage. The engine folds whenever a contribution comes; `jukinet store check` folds what is stored.
 """
 
 from __future__ import annotations

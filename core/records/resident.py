@@ -17,8 +17,8 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=Tru
 
     key: the first ten digits of the code. change_date and birth_date: decimal dates such as 19650220, unknown parts 0.
     registered_day: days since 2000-01-01 on which the last notification was registered. area: number in the areas
-    table. town: number in the towns table from 1, 0 when the whole address is in address_rest. notified: made by an ordinary notification of a feed, not by a
-    statement and not in bulk (docs/convergence.md).
+    table. town: number in the towns table from 1, 0 when the whole address is in address_rest. notified: made by an
+    ordinary notification of a feed, not by a statement and not in bulk (docs/convergence.md).
     """
 
     key: int

@@ -24,9 +24,8 @@ import lmdb
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError, StoreError
 from jukinet.core.store import schema
-from jukinet.core.store.places import read_places
-from jukinet.core.store.schema import Area, Meta
-from jukinet.core.store.snapshot import Directory, Snapshot, advise_large_pages, touch_addresses
+from jukinet.core.store.schema import Area, Meta, Town
+from jukinet.core.store.snapshot import Directory, PlaceTables, Snapshot, advise_large_pages, touch_addresses
 
 WARM_STEP_BYTES = 64 * 1024 * 1024
 WARM_THREADS = 4
@@ -61,7 +60,9 @@ class RegisterReader:
             with self._begin() as transaction:
                 self.meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
                 self.buckets = -(-limits.RESIDENT_KEYS // self.meta.width)
-                self._places = read_places(transaction, self.databases, self.meta, self.directory)
+                self._places = PlaceTables(
+                    self._read_areas(transaction, self.meta), self._read_towns(transaction, self.meta)
+                )
         except lmdb.Error as error:
             self._close_environment()
             raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
@@ -102,6 +103,12 @@ class RegisterReader:
 
     def _take_spare(self, directory: Directory) -> None:
         self._spare = directory
+
+    def _read_areas(self, transaction: lmdb.Transaction, meta: Meta) -> list[Area]:
+        return schema.read_areas(transaction, self.databases["areas"], meta, self.directory)
+
+    def _read_towns(self, transaction: lmdb.Transaction, meta: Meta) -> list[Town]:
+        return schema.read_towns(transaction, self.databases["towns"], meta, self.directory)
 
     @property
     def identifier(self) -> str:
@@ -166,7 +173,7 @@ class RegisterReader:
 
     def _advance_by_lists(self, spare: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
         if meta.areas != self._places.areas_count or meta.towns != self._places.towns_count:
-            self._places = read_places(transaction, self.databases, meta, self.directory)
+            self._places = PlaceTables(self._read_areas(transaction, meta), self._read_towns(transaction, meta))
         changes = self.databases["changes"]
         lists = []
         for version in range(spare.version + 1, meta.version + 1) if spare.version else ():

@@ -20,7 +20,7 @@ FORMAT: Final = 2
 MAP_BYTES: Final = 1 << 40
 """Address space reserved once; the file grows only with its content."""
 READERS_MAX: Final = 512
-DATABASES_MAX: Final = 16
+DATABASES_MAX: Final = 32
 UNWRITTEN_PAGES_MAX: Final = 64
 """Pages at the file's end that LMDB may have given out, freed in the same transaction and so never written."""
 BUILDING_SUFFIX: Final = ".building"
@@ -150,8 +150,8 @@ def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory
         found = msgspec.msgpack.decode(content, type=_FormatOnly).format
         if found != FORMAT:
             raise StoreError(
-                f"{directory}: store format {found}; this program knows format {FORMAT}: build the register anew with this "
-                "program, or read it with the one that built it"
+                f"{directory}: store format {found}; this program knows format {FORMAT}: build the register anew with "
+                "this program, or read it with the one that built it"
             )
         meta = msgspec.msgpack.decode(content, type=Meta)
     except msgspec.MsgspecError as error:
@@ -187,6 +187,26 @@ def open_databases(environment: lmdb.Environment, directory: Path) -> dict[str, 
     for name in DATABASES[1:]:
         opened[name] = open_database(environment, name.encode(), integer=True, create=False)
     return opened
+
+
+def read_areas(transaction: lmdb.Transaction, database: lmdb._Database, meta: Meta, directory: Path) -> list[Area]:
+    """The whole areas table; StoreCorruptError when its length is not what the description says."""
+    with transaction.cursor(db=database) as cursor:
+        areas = [unpack_area(value) for value in cursor.iternext(keys=False)]
+    if len(areas) != meta.areas:
+        raise StoreCorruptError(f"{directory}: the areas table has {len(areas)} rows instead of {meta.areas}")
+    return areas
+
+
+def read_towns(transaction: lmdb.Transaction, database: lmdb._Database, meta: Meta, directory: Path) -> list[Town]:
+    """The whole towns table; StoreCorruptError when its length is not what the description says."""
+    towns: list[Town] = []
+    with transaction.cursor(db=database) as cursor:
+        for value in cursor.iternext(keys=False):
+            towns += unpack_towns(value)
+    if len(towns) != meta.towns:
+        raise StoreCorruptError(f"{directory}: the towns table has {len(towns)} rows instead of {meta.towns}")
+    return towns
 
 
 def seal(content: bytes) -> bytes:
