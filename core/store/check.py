@@ -12,6 +12,7 @@ import lmdb
 import msgspec
 
 from jukinet.core.errors import StoreCorruptError, StoreError
+from jukinet.core.feed.check import check_feeds
 from jukinet.core.feed.holdings import page_name
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
@@ -30,6 +31,9 @@ class CheckReport(msgspec.Struct, kw_only=True):
     retired: int = 0
     block_bytes: int = 0
     pages: int = 0
+    contributions: int = 0
+    journal_entries: int = 0
+    quarantined: int = 0
     by_state: dict[str, int] = msgspec.field(default_factory=dict)
     faults: list[str] = msgspec.field(default_factory=list)
     faults_count: int = 0
@@ -60,6 +64,9 @@ def check_register(directory: str | Path, progress: Callable[[int, int], None] |
                     report.add(f"bucket {bucket}: a retired code's successor does not exist or holds nobody")
                 _check_digests(reader, transaction, survey, report)
                 _check_changes(reader, transaction, report)
+                feeds = check_feeds(reader, transaction, report.add)
+                report.contributions, report.journal_entries = feeds.contributions, feeds.journal_entries
+                report.quarantined = feeds.quarantined
             except (StoreCorruptError, lmdb.Error) as error:
                 report.add(str(error))
             report.blocks, report.entries, report.residents = survey.blocks, survey.entries, survey.residents
