@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Mapping
+from enum import IntEnum
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_document import DOCUMENT
 from wire_frames import ANSWERS, LIMITS, STATES, UNDER_WAY, S, T, client_messages, pair_in, raw_frames, server_messages
 from wire_pair import PATIENT, answer, deliver
 
@@ -15,7 +17,6 @@ from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolErr
 from jukinet.core.wire import messages as m
 from jukinet.core.wire import states
 
-PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 REQUESTS = {T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY}
 ANSWER_TYPES = {T.SESSION_OPENED, T.SESSION_CLOSED, T.PONG, T.LOOKUP_ANSWER, T.STATUS_ANSWER, T.VERIFY_ANSWER}
 CLIENT_TYPES = REQUESTS | {T.CANCEL, T.GOODBYE}
@@ -23,32 +24,36 @@ SERVER_TYPES = ANSWER_TYPES | {T.GREETING, T.PROGRESS, T.ERROR, T.GOODBYE}
 FRAMES = raw_frames(LIMITS)
 
 
-def printed_cell(state: S, cell: str) -> dict[T, S]:
-    """One cell of the printed table: the messages and the state that each leads to."""
-    row: dict[T, S] = {}
+Rows = dict[S, dict[int, S]]
+
+
+def printed_cell(state: S, cell: str, types: type[IntEnum], words: Mapping[str, set[int]]) -> dict[int, S]:
+    """One cell of a printed table: the messages and the state that each leads to."""
+    row: dict[int, S] = {}
     for part in re.split("[,;]", re.sub(r"\(.*?\)", "", cell)):
         name, _, target = (word.strip() for word in part.partition("->"))
         if name == "none":
             continue
-        kinds = {"requests": REQUESTS, "answers": ANSWER_TYPES}.get(name) or {T[name]}
+        kinds = words.get(name) or {types[name]}
         row |= dict.fromkeys(kinds, S[target] if target else state)
     return row
 
 
-def printed_table() -> tuple[dict[S, dict[T, S]], dict[S, dict[T, S]]]:
-    client: dict[S, dict[T, S]] = {}
-    server: dict[S, dict[T, S]] = {}
-    for line in PROTOCOL.read_text().splitlines():
+def printed_table(text: str, types: type[IntEnum], words: Mapping[str, set[int]]) -> tuple[Rows, Rows]:
+    """The rows of the client and of the server in the table of a part of the document."""
+    client: Rows = {}
+    server: Rows = {}
+    for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 3 and cells[0] in S.__members__:
             state = S[cells[0]]
-            client[state] = printed_cell(state, cells[1])
-            server[state] = printed_cell(state, cells[2])
+            client[state] = printed_cell(state, cells[1], types, words)
+            server[state] = printed_cell(state, cells[2], types, words)
     server[S.GREETING][T.ERROR] = S.CLOSED  # rule 2
     return client, server
 
 
-FROM_CLIENT, FROM_SERVER = printed_table()
+FROM_CLIENT, FROM_SERVER = printed_table(DOCUMENT, T, {"requests": set(REQUESTS), "answers": set(ANSWER_TYPES)})
 
 
 def test_the_printed_table_is_the_table() -> None:
