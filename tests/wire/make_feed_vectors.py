@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "notifications"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import wire_twin as twin
-from make_vectors import FOLDER, Json, broken, text_of
+from make_vectors import Files, Json, broken, files_of, write
 from notification_twin import COLUMNS, batch_bytes
 
 TYPES = {
@@ -326,17 +326,9 @@ CONVERSATIONS = {
 }
 
 
-def vectors() -> dict[str, Json]:
-    """File name -> content."""
-    files: dict[str, Json] = {f"{name}.json": {"protocol": 1, "frames": make()} for name, make in CONVERSATIONS.items()}
-    files["feed-refused.json"] = {"protocol": 1, **refused()}
-    return files
-
-
-def main() -> None:
-    for name, content in vectors().items():
-        (FOLDER / name).write_text(text_of(content), encoding="utf-8")
+def vectors() -> Files:
+    return files_of(CONVERSATIONS, "feed-refused.json", refused())
 
 
 if __name__ == "__main__":
-    main()
+    write(vectors())

@@ -6,7 +6,6 @@ import pytest
 import wire_twin as twin
 from feed_pair import (
     ANSWERS,
-    LIMITS,
     NEW_ID,
     PINGED,
     REQUESTS,
@@ -24,33 +23,17 @@ from feed_pair import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_chunking import outcome
-from test_malformed import read_all
+from test_malformed import survives
 from wire_pair import PATIENT, deliver
 
 from jukinet.core.errors import ErrorCode, RemoteProtocolError
 from jukinet.core.notifications import NotificationBatch
 from jukinet.core.wire import feed_messages as f
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.connection import Connection
 from jukinet.core.wire.intake import DIRECT_BYTES_MIN, STAGING_BYTES
 
 FRAMES = raw_frames()
 LARGE = [changed(update_number=i + 1) for i in range(400)]
-
-
-def survives(connection: Connection, data: bytes) -> None:
-    try:
-        events = deliver(connection, data)
-    except RemoteProtocolError as error:
-        assert isinstance(error.error, ErrorCode)  # noqa: PT017
-        assert connection.state is S.CLOSED
-        assert deliver(connection, FRAMES["client", T.PING]) == []
-    else:
-        for event in events:
-            read_all(event)
-            for value in (getattr(event, "batch", None), getattr(event, "notices", None)):
-                assert len(list(value or ())) == len(value or ())
-    assert len(connection.under_way) <= 2 * LIMITS.requests_in_flight_max
 
 
 @PATIENT

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from typing import Any
 
 import make_feed_vectors as made
 import pytest
-from make_vectors import text_of
+from make_vectors import FOLDER, text_of
+from test_vectors import load
 from wire_pair import deliver, joined
 
 from jukinet.core.errors import ErrorCode, RemoteProtocolError
@@ -69,14 +69,9 @@ def replay(steps: list[dict[str, Any]]) -> tuple[FeedServerConnection, FeedClien
     return server, client
 
 
-def load(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((made.FOLDER / name).read_text(encoding="utf-8"))
-    return content
-
-
 @pytest.mark.parametrize("name", sorted(made.vectors()))
 def test_the_files_are_what_the_program_makes(name: str) -> None:
-    assert (made.FOLDER / name).read_text(encoding="utf-8") == text_of(made.vectors()[name])
+    assert (FOLDER / name).read_text(encoding="utf-8") == text_of(made.vectors()[name])
 
 
 def test_every_type_occurs() -> None:
