@@ -5,7 +5,8 @@ Theory of operation
 Connections put what they received into a queue for each feed. One thread owns every write transaction. It takes a batch
 from each feed in turn until the transaction is full (notifications or time) or nothing waits, commits, and hands the
 results back; an eventfd in the readiness set wakes the loop, which sends them. While a commit waits for the disk the
-queues fill, so a group grows by itself with the load, and a single batch waits for one commit only.
+queues fill, so a group grows by itself with the load. Many feeds with few notifications each would make many commits
+of a few milliseconds all the same; so a transaction also waits for further batches until it is ``gather_seconds`` old.
 
 A transaction that the register cannot take (disk full, I/O error) is withdrawn as a whole: each of its batches, and
 all that wait behind them, are answered REGISTER_UNAVAILABLE; nothing of them is kept. The next batch tries again. When
@@ -97,6 +98,7 @@ class Applying:
         *,
         notifications_max: int,
         seconds_max: float,
+        gather_seconds: float,
         retry_seconds: float,
     ) -> None:
         """``broken`` is called in the loop when the register must be opened anew."""
@@ -107,6 +109,7 @@ class Applying:
         self._broken = broken
         self._notifications_max = notifications_max
         self._seconds_max = seconds_max
+        self._gather_seconds = gather_seconds
         self._retry_ms = max(1, int(retry_seconds * 1000))
         self._queues: OrderedDict[int, deque[Work]] = OrderedDict()
         self._wanted = threading.Condition()
@@ -207,9 +210,11 @@ class Applying:
                 self._results.extend(results)
             os.eventfd_write(self._done, 1)
 
-    def _take(self) -> Work | None:
-        """The next batch, of another feed each time; None when nothing waits."""
+    def _take(self, wait_seconds: float = 0.0) -> Work | None:
+        """The next batch, of another feed each time; None when nothing waits, or comes in that time."""
         with self._wanted:
+            if wait_seconds > 0.0 and not (self._queues or self._ending):
+                self._wanted.wait(wait_seconds)
             while self._queues:
                 prefecture, queue = self._queues.popitem(last=False)
                 work = queue.popleft()
@@ -236,7 +241,7 @@ class Applying:
         return results
 
     def _alone(self, work: Work) -> list[tuple[Work, Result]]:
-        outcome, results = self._transact([work], lambda: None)
+        outcome, results = self._transact([work], lambda _seconds: None)
         self._outcomes.append(outcome)
         if is_of_the_store(outcome.failure):
             return [(work, Refusal(ErrorCode.REGISTER_UNAVAILABLE, UNAVAILABLE, self._retry_ms))]
@@ -245,7 +250,7 @@ class Applying:
         return results
 
     def _transact(
-        self, taken: list[Work], more: Callable[[], Work | None]
+        self, taken: list[Work], more: Callable[[float], Work | None]
     ) -> tuple[_Outcome, list[tuple[Work, Result]]]:
         """Apply what was taken, and more while there is room, in one transaction; then commit it."""
         outcome = _Outcome()
@@ -257,8 +262,9 @@ class Applying:
                 while work is not None:
                     results.append((work, apply(transaction, work)))
                     outcome.notifications += work.notifications
-                    is_full = outcome.notifications >= self._notifications_max
-                    work = None if is_full or time.monotonic() - started >= self._seconds_max else more()
+                    age = time.monotonic() - started
+                    is_full = outcome.notifications >= self._notifications_max or age >= self._seconds_max
+                    work = None if is_full else more(self._gather_seconds - age)
                     if work is not None:
                         taken.append(work)
                 transaction.commit()

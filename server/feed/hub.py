@@ -121,6 +121,7 @@ class Hub:
             self._broken,
             notifications_max=settings.feed.transaction_notifications_max,
             seconds_max=settings.feed.transaction_milliseconds_max / 1000,
+            gather_seconds=settings.feed.gather_milliseconds / 1000,
             retry_seconds=settings.feed.retry_seconds,
         )
         self.events.info("feed_writer_ready", port=self._start.port, register=identifier)
