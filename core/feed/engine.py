@@ -33,7 +33,6 @@ from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.writer import RegisterWriter
-from jukinet.core.vocabulary import State
 
 JAPAN: Final = datetime.timezone(datetime.timedelta(hours=9))
 _REPORTED: Final = {Standing.CONFLICT: Fault.ANOTHER_PERSON, Standing.AFTER_RETIREMENT: Fault.CODE_RETIRED}
@@ -395,13 +394,11 @@ class FeedTransaction:
             if key in present:
                 continue
             state = self._state(key)
-            last = {c.area: c for c in state.contributions if c.area in area_numbers}
-            for area, c in last.items():
-                if c.status & 15 == State.CURRENT:
-                    removal = contribution.removal_ex_officio(c, self._places.jis[area], self.date, self.day)
-                    if state.fault(removal) is None:
-                        state.add(removal)
-                        self._touched[key] = state
+            for last in state.entered(area_numbers):
+                removal = contribution.removal_ex_officio(last, self.date, self.day)
+                if state.fault(removal) is None:
+                    state.add(removal)
+                    self._touched[key] = state
 
     def _keys_between(self, first_key: int, stop_key: int) -> list[int]:
         """Keys of the range that have an entry or a history, with those of this transaction."""
