@@ -124,6 +124,13 @@ class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     idle_seconds: Annotated[
         float, Meta(ge=1, le=limits.IDLE_SECONDS_MAX, description="For the next request of a feed with none under way.")
     ] = 600.0
+    notice_overdue_seconds: Annotated[
+        int,
+        Meta(ge=1, le=31_536_000, description="A move-in notice that was not received by then is to go on paper."),
+    ] = 86_400
+    notice_retention_seconds: Annotated[
+        int, Meta(ge=0, le=315_360_000, description="How long a move-in notice is kept after its receipt.")
+    ] = 2_592_000
     retry_seconds: Annotated[
         float, Meta(ge=0.05, le=3_600, description="What a feed is told to wait when the register cannot be written.")
     ] = 1.0

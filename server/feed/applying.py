@@ -27,6 +27,7 @@ from msgspec import Struct
 from jukinet.core.errors import ErrorCode, StoreError
 from jukinet.core.feed.engine import Applied, FeedRegister, FeedTransaction
 from jukinet.core.feed.errors import SequenceGapError
+from jukinet.core.feed.notices import NoticeBook
 from jukinet.core.wire import feed_messages as fm
 from jukinet.server.event_log import EventLog
 from jukinet.server.metrics import Metrics
@@ -49,19 +50,23 @@ class Source(Protocol):
         """The batch was committed, or refused. Never raises."""
 
 
+NoticeRequest = fm.NoticeLeave | fm.NoticeTake | fm.NoticeReceived | fm.NoticeList
+NoticeAnswer = fm.NoticeKept | fm.Notices | fm.NoticeClosed | fm.NoticeStates
+
+
 class Work(Struct, eq=False):
-    """One NOTIFY or LOAD_RANGE on its way through the writer thread. size: bytes that it keeps while it waits."""
+    """One request on its way through the writer thread. size: bytes that it keeps while it waits."""
 
     source: Source
     prefecture: int
-    message: fm.Notify | fm.LoadRange
+    message: fm.Notify | fm.LoadRange | NoticeRequest
     size: int
     arrived: float
 
     @property
     def notifications(self) -> int:
-        """Rows, at least one, so that empty ranges fill a transaction too."""
-        return max(1, len(self.message.batch))
+        """Rows, at least one, so that empty ranges and notices fill a transaction too."""
+        return max(1, len(self.message.batch)) if isinstance(self.message, fm.Notify | fm.LoadRange) else 1
 
 
 class Gap(Struct, frozen=True):
@@ -78,7 +83,7 @@ class Refusal(Struct, frozen=True):
     retry_after_ms: int = 0
 
 
-Result = Applied | Gap | Refusal
+Result = Applied | Gap | Refusal | NoticeAnswer
 
 
 class Applying:
@@ -91,6 +96,7 @@ class Applying:
     def __init__(
         self,
         register: FeedRegister,
+        notices: NoticeBook,
         readiness: Readiness,
         metrics: Metrics,
         log: EventLog,
@@ -103,6 +109,7 @@ class Applying:
     ) -> None:
         """``broken`` is called in the loop when the register must be opened anew."""
         self._register = register
+        self._notices = notices
         self._readiness = readiness
         self._metrics = metrics
         self._log = log
@@ -114,6 +121,7 @@ class Applying:
         self._queues: OrderedDict[int, deque[Work]] = OrderedDict()
         self._wanted = threading.Condition()
         self._busy = False
+        self._purge_before = 0
         self._ending = False
         self._results: deque[tuple[Work, Result]] = deque()
         self._outcomes: deque[_Outcome] = deque()
@@ -149,6 +157,12 @@ class Applying:
         """Whether nothing is queued, being written or waiting to be answered."""
         with self._wanted:
             return not (self._queues or self._busy or self._results)
+
+    def purge_notices(self, closed_before: int) -> None:
+        """Let the thread delete received notices whose retention is over, before its next transaction."""
+        with self._wanted:
+            self._purge_before = closed_before
+            self._wanted.notify()
 
     def close(self) -> None:
         """End the thread after the transaction under way; batches that wait are given up, unacknowledged."""
@@ -197,17 +211,31 @@ class Applying:
         while True:
             with self._wanted:
                 self._busy = False
-                while not (self._queues or self._ending):
+                while not (self._queues or self._ending or self._purge_before):
                     self._wanted.wait()
                 if self._ending:
                     return
                 self._busy = True
+                purge_before, self._purge_before = self._purge_before, 0
+            if purge_before:
+                self._purge(purge_before)
             first = self._take()
             if first is None:
                 continue
             results = self._attempt(first)
             with self._wanted:
                 self._results.extend(results)
+            os.eventfd_write(self._done, 1)
+
+    def _purge(self, closed_before: int) -> None:
+        outcome = _Outcome()
+        try:
+            with self._register.transaction() as transaction:
+                if self._notices.purge(transaction.handle, closed_before):
+                    transaction.commit()
+        except Exception as error:
+            outcome.failure = error
+            self._outcomes.append(outcome)
             os.eventfd_write(self._done, 1)
 
     def _take(self, wait_seconds: float = 0.0) -> Work | None:
@@ -260,7 +288,7 @@ class Applying:
             with self._register.transaction() as transaction:
                 work: Work | None = taken[0]
                 while work is not None:
-                    results.append((work, apply(transaction, work)))
+                    results.append((work, apply(transaction, self._notices, work)))
                     outcome.notifications += work.notifications
                     age = time.monotonic() - started
                     is_full = outcome.notifications >= self._notifications_max or age >= self._seconds_max
@@ -294,14 +322,35 @@ class _Outcome(Struct, eq=False):
     failure: Exception | None = None
 
 
-def apply(transaction: FeedTransaction, work: Work) -> Applied | Gap:
-    """Apply one batch or range. Raises StoreError."""
+def apply(transaction: FeedTransaction, notices: NoticeBook, work: Work) -> Result:
+    """Apply one batch or range, or do what is asked about notices. Raises StoreError."""
     message = work.message
     try:
         if isinstance(message, fm.Notify):
             return transaction.apply(work.prefecture, message.first_sequence, message.batch)
-        return transaction.apply_range(
-            work.prefecture, message.sequence, message.first_key, message.stop_key, message.batch
-        )
+        if isinstance(message, fm.LoadRange):
+            return transaction.apply_range(
+                work.prefecture, message.sequence, message.first_key, message.stop_key, message.batch
+            )
     except SequenceGapError as gap:
         return Gap(gap.expected)
+    try:
+        return about_notices(transaction.handle, notices, work.prefecture, message)
+    except lmdb.Error as error:
+        raise StoreError("the notices could not be written") from error
+
+
+def about_notices(
+    handle: lmdb.Transaction, notices: NoticeBook, prefecture: int, message: NoticeRequest
+) -> NoticeAnswer:
+    """The answer to one request about move-in notices."""
+    now, request_id = int(time.time()), message.request_id
+    match message:
+        case fm.NoticeLeave():
+            return fm.NoticeKept(request_id, notices.leave(handle, prefecture, message, now))
+        case fm.NoticeTake(notices_max=notices_max):
+            return fm.Notices(request_id, *notices.take(handle, prefecture, notices_max, now))
+        case fm.NoticeReceived(numbers=numbers):
+            return fm.NoticeClosed(request_id, notices.receive(handle, prefecture, numbers, now))
+        case fm.NoticeList(after=after, notices_max=notices_max):
+            return fm.NoticeStates(request_id, *notices.own(handle, prefecture, after, notices_max, now))
