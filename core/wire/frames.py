@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import struct
-import sys
 from enum import IntEnum
 from typing import Final
 
 from jukinet.core import limits
-
-if sys.byteorder != "little":
-    raise ImportError("jukinet.core.wire reads and writes little-endian columns in place; this machine is big-endian")
 
 
 class MessageType(IntEnum):
@@ -33,13 +29,15 @@ class MessageType(IntEnum):
     STATUS_ANSWER = 0x13
     VERIFY = 0x14
     VERIFY_ANSWER = 0x15
+    HISTORY = 0x16
+    HISTORY_ANSWER = 0x17
 
 
 PROTOCOL_VERSION: Final = 1
 ALPN_NAME: Final = "jukinet/1"
 HEADER_BYTES: Final = limits.FRAME_HEADER_BYTES
 QUESTION_HEAD_BYTES: Final = 16
-"""LOOKUP, STATUS and VERIFY begin with four u32; the last is reserved."""
+"""LOOKUP, STATUS, VERIFY and HISTORY begin with four u32; the last is reserved."""
 ANSWER_HEAD_BYTES: Final = 16
 """Their answers begin with u32, u32 count, u64 register_version."""
 PING_BYTES: Final = 8
@@ -70,7 +68,7 @@ def payload_limits(request_bytes_max: int, answer_bytes_max: int) -> dict[int, i
     longest = {int(kind): limits.CONTROL_BYTES_MAX for kind in MessageType if kind < MessageType.LOOKUP}
     longest[MessageType.PING] = longest[MessageType.PONG] = PING_BYTES
     longest[MessageType.CANCEL] = 0
-    for question in (MessageType.LOOKUP, MessageType.STATUS, MessageType.VERIFY):
+    for question in (MessageType.LOOKUP, MessageType.STATUS, MessageType.VERIFY, MessageType.HISTORY):
         longest[question] = request_bytes_max
         longest[question + 1] = answer_bytes_max
     return longest
@@ -79,8 +77,3 @@ def payload_limits(request_bytes_max: int, answer_bytes_max: int) -> dict[int, i
 def frame(kind: int, request_id: int, payload: bytes) -> bytes:
     """A whole frame of a payload that the caller has checked."""
     return HEADER.pack(len(payload), kind, 0, request_id, 0) + payload
-
-
-def padded(length_bytes: int) -> int:
-    """The length rounded up to the next multiple of 8: where the column after it starts."""
-    return (length_bytes + 7) & ~7

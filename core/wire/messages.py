@@ -6,13 +6,14 @@ under these names. No repr shows more than the type and the request_id: fields m
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
 from jukinet.core import limits as bounds
+from jukinet.core.columns.layout import TextColumn
 from jukinet.core.errors import ErrorCode
-from jukinet.core.wire.columns import TextColumn
 from jukinet.core.wire.frames import PROTOCOL_VERSION, MessageType
 
 U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
@@ -25,7 +26,7 @@ Mask = Annotated[int, Meta(ge=0, le=0xFF)]
 class Message(Struct, frozen=True):
     """What both connections send and give out. ``type`` is the number in the frame's header."""
 
-    type: ClassVar[MessageType]
+    type: ClassVar[IntEnum]
     request_id: int
 
     def __repr__(self) -> str:
@@ -164,6 +165,15 @@ class VerifyRequest(Message, frozen=True):
     addresses: TextColumn | None = None
 
 
+class HistoryRequest(Message, frozen=True):
+    """codes: u64[count] ('Q'); items: mask, 0 for all that the session may see. Asks for earlier records."""
+
+    type: ClassVar[MessageType] = MessageType.HISTORY
+    session_id: int
+    items: int
+    codes: memoryview
+
+
 class LookupAnswer(Message, frozen=True):
     """Columns of count rows in the order asked; None for items that were not asked.
 
@@ -209,6 +219,32 @@ class VerifyAnswer(Message, frozen=True):
     matches: memoryview
 
 
+class HistoryAnswer(Message, frozen=True):
+    """outcomes 'B' of count codes in the order asked, and their earlier records: row i of the request has the records
+    from row_ends[i - 1] (0 for the first) to row_ends[i] ('I'), the latest first.
+
+    replaced_dates: 'I', the day on which a later notification replaced each record. The other columns are as in a
+    LookupAnswer, a row a record; None for items that were not asked.
+    """
+
+    type: ClassVar[MessageType] = MessageType.HISTORY_ANSWER
+    items: int
+    count: int
+    register_version: int
+    outcomes: memoryview
+    row_ends: memoryview
+    replaced_dates: memoryview
+    names: TextColumn | None = None
+    kana: TextColumn | None = None
+    aliases: TextColumn | None = None
+    birth_dates: memoryview | None = None
+    sexes: memoryview | None = None
+    areas: memoryview | None = None
+    addresses: TextColumn | None = None
+    reasons: memoryview | None = None
+    change_dates: memoryview | None = None
+
+
 class Refused(Struct, frozen=True):
     """Event of a ServerConnection, not a message: a request that must be answered with ``answer()`` and nothing else.
 
@@ -218,7 +254,7 @@ class Refused(Struct, frozen=True):
     request_id: int
     code: ErrorCode
     message: str
-    kind: MessageType
+    kind: IntEnum
     retry_after_ms: int = 0
 
     def answer(self) -> Error:
@@ -226,7 +262,17 @@ class Refused(Struct, frozen=True):
         return Error(self.request_id, self.code, self.message, self.retry_after_ms)
 
 
-ClientMessage = OpenSession | CloseSession | Ping | Cancel | Goodbye | LookupRequest | StatusRequest | VerifyRequest
+ClientMessage = (
+    OpenSession
+    | CloseSession
+    | Ping
+    | Cancel
+    | Goodbye
+    | LookupRequest
+    | StatusRequest
+    | VerifyRequest
+    | HistoryRequest
+)
 ServerMessage = (
     Greeting
     | SessionOpened
@@ -238,4 +284,5 @@ ServerMessage = (
     | LookupAnswer
     | StatusAnswer
     | VerifyAnswer
+    | HistoryAnswer
 )

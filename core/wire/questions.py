@@ -1,4 +1,4 @@
-"""LOOKUP, STATUS and VERIFY: written from contiguous buffers and read back without an object a row."""
+"""LOOKUP, STATUS, VERIFY and HISTORY: written from contiguous buffers and read back without an object a row."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from functools import lru_cache
 from typing import Final
 
 from jukinet.core import limits
+from jukinet.core.columns.column_kernel import ColumnFault, locate_columns
+from jukinet.core.columns.layout import TextColumn, fixed_layout
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.column_kernel import ColumnFault, locate_columns
-from jukinet.core.wire.columns import TextColumn, claim_plan, fixed_layout
+from jukinet.core.wire.columns import claim_plan
 from jukinet.core.wire.frames import QUESTION, QUESTION_HEAD, QUESTION_HEAD_BYTES, REQUEST_ID_MAX, MessageType
 
 JOINED_BYTES_MAX: Final = 32_768
@@ -22,6 +23,7 @@ _CLAIMS: Final = int(FOUR_ITEMS)
 _LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
+_HISTORY: Final = int(MessageType.HISTORY)
 _U32_MAX: Final = 0xFFFF_FFFF
 
 
@@ -36,7 +38,7 @@ def head_fault(kind: int, second: int, count: int) -> str | None:
     """What is wrong with the values of a question's head, or None. ``second`` is items, or since for STATUS."""
     if count == 0:
         return "count is 1 at least"
-    if kind == _LOOKUP:
+    if kind in (_LOOKUP, _HISTORY):
         return None if second < _ITEMS_END else "items holds a bit that is no item"
     if kind == _STATUS:
         return None if is_full_date(second) else "since is not a full date"
@@ -71,7 +73,7 @@ def _check_question(kind: int, request_id: int, session_id: int, second: int, co
 def encode_codes_question(
     kind: int, request_id: int, session_id: int, second: int, codes: memoryview
 ) -> bytes | list[bytes | memoryview]:
-    """The frame of a LOOKUP (second: items) or STATUS (second: since). A list refers to the caller's codes."""
+    """The frame of a LOOKUP or HISTORY (second: items) or STATUS (since). A list refers to the caller's codes."""
     view = as_codes(codes)
     size = view.nbytes
     count = size >> 3
@@ -110,7 +112,7 @@ def encode_verify(message: m.VerifyRequest) -> bytes:
 
 
 def parse_codes(payload: bytes | bytearray) -> memoryview:
-    """The codes of a LOOKUP or STATUS whose head was checked: a 'Q' view of the payload."""
+    """The codes of a LOOKUP, HISTORY or STATUS whose head was checked: a 'Q' view of the payload."""
     return memoryview(payload).cast("Q")[2:]
 
 

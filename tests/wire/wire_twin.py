@@ -70,6 +70,16 @@ def lookup_answer(items: int, version: int, outcomes: Sequence[int], **columns: 
     return out
 
 
+def history_answer(
+    items: int, version: int, outcomes: Sequence[int], row_ends: Sequence[int], **columns: Sequence[Any]
+) -> bytes:
+    """columns: replaced_dates, and those of lookup_answer; the groups are those of a LOOKUP_ANSWER of as many rows."""
+    replaced = columns.pop("replaced_dates")
+    head = struct.pack("<IIQ", items, len(outcomes), version) + u8(outcomes) + u32(row_ends) + u32(replaced)
+    rows = [1] * len(replaced)
+    return head + lookup_answer(items & 127, version, rows, **columns)[16 + len(u8(rows)) :]
+
+
 def status_answer(since: int, version: int, outcomes: Sequence[int], change_dates: Sequence[int]) -> bytes:
     return struct.pack("<IIQ", since, len(outcomes), version) + u8(outcomes) + u32(change_dates)
 
@@ -88,7 +98,7 @@ class Fault(Exception):  # noqa: N818
 
 
 TRUNCATED, TRAILING, PADDING, OFFSETS, NOT_UTF8, VALUE, TEXT_TOO_LONG = 1, 2, 3, 4, 5, 16, 17
-WIDTHS = {"o": 1, "p": 1, "s": 1, "r": 1, "m": 1, "d": 4, "a": 4, "k": 8, "c": 8}
+WIDTHS = {"o": 1, "p": 1, "s": 1, "r": 1, "m": 1, "d": 4, "a": 4, "k": 8, "c": 8, "b": 1, "w": 4}
 REASONS = {0, 11, 12, 13, 21, 22, 23, 31, 32, 33, 41, 42}
 
 
@@ -111,6 +121,8 @@ def value_holds(kind: str, value: int, matches_mask: int) -> bool:
         "a": value < 100_000,
         "c": value < 10**11,
         "k": True,
+        "b": True,
+        "w": True,
     }[kind]
 
 

@@ -1,12 +1,13 @@
 """Kernel: finds and checks the columns of a payload in one pass, without a Python object a row.
 
-Every read is inside the buffer whatever the bytes say. The plain-Python twin stands in tests/wire/column_twin.py.
+Every read is inside the buffer whatever the bytes say. The plain-Python twin stands in tests/wire/wire_twin.py.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
+
+from jukinet.core.columns.loading cimport load_u32, load_u64
 
 cdef enum:
     SOUND = 0
@@ -56,18 +57,6 @@ FAULT_NAMES = {
     VALUE: "a value is not allowed",
     TEXT_TOO_LONG: "a text is too long",
 }
-
-
-cdef inline uint32_t load_u32(const unsigned char *place) noexcept nogil:
-    cdef uint32_t value
-    memcpy(&value, place, 4)
-    return value
-
-
-cdef inline uint64_t load_u64(const unsigned char *place) noexcept nogil:
-    cdef uint64_t value
-    memcpy(&value, place, 8)
-    return value
 
 
 # UTF-8 (RFC 3629) byte by byte, each against the three before it, without a branch: compilers make 16 or 32 bytes a step
@@ -178,6 +167,12 @@ cdef bint below_u64(const unsigned char *place, size_t count, uint64_t end) noex
     return bad == 0
 
 
+cdef inline size_t column_width(unsigned char kind) noexcept nogil:
+    if kind == c"k" or kind == c"c":
+        return 8
+    return 4 if kind == c"d" or kind == c"a" or kind == c"w" else 1
+
+
 cdef inline bint value_holds(unsigned char kind, const unsigned char *place, size_t count,
                              unsigned char matches_mask) noexcept nogil:
     cdef size_t i
@@ -200,7 +195,7 @@ cdef inline bint value_holds(unsigned char kind, const unsigned char *place, siz
         return below_u32(place, count, AREA_END)
     if kind == c"c":
         return below_u64(place, count, SUCCESSOR_END)
-    return True          # "k": codes as asked; a wrong one has an outcome of its own
+    return True          # "k", "b", "w": any value; what is wrong with it is told row by row
 
 
 cdef int text_fault(const unsigned char *payload, size_t size, size_t at, size_t count, size_t text_bytes_max,
@@ -268,7 +263,7 @@ cdef int locate(const unsigned char *payload, size_t size, size_t at, size_t cou
             filled += 3
             at = (data_at + data_bytes + 7) & ~<size_t>7
         else:
-            width = 8 if kind == c"k" or kind == c"c" else 4 if kind == c"d" or kind == c"a" else 1
+            width = column_width(kind)
             length = width * count
             end = (at + length + 7) & ~<size_t>7
             if end > size:
@@ -292,7 +287,7 @@ def locate_columns(payload, size_t start, size_t count, bytes plan, unsigned cha
     """Positions of the columns of a payload, checked.
 
     payload: contiguous bytes; start: where the first column is (a multiple of 8); count: rows; plan: one letter a column
-    (jukinet.core.wire.columns names them). Gives one position a column, three for a text column: offsets, data, end of
+    (jukinet.core.columns.layout and jukinet.core.wire.columns name them). Gives one position a column, three for a text column: offsets, data, end of
     data. Raises ColumnFault; a fault of the layout in any column goes before a fault of a value.
     """
     cdef Py_buffer view
