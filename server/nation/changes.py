@@ -19,6 +19,7 @@ from jukinet.core.notifications import Notification
 from jukinet.core.vocabulary import ChangeReason, State
 from jukinet.server.nation.build import NATION_DATE
 from jukinet.server.nation.change_calendar import changes_on, is_business_day
+from jukinet.server.nation.change_outcome import REMOVALS, ExpectedRecord
 from jukinet.server.nation.destinations import Destinations
 from jukinet.server.nation.life_events import EVENTS, LifeEvents
 from jukinet.server.nation.people import People, Person
@@ -26,11 +27,6 @@ from jukinet.server.nation.renamed_places import RenamedPlaces
 from jukinet.server.nation.tables import NationTables
 
 DAYS_MAX: Final = 3_660
-REMOVALS: Final = {
-    ChangeReason.MOVE_OUT: State.MOVED_AWAY,
-    ChangeReason.DEATH: State.DEAD,
-    ChangeReason.EX_OFFICIO_REMOVAL: State.REMOVED,
-}
 PROGRESS_STEP: Final = 5_000
 
 Progress = Callable[[int, int], None]
@@ -41,10 +37,6 @@ def decimal_of(day: datetime.date) -> int:
     return day.year * 10_000 + day.month * 100 + day.day
 
 
-def day_of(decimal: int) -> datetime.date:
-    return datetime.date(decimal // 10_000, decimal // 100 % 100, decimal % 100)
-
-
 class Entry(msgspec.Struct, frozen=True):
     """A household that will enter a home: its members, the home, and the decimal day of the move."""
 
@@ -52,30 +44,6 @@ class Entry(msgspec.Struct, frozen=True):
     town: int
     house: int
     event_date: int
-
-
-class ExpectedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the register shows under a code when all notifications are applied.
-
-    area: JIS. successor: a retired code's new code, otherwise 0. Person items are empty under a retired code.
-    """
-
-    code: int
-    state: int
-    area: int
-    reason: int
-    event_date: int
-    update_number: int
-    successor: int = 0
-    birth_date: int = 0
-    sex: int = 0
-    name: str = ""
-    kana: str = ""
-    alias: str = ""
-    address: str = ""
-
-    def __repr__(self) -> str:
-        return f"<ExpectedRecord state={self.state}>"
 
 
 class DayOfChanges(msgspec.Struct, frozen=True):
@@ -112,11 +80,11 @@ class NationChanges:
         self.residents, self.seed = residents, seed
         self.people = People(tables, residents, seed, nation_date)
         self.destinations = Destinations(tables)
-        self.renamed = RenamedPlaces(self.people, self.destinations, residents, self._all_days(), self._random)
+        self.renamed = RenamedPlaces(self.people, self.destinations, residents, self._all_days(), self.generator)
         self.day = first
         self.today = decimal_of(first)
         self.ordinal = first.toordinal()
-        self.random = self._random("", first)
+        self.random = self.generator("", first)
         self._entries: dict[int, list[Entry]] = {}
         self._late: dict[int, list[Notification]] = {}
         self._made: list[tuple[float, list[Notification]]] = []
@@ -125,7 +93,7 @@ class NationChanges:
     def _all_days(self) -> list[datetime.date]:
         return [self.first + datetime.timedelta(place) for place in range(self.days)]
 
-    def _random(self, purpose: str, day: datetime.date) -> Random:
+    def generator(self, purpose: str, day: datetime.date) -> Random:
         """A generator for one purpose and day; only its random() and getrandbits() are the same in every Python."""
         text = f"{self.seed} {self.residents} {self.first} {day} {purpose}"
         return Random(int.from_bytes(blake2b(text.encode(), digest_size=16).digest(), "little"))  # noqa: S311
@@ -159,7 +127,7 @@ class NationChanges:
     def _begin(self, day: datetime.date) -> None:
         """What waits for the day: renamed places first, then late removals and moves in."""
         self.day, self.today, self.ordinal = day, decimal_of(day), day.toordinal()
-        self.random = self._random("", day)
+        self.random = self.generator("", day)
         self._made = []
         for person, house in self.renamed.begin(self.ordinal, self.random):
             person.house = house
