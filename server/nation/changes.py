@@ -37,6 +37,14 @@ def decimal_of(day: datetime.date) -> int:
     return day.year * 10_000 + day.month * 100 + day.day
 
 
+def check_days(first: datetime.date, days: int, nation_date: datetime.date) -> None:
+    """Raise ValueError for days that no changes can have."""
+    if not 1 <= days <= DAYS_MAX:
+        raise ValueError(f"days must be 1 to {DAYS_MAX}")
+    if first <= nation_date:
+        raise ValueError("the first day of changes must be after the nation's date")
+
+
 class Entry(msgspec.Struct, frozen=True):
     """A household that will enter a home: its members, the home, and the decimal day of the move."""
 
@@ -72,10 +80,7 @@ class NationChanges:
         *,
         nation_date: datetime.date = NATION_DATE,
     ) -> None:
-        if not 1 <= days <= DAYS_MAX:
-            raise ValueError(f"days must be 1 to {DAYS_MAX}")
-        if first <= nation_date:
-            raise ValueError("the first day of changes must be after the nation's date")
+        check_days(first, days, nation_date)
         self.first, self.days = first, days
         self.residents, self.seed = residents, seed
         self.people = People(tables, residents, seed, nation_date)

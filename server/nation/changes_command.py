@@ -17,7 +17,6 @@ from jukinet.core.errors import ConfigurationError
 from jukinet.core.vocabulary import ChangeReason, Prefecture
 
 FORMATS: Final = ("jsonl", "parquet", "csv")
-DAYS_MAX: Final = 3_660
 REPORT_SECONDS: Final = 5.0
 NATION_DATE: Final = datetime.date(2026, 10, 1)
 
@@ -81,12 +80,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the files and print a table of counts. Raises ConfigurationError and StoreError."""
     from jukinet.server.nation.change_faults import FaultPlanter  # noqa: PLC0415
     from jukinet.server.nation.change_files import ChangeFiles  # noqa: PLC0415
-    from jukinet.server.nation.changes import NationChanges  # noqa: PLC0415
+    from jukinet.server.nation.changes import NationChanges, check_days  # noqa: PLC0415
     from jukinet.server.nation.tables import load_tables  # noqa: PLC0415
 
     if arguments.format == "parquet" and find_spec("pyarrow") is None:
         raise ConfigurationError("missing: pyarrow; run  pip install 'jukinet[files]'")
     first = arguments.date or arguments.nation_date + datetime.timedelta(1)
+    try:
+        check_days(first, arguments.days, arguments.nation_date)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
     counts: Counts = Counter()
     started = time.monotonic()
     files = ChangeFiles(
