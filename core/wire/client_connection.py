@@ -9,7 +9,7 @@ from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import answers, control, questions
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.client_end import ClientEnd
+from jukinet.core.wire.client_end import ClientEnd, smaller_of
 from jukinet.core.wire.connection import Sendable
 from jukinet.core.wire.frames import QUESTION_HEAD_BYTES, MessageType, frame, payload_limits
 from jukinet.core.wire.states import (
@@ -86,8 +86,7 @@ class ClientConnection(ClientEnd):
         greeting = control.decode(MessageType.GREETING, request_id, payload)
         assert isinstance(greeting, m.Greeting)
         self.greeting = greeting
-        own, told = self.limits, greeting.limits
-        self.limits = m.Limits(*(min(getattr(own, name), getattr(told, name)) for name in m.Limits.__struct_fields__))
+        self.limits = smaller_of(self.limits, greeting.limits)
         self._payload_max = payload_limits(self.limits.request_bytes_max, self.limits.answer_bytes_max)
         self._in_flight_max = self.limits.requests_in_flight_max
         room = (self.limits.request_bytes_max - QUESTION_HEAD_BYTES) // 8

@@ -10,7 +10,7 @@ from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import control, feed_columns, feed_notices
 from jukinet.core.wire import feed_messages as f
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.client_end import ClientEnd
+from jukinet.core.wire.client_end import ClientEnd, smaller_of
 from jukinet.core.wire.connection import Sendable
 from jukinet.core.wire.feed_frames import FeedMessageType, feed_payload_limits
 from jukinet.core.wire.feed_states import (
@@ -67,9 +67,7 @@ class FeedClientConnection(ClientEnd):
         if any(area // 1000 != greeting.prefecture for area in greeting.areas):
             raise RemoteProtocolError("the greeting's areas do not lie in its prefecture")
         self.greeting = greeting
-        own, told = self.limits, greeting.limits
-        names = f.FeedLimits.__struct_fields__
-        self.limits = f.FeedLimits(*(min(getattr(own, name), getattr(told, name)) for name in names))
+        self.limits = smaller_of(self.limits, greeting.limits)
         self._in_flight_max = self.limits.requests_in_flight_max
         self._enter(self._incoming[_T.FEED_GREETING])
         return greeting

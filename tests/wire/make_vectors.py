@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ LIMITS = {
     "idle_seconds_max": 300,
 }
 Json = dict[str, Any]
+Files = dict[str, Json]
 MALFORMED_CODE = 2**64 - 1
 
 
@@ -384,22 +386,26 @@ CONVERSATIONS = {
 }
 
 
-def vectors() -> dict[str, Json]:
+def files_of(conversations: Mapping[str, Callable[[], list[Json]]], refused_name: str, refused_frames: Json) -> Files:
     """File name -> content."""
-    files: dict[str, Json] = {f"{name}.json": {"protocol": 1, "frames": make()} for name, make in CONVERSATIONS.items()}
-    files["refused.json"] = {"protocol": 1, **refused()}
+    files: Files = {f"{name}.json": {"protocol": 1, "frames": make()} for name, make in conversations.items()}
+    files[refused_name] = {"protocol": 1, **refused_frames}
     return files
+
+
+def vectors() -> Files:
+    return files_of(CONVERSATIONS, "refused.json", refused())
 
 
 def text_of(content: Json) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def main() -> None:
+def write(files: Files) -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name, content in vectors().items():
+    for name, content in files.items():
         (FOLDER / name).write_text(text_of(content), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write(vectors())

@@ -13,6 +13,7 @@ from wire_frames import ANSWERS, CODES, LIMITS, NEW_ID, SINCE, UNDER_WAY, S, T, 
 from wire_pair import PATIENT, SESSION, deliver, opened
 
 from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from jukinet.core.notifications import NotificationBatch
 from jukinet.core.wire import columns
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.connection import Connection
@@ -29,6 +30,8 @@ def read_all(event: object) -> None:
             assert len(value.to_list()) == len(value)
         elif isinstance(value, memoryview):
             value.tolist()
+        elif isinstance(value, NotificationBatch):
+            assert len(list(value)) == len(value)
 
 
 def survives(connection: Connection, data: bytes) -> None:

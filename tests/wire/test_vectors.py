@@ -6,6 +6,7 @@ import json
 from array import array
 from typing import Any
 
+import make_feed_vectors
 import make_vectors
 import pytest
 from wire_pair import answer, deliver, joined
@@ -71,7 +72,10 @@ def test_the_files_are_what_the_program_makes(name: str) -> None:
 
 
 def test_every_file_is_checked_and_every_type_occurs() -> None:
-    assert {path.name for path in make_vectors.FOLDER.glob("*")} == set(make_vectors.vectors())
+    assert {path.name for path in make_vectors.FOLDER.glob("*")} == {
+        *make_vectors.vectors(),
+        *make_feed_vectors.vectors(),
+    }
     seen = {step["type"] for name in make_vectors.CONVERSATIONS for step in load(f"{name}.json")["frames"]}
     assert seen == set(MessageType.__members__)
 
