@@ -1,4 +1,4 @@
-"""The command `jukinet nation`: build a synthetic nation's register, and print codes of one without building it."""
+"""The command `jukinet nation`: build a synthetic nation's register, print codes of one, and make its changes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError, StoreError
+from jukinet.server.nation import changes_command
 
 if TYPE_CHECKING:
     from jukinet.server.nation.build import BuildSummary
@@ -59,18 +60,24 @@ def nation_date(text: str) -> datetime.date:
     return date
 
 
+def add_nation(command: argparse.ArgumentParser) -> None:
+    """What names a nation."""
+    command.add_argument(
+        "--residents", type=whole_number(1, RESIDENTS_MAX), required=True, metavar="N", help="size of the nation"
+    )
+    command.add_argument(
+        "--seed", type=whole_number(0, SEED_MAX), required=True, metavar="S", help="the same seed, the same nation"
+    )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Subcommands `build` and `codes`."""
+    """Subcommands `build`, `codes` and `changes`."""
     commands = parser.add_subparsers(dest="nation_command", required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="build the register of a synthetic nation")
     codes = commands.add_parser("codes", help="print resident record codes of a nation, one a line; needs no store")
     for command in (build, codes):
-        command.add_argument(
-            "--residents", type=whole_number(1, RESIDENTS_MAX), required=True, metavar="N", help="size of the nation"
-        )
-        command.add_argument(
-            "--seed", type=whole_number(0, SEED_MAX), required=True, metavar="S", help="the same seed, the same nation"
-        )
+        add_nation(command)
+    changes_command.add_command(commands, add_nation)
     build.add_argument("--store", type=Path, required=True, metavar="DIR", help="directory of the register to make")
     build.add_argument(
         "--date", type=nation_date, default=None, metavar="YYYY-MM-DD",
@@ -92,12 +99,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when done. Raises ConfigurationError for missing packages, StoreError when the store cannot be made."""
-    needed = PACKAGES if arguments.nation_command == "build" else PACKAGES_FOR_CODES
+    needed = PACKAGES_FOR_CODES if arguments.nation_command == "codes" else PACKAGES
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise ConfigurationError(f"missing: {', '.join(missing)}; run  pip install 'jukinet[nation]'")
     if arguments.nation_command == "build":
         return build(arguments)
+    if arguments.nation_command == "changes":
+        return changes_command.run(arguments)
     return print_codes(arguments)
 
 

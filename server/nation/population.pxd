@@ -55,5 +55,7 @@ cdef class Population:
     cdef int64_t registration(self, const Life *life, int64_t day) noexcept nogil
     cdef void retire(self, uint64_t number, ResidentRecord *record) noexcept nogil
     cdef void write_texts(self, Life *life, ResidentRecord *record, unsigned char *room) noexcept nogil
+    cdef unsigned char *write_rest(self, uint32_t place, uint64_t draws, unsigned char *rest) noexcept nogil
+    cdef uint32_t town_of(self, uint64_t number) noexcept nogil
     # Fills record; its texts point into room (TEXT_ROOM_BYTES). number is below residents + retired.
     cdef void resident(self, uint64_t number, uint64_t key, ResidentRecord *record, unsigned char *room) noexcept nogil

@@ -466,13 +466,10 @@ cdef class Population:
     cdef void write_texts(self, Life *life, ResidentRecord *record, unsigned char *room) noexcept nogil:
         cdef const Tables *tables = &self.tables
         cdef const NameRow *family = tables.names + life.household.family
-        cdef const TownRow *town = tables.towns + life.household.town
         cdef unsigned char *name = room
         cdef unsigned char *kana = room + 256
         cdef unsigned char *place = room + 512
-        cdef uint64_t random = drawn(life.household.draws, DRAW_HOUSE)
         cdef int32_t decade = (<int32_t>(date_of_day(life.birth_day) >> 9) - FIRST_DECADE) // 10
-        cdef bint words = tables.areas[town.area].words
         # Brothers and sisters draw from different parts of the table, so that they rarely share a name.
         cdef uint64_t given = life.household.draws + <uint64_t>life.place * <uint64_t>0x9E3779B97F4A7C15
         given = (given & <uint64_t>0xFFFFFFFF00000000) | <uint32_t>drawn(life.draws, DRAW_GIVEN)
@@ -491,13 +488,28 @@ cdef class Population:
             name = put_foreign(tables, life, family, name, &kana)
         record.name_bytes = <uint16_t>(name - record.name)
         record.kana_bytes = <uint16_t>(kana - record.kana)
+        record.rest_bytes = <uint16_t>(self.write_rest(life.household.town, life.household.draws, place) - record.rest)
+
+    cdef unsigned char *write_rest(self, uint32_t place, uint64_t draws, unsigned char *rest) noexcept nogil:
+        """The address behind the town's text: house number and flat that the draws give in a town."""
+        cdef const TownRow *town = self.tables.towns + place
+        cdef uint64_t random = drawn(draws, DRAW_HOUSE)
+        cdef bint words = self.tables.areas[town.area].words
         if random & 7 == 7:
             words = not words       # one household in eight writes as its neighbours do not
-        place = put_house(place, town.style, words, mix64(random))
-        random = drawn(life.household.draws, DRAW_BUILDING)
+        rest = put_house(rest, town.style, words, mix64(random))
+        random = drawn(draws, DRAW_BUILDING)
         if <uint32_t>(random & 0xFFFF) < FLATS[town.kind]:
-            place = put_flat(tables, place, words or random >> 63, random, mix64(random))
-        record.rest_bytes = <uint16_t>(place - record.rest)
+            rest = put_flat(&self.tables, rest, words or random >> 63, random, mix64(random))
+        return rest
+
+    cdef uint32_t town_of(self, uint64_t number) noexcept nogil:
+        """The town that household_prepare draws for a resident, alone."""
+        cdef uint64_t group = number // GROUP_MEMBERS
+        cdef uint32_t pattern = <uint32_t>(mix64(self.pattern_seed + group) % PATTERNS)
+        cdef uint32_t entry = self.tables.patterns[pattern * GROUP_MEMBERS + number % GROUP_MEMBERS]
+        cdef uint64_t household = group * GROUP_MEMBERS + (entry >> 8 & 255)
+        return chosen(&self.tables, self.tables.town_table, drawn(mix64(self.household_seed + household), DRAW_TOWN))
 
     def describe(self, number: int) -> Resident:
         """The entry with this number, below residents + retired, as the register will hold it."""

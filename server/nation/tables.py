@@ -138,6 +138,7 @@ class NationTables:
         self.versions = versions
         self.areas: list[AreaEntry] = place_data.areas
         self.town_texts = [(town.area, town.text) for town in place_data.towns]
+        self.town_weights = [town.weight for town in place_data.towns]
         pool = NamePool()
         draws = DrawTables()
         self._add_names(pool, draws, names_data, place_data)

@@ -1,0 +1,9 @@
+from array import array
+
+from typing_extensions import Buffer
+
+from jukinet.server.nation.population import Population
+
+def address_rest(population: Population, town: int, draws: int) -> str: ...
+def given_name(population: Population, number: int, sex: int, year: int, draws: int) -> tuple[str, str]: ...
+def numbers_in_towns(population: Population, wanted: Buffer, first: int, stop: int) -> array[int]: ...
