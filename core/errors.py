@@ -31,6 +31,8 @@ class ErrorCode(IntEnum):
     REGISTER_UNAVAILABLE = 17
     TIMED_OUT = 18
     DRAINING = 19
+    FEED_TAKEN = 20
+    NOT_A_FEED = 21
 
 
 class JukinetError(Exception):

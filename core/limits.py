@@ -59,6 +59,27 @@ assert CODES_PER_REQUEST_MAX * 8 < REQUEST_BYTES_MAX
 assert CODES_PER_REQUEST_MAX * 8 + CONTROL_BYTES_MAX < REQUEST_BYTES_MAX <= ANSWER_BYTES_MAX
 assert BLOCK_BYTES_MIN >= 2_048
 
+# Feeds (docs/protocol.md, part II).
+PREFECTURES: Final = 47
+NOTIFICATIONS_PER_BATCH_MAX: Final = 10_000
+RANGE_ROWS_MAX: Final = 65_536
+NOTIFICATION_FIXED_BYTES: Final = 3 + 4 * 4 + 2 * 8 + 4 * 4
+"""Bytes of a row beside its texts."""
+NOTIFICATION_BYTES_MAX: Final = (
+    NOTIFICATION_FIXED_BYTES + NAME_BYTES_MAX + KANA_BYTES_MAX + ALIAS_BYTES_MAX + ADDRESS_BYTES_MAX
+)
+BATCH_BYTES_MAX: Final = 32 * 1_024 * 1_024
+"""A full range of residents with texts of 400 bytes; a full batch of the longest texts is less than half of it."""
+UPDATE_NUMBER_MAX: Final = 65_535
+MOVE_OUT_DAYS_AHEAD_MAX: Final = 366
+"""A move out is notified with the day on which it is planned."""
+EVENT_DAYS_AHEAD_MAX: Final = 1
+"""Room for clocks on both sides of midnight."""
+
+assert NOTIFICATIONS_PER_BATCH_MAX <= RANGE_ROWS_MAX
+assert NOTIFICATIONS_PER_BATCH_MAX * NOTIFICATION_BYTES_MAX + CONTROL_BYTES_MAX < BATCH_BYTES_MAX
+assert RANGE_ROWS_MAX * (NOTIFICATION_FIXED_BYTES + 400) < BATCH_BYTES_MAX
+
 # Record of use (docs/record-of-use.md).
 SEGMENT_BYTES_MAX: Final = 256 * 1_024 * 1_024
 """Default size at which a new segment begins: about 40 M provisions in bulk, about 1 M single requests."""

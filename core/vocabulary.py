@@ -120,6 +120,74 @@ class Role(StrEnum):
     SERVER = "server"
 
 
+class Prefecture(IntEnum):
+    """The 47 prefectures by their JIS X 0401 numbers, which begin the areas' five digits."""
+
+    HOKKAIDO = 1
+    AOMORI = 2
+    IWATE = 3
+    MIYAGI = 4
+    AKITA = 5
+    YAMAGATA = 6
+    FUKUSHIMA = 7
+    IBARAKI = 8
+    TOCHIGI = 9
+    GUNMA = 10
+    SAITAMA = 11
+    CHIBA = 12
+    TOKYO = 13
+    KANAGAWA = 14
+    NIIGATA = 15
+    TOYAMA = 16
+    ISHIKAWA = 17
+    FUKUI = 18
+    YAMANASHI = 19
+    NAGANO = 20
+    GIFU = 21
+    SHIZUOKA = 22
+    AICHI = 23
+    MIE = 24
+    SHIGA = 25
+    KYOTO = 26
+    OSAKA = 27
+    HYOGO = 28
+    NARA = 29
+    WAKAYAMA = 30
+    TOTTORI = 31
+    SHIMANE = 32
+    OKAYAMA = 33
+    HIROSHIMA = 34
+    YAMAGUCHI = 35
+    TOKUSHIMA = 36
+    KAGAWA = 37
+    EHIME = 38
+    KOCHI = 39
+    FUKUOKA = 40
+    SAGA = 41
+    NAGASAKI = 42
+    KUMAMOTO = 43
+    OITA = 44
+    MIYAZAKI = 45
+    KAGOSHIMA = 46
+    OKINAWA = 47
+
+    @property
+    def body(self) -> str:
+        """The body that a prefecture's certificate names: its romanised name (``tokyo``)."""
+        return self.name.lower()
+
+    @classmethod
+    def of_body(cls, body: str) -> Prefecture | None:
+        """The prefecture whose body this is, or None."""
+        return cls.__members__.get(body.upper()) if body.islower() else None
+
+    @classmethod
+    def of_area(cls, area: int) -> Prefecture | None:
+        """The prefecture that an area (JIS X 0402, five digits) lies in, or None."""
+        number = area // 1000
+        return cls(number) if 1 <= number <= 47 else None
+
+
 MALFORMED_CODE = (1 << 64) - 1
 """Sent in place of text that is not 11 digits."""
 CODE_END = 100_000_000_000

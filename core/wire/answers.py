@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from jukinet.core.columns.column_kernel import ColumnFault, locate_columns
+from jukinet.core.columns.layout import ANY_TEXT_BYTES, TextColumn, padded
 from jukinet.core.errors import RemoteProtocolError
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.column_kernel import ColumnFault, locate_columns
-from jukinet.core.wire.columns import STATUS_PLAN, VERIFY_ANSWER_PLAN, TextColumn, lookup_plan, matches_mask
-from jukinet.core.wire.frames import ANSWER_HEAD, ANSWER_HEAD_BYTES, MessageType, padded
-
-ANY_TEXT: Final = 0xFFFF_FFFF
-"""An answer's texts are bounded by the frame alone."""
+from jukinet.core.wire.columns import STATUS_PLAN, VERIFY_ANSWER_PLAN, lookup_plan, matches_mask
+from jukinet.core.wire.frames import ANSWER_HEAD, ANSWER_HEAD_BYTES, MessageType
 
 
 def answer_bytes(kind: int, count: int) -> int | None:
@@ -35,7 +31,7 @@ def _head(payload: bytes | bytearray, asked: int, count: int) -> int:
 
 def _locate(payload: bytes | bytearray, count: int, plan: bytes, mask: int) -> tuple[int, ...]:
     try:
-        return locate_columns(payload, ANSWER_HEAD_BYTES, count, plan, mask, ANY_TEXT)
+        return locate_columns(payload, ANSWER_HEAD_BYTES, count, plan, mask, ANY_TEXT_BYTES)
     except ColumnFault as fault:
         raise RemoteProtocolError(f"the answer does not hold: {fault}") from None
 

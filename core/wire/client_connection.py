@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import answers, control, questions
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.connection import CLOSED, SERVER_DONE, Connection, Sendable
-from jukinet.core.wire.frames import PING_BYTES, QUESTION_HEAD_BYTES, REQUEST_ID_MAX, MessageType, frame, payload_limits
-from jukinet.core.wire.states import (
-    CLOSING_CODES,
-    CONNECTION_TYPES,
-    FROM_CLIENT,
-    FROM_SERVER,
-    QUESTION_OF,
-    REPORTED,
-    SERVER_TYPES,
-)
+from jukinet.core.wire.client_end import ClientEnd
+from jukinet.core.wire.connection import Sendable
+from jukinet.core.wire.frames import QUESTION_HEAD_BYTES, MessageType, frame, payload_limits
+from jukinet.core.wire.states import CONNECTION_TYPES, FROM_CLIENT, FROM_SERVER, QUESTIONS_OF, REPORTED, SERVER_TYPES
 
 _PROGRESS: Final = int(MessageType.PROGRESS)
-_ERROR: Final = int(MessageType.ERROR)
-_GOODBYE: Final = int(MessageType.GOODBYE)
+_REPORTS: Final = frozenset(
+    (int(MessageType.LOOKUP_ANSWER), int(MessageType.STATUS_ANSWER), int(MessageType.VERIFY_ANSWER))
+)
 _LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
 
 
-class ClientConnection(Connection):
+class ClientConnection(ClientEnd):
     """Sends requests, receives answers; starts by receiving the Greeting, whose limits it then keeps.
 
     ``limits`` are what this side bears whatever the server announces: the smaller of both holds. A server that answers
@@ -39,45 +33,30 @@ class ClientConnection(Connection):
     _incoming_rows = FROM_SERVER
     _outgoing_rows = FROM_CLIENT
     _peer_types = SERVER_TYPES
-    _headed_types = frozenset()
+    _message_types = MessageType
+    _questions_of = QUESTIONS_OF
+    _connection_types = CONNECTION_TYPES
 
     def __init__(self, limits: m.Limits | None = None) -> None:
-        super().__init__(limits if limits is not None else m.Limits())
+        self.limits = limits = limits if limits is not None else m.Limits()
+        super().__init__(
+            payload_limits(limits.request_bytes_max, limits.answer_bytes_max), limits.requests_in_flight_max
+        )
         self.greeting: m.Greeting | None = None
         self.sessions: dict[int, m.SessionOpened] = {}
         """Sessions that are open: session_id -> what was granted."""
-        self._asked: dict[int, tuple[Any, ...]] = {}
-        self._last_request_id = 0
         self._codes_max = 0
-
-    def new_request_id(self) -> int:
-        """An id that no request under way has."""
-        request_id = self._last_request_id
-        while True:
-            request_id = request_id + 1 if request_id < REQUEST_ID_MAX else 1
-            if request_id not in self.under_way:
-                self._last_request_id = request_id
-                return request_id
 
     # Receiving.
 
     def _admit(self, kind: int, request_id: int, size: int) -> None:
-        question = QUESTION_OF.get(kind)
-        if question is not None:
-            if self.under_way.get(request_id) != question:
-                raise RemoteProtocolError("an answer to no request under way", Code.WRONG_STATE)
-            exact = answers.answer_bytes(kind, self._asked[request_id][1]) if question in REPORTED else None
+        super()._admit(kind, request_id, size)
+        if kind in _REPORTS:
+            exact = answers.answer_bytes(kind, self._asked[request_id][1])
             if exact is not None and size != exact:
                 raise RemoteProtocolError("the answer's length does not fit the count asked")
-        elif request_id and kind in CONNECTION_TYPES:
-            raise RemoteProtocolError("a message of the connection has a request_id")
-        elif (kind == _PROGRESS and self.under_way.get(request_id) not in REPORTED) or (
-            kind == _ERROR and request_id and request_id not in self.under_way
-        ):
+        elif kind == _PROGRESS and self.under_way.get(request_id) not in REPORTED:
             raise RemoteProtocolError("it concerns no request under way", Code.WRONG_STATE)
-
-    def _accept(self, kind: int, request_id: int, payload: bytes | bytearray) -> m.Message | None:
-        return self._ACCEPT[kind](self, request_id, payload)
 
     def _accept_lookup_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         items, count = self._asked[request_id]
@@ -97,10 +76,6 @@ class ClientConnection(Connection):
         self._answered(request_id)
         return message
 
-    def _answered(self, request_id: int) -> None:
-        self._asked.pop(request_id, None)
-        self._end_request(request_id)
-
     def _accept_greeting(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         greeting = control.decode(MessageType.GREETING, request_id, payload)
         assert isinstance(greeting, m.Greeting)
@@ -108,6 +83,7 @@ class ClientConnection(Connection):
         own, told = self.limits, greeting.limits
         self.limits = m.Limits(*(min(getattr(own, name), getattr(told, name)) for name in m.Limits.__struct_fields__))
         self._payload_max = payload_limits(self.limits.request_bytes_max, self.limits.answer_bytes_max)
+        self._in_flight_max = self.limits.requests_in_flight_max
         room = (self.limits.request_bytes_max - QUESTION_HEAD_BYTES) // 8
         self._codes_max = min(self.limits.codes_per_request_max, room)
         self._enter(self._incoming[MessageType.GREETING])
@@ -130,12 +106,6 @@ class ClientConnection(Connection):
         self._answered(request_id)
         return message
 
-    def _accept_pong(self, request_id: int, payload: bytes | bytearray) -> m.Message:
-        if self._asked[request_id] != (payload,):
-            raise RemoteProtocolError("the PONG does not repeat its PING")
-        self._answered(request_id)
-        return m.Pong(request_id, bytes(payload))
-
     def _accept_progress(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         message = control.decode(MessageType.PROGRESS, request_id, payload)
         assert isinstance(message, m.Progress)
@@ -143,40 +113,18 @@ class ClientConnection(Connection):
             raise RemoteProtocolError("the progress is not of the codes asked")
         return message
 
-    def _accept_error(self, request_id: int, payload: bytes | bytearray) -> m.Message:
-        message = control.decode(MessageType.ERROR, request_id, payload)
-        assert isinstance(message, m.Error)
-        if request_id == 0:
-            self._enter(CLOSED)
-        elif message.code in CLOSING_CODES:
-            raise RemoteProtocolError("an error that closes the connection names a request")
-        else:
-            self._answered(request_id)
-        return message
-
-    def _accept_goodbye(self, request_id: int, payload: bytes | bytearray) -> m.Message:
-        message = control.decode(MessageType.GOODBYE, request_id, payload)
-        self._enter(self._incoming[_GOODBYE])
-        return message
-
-    _ACCEPT: ClassVar[dict[int, Callable[..., m.Message | None]]] = {
+    _ACCEPT: ClassVar[Mapping[int, Callable[..., m.Message | None]]] = {
         MessageType.LOOKUP_ANSWER: _accept_lookup_answer,
         MessageType.STATUS_ANSWER: _accept_status_answer,
         MessageType.VERIFY_ANSWER: _accept_verify_answer,
         MessageType.GREETING: _accept_greeting,
         MessageType.SESSION_OPENED: _accept_session_opened,
         MessageType.SESSION_CLOSED: _accept_session_closed,
-        MessageType.PONG: _accept_pong,
+        MessageType.PONG: ClientEnd._accept_pong,
         MessageType.PROGRESS: _accept_progress,
-        MessageType.ERROR: _accept_error,
-        MessageType.GOODBYE: _accept_goodbye,
+        MessageType.ERROR: ClientEnd._accept_error,
+        MessageType.GOODBYE: ClientEnd._accept_goodbye,
     }
-
-    def _ended(self) -> None:
-        self._enter(CLOSED)
-
-    def _refuse_by_head(self, *_: object) -> None:
-        raise AssertionError("a client refuses nothing")
 
     # Sending.
 
@@ -185,19 +133,7 @@ class ClientConnection(Connection):
 
         A large LOOKUP or STATUS is a list that refers to the caller's codes: leave them unchanged until it is written.
         """
-        kind = message.type
-        if kind not in self._outgoing:
-            raise LocalProtocolError(f"{MessageType(kind).name} cannot be sent in state {self.state.name}")
-        return self._SEND[kind](self, message)
-
-    def _check_request(self, request_id: int) -> None:
-        under_way = self.under_way
-        if self._state is SERVER_DONE:
-            raise LocalProtocolError("the server is stopping: connect again")
-        if not 0 < request_id <= REQUEST_ID_MAX or request_id in under_way:
-            raise LocalProtocolError("a request_id is 1 to 4294967295, and not that of a request under way")
-        if len(under_way) >= self.limits.requests_in_flight_max:
-            raise LocalProtocolError("requests_in_flight_max requests are under way")
+        return self._send(message)
 
     def _check_question(self, session_id: int, count: int) -> m.SessionOpened:
         session = self.sessions.get(session_id)
@@ -258,37 +194,18 @@ class ClientConnection(Connection):
         self._asked[message.request_id] = (message.session_id,)
         return data
 
-    def _send_ping(self, message: m.Ping) -> Sendable:
-        self._check_request(message.request_id)
-        if len(message.data) != PING_BYTES:
-            raise LocalProtocolError("a PING has 8 bytes")
-        self.under_way[message.request_id] = message.type
-        self._asked[message.request_id] = (message.data,)
-        return frame(message.type, message.request_id, message.data)
-
     def _send_cancel(self, message: m.Cancel) -> Sendable:
         if message.request_id not in self.under_way:
             raise LocalProtocolError("no such request is under way")
         return frame(message.type, message.request_id, b"")
 
-    def _send_goodbye(self, message: m.Goodbye) -> Sendable:
-        if message.request_id:
-            raise LocalProtocolError("a GOODBYE has request_id 0")
-        payload = control.encode(message)
-        try:
-            control.decode(MessageType.GOODBYE, 0, payload)
-        except RemoteProtocolError as error:
-            raise LocalProtocolError(str(error)) from None
-        self._enter(self._outgoing[_GOODBYE])
-        return frame(message.type, 0, payload)
-
-    _SEND: ClassVar[dict[int, Callable[..., Sendable]]] = {
+    _SEND: ClassVar[Mapping[int, Callable[..., Sendable]]] = {
         MessageType.LOOKUP: _send_lookup,
         MessageType.STATUS: _send_status,
         MessageType.VERIFY: _send_verify,
         MessageType.OPEN_SESSION: _send_open_session,
         MessageType.CLOSE_SESSION: _send_close_session,
-        MessageType.PING: _send_ping,
+        MessageType.PING: ClientEnd._send_ping,
         MessageType.CANCEL: _send_cancel,
-        MessageType.GOODBYE: _send_goodbye,
+        MessageType.GOODBYE: ClientEnd._send_goodbye,
     }

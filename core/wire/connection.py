@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import ClassVar, Final, NoReturn
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.frames import QUESTION_HEAD_BYTES, MessageType, payload_limits
+from jukinet.core.wire.frames import MessageType
 from jukinet.core.wire.intake import DIRECT_BYTES_MIN, FrameIntake
 from jukinet.core.wire.states import ConnectionState, Row
 
@@ -39,18 +40,18 @@ class Connection(ABC):
     _incoming_rows: ClassVar[Mapping[ConnectionState, Row]]
     _outgoing_rows: ClassVar[Mapping[ConnectionState, Row]]
     _peer_types: ClassVar[frozenset[int]]
-    _headed_types: ClassVar[frozenset[int]]
-    """Types whose payload begins with a head that is checked before the rest is kept."""
+    _message_types: ClassVar[type[IntEnum]]
+    _head_bytes: ClassVar[Mapping[int, int]]
+    """Types whose payload begins with a head that is checked before the rest is kept: its length."""
 
-    def __init__(self, limits: m.Limits) -> None:
-        self.limits = limits
+    def __init__(self, payload_max: dict[int, int]) -> None:
         self.under_way: dict[int, int] = {}
         """request_id -> type of the request."""
         self._intake = FrameIntake()
         self._state = GREETING
         self._incoming = self._incoming_rows[GREETING]
         self._outgoing = self._outgoing_rows[GREETING]
-        self._payload_max = payload_limits(limits.request_bytes_max, limits.answer_bytes_max)
+        self._payload_max = payload_max
         self._pending: tuple[int, int, int] | None = None
         self._is_ended = False
 
@@ -123,8 +124,9 @@ class Connection(ABC):
         intake = self._intake
         if size <= DIRECT_BYTES_MIN or intake.is_direct:
             return None
-        if kind in self._headed_types:
-            head = intake.peek(QUESTION_HEAD_BYTES)
+        head_bytes = self._head_bytes.get(kind, 0)
+        if head_bytes:
+            head = intake.peek(head_bytes)
             if head is None:
                 return None
             refusal = self._refuse_by_head(kind, request_id, size, head)
@@ -197,4 +199,4 @@ class Connection(ABC):
 
     def _check_sendable(self, kind: int) -> None:
         if kind not in self._outgoing:
-            raise LocalProtocolError(f"{MessageType(kind).name} cannot be sent in state {self._state.name}")
+            raise LocalProtocolError(f"{self._message_types(kind).name} cannot be sent in state {self._state.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import IntEnum
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,6 @@ import msgspec
 from jukinet.core import limits
 from jukinet.core.errors import RemoteProtocolError
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.frames import MessageType
 
 _CONTROL_CHARACTER: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ITEM: Final = re.compile("[0-9]{1,15}(-[0-9]{1,14})*")
@@ -70,7 +70,7 @@ _MAPS: Final = {message.type: _Map(message) for message in MAPS}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
-def decode(kind: MessageType, request_id: int, payload: bytes | bytearray) -> m.Message:
+def decode(kind: IntEnum, request_id: int, payload: bytes | bytearray) -> m.Message:
     """The control message of a payload. Raises RemoteProtocolError: no map, or a field missing, unknown or wrong."""
     try:
         values = _MAPS[kind].decode(payload)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import struct
-import sys
 from enum import IntEnum
 from typing import Final
 
 from jukinet.core import limits
-
-if sys.byteorder != "little":
-    raise ImportError("jukinet.core.wire reads and writes little-endian columns in place; this machine is big-endian")
 
 
 class MessageType(IntEnum):
@@ -70,8 +66,3 @@ def payload_limits(request_bytes_max: int, answer_bytes_max: int) -> dict[int, i
 def frame(kind: int, request_id: int, payload: bytes) -> bytes:
     """A whole frame of a payload that the caller has checked."""
     return HEADER.pack(len(payload), kind, 0, request_id, 0) + payload
-
-
-def padded(length_bytes: int) -> int:
-    """The length rounded up to the next multiple of 8: where the column after it starts."""
-    return (length_bytes + 7) & ~7

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from jukinet.core.columns.column_kernel import unfilled
 from jukinet.core.errors import LocalProtocolError
-from jukinet.core.wire.column_kernel import unfilled
 from jukinet.core.wire.frames import HEADER, HEADER_BYTES
 
 STAGING_BYTES: Final = 65_536

@@ -6,13 +6,14 @@ under these names. No repr shows more than the type and the request_id: fields m
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
 from jukinet.core import limits as bounds
+from jukinet.core.columns.layout import TextColumn
 from jukinet.core.errors import ErrorCode
-from jukinet.core.wire.columns import TextColumn
 from jukinet.core.wire.frames import PROTOCOL_VERSION, MessageType
 
 U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
@@ -25,7 +26,7 @@ Mask = Annotated[int, Meta(ge=0, le=0xFF)]
 class Message(Struct, frozen=True):
     """What both connections send and give out. ``type`` is the number in the frame's header."""
 
-    type: ClassVar[MessageType]
+    type: ClassVar[IntEnum]
     request_id: int
 
     def __repr__(self) -> str:
@@ -218,7 +219,7 @@ class Refused(Struct, frozen=True):
     request_id: int
     code: ErrorCode
     message: str
-    kind: MessageType
+    kind: IntEnum
     retry_after_ms: int = 0
 
     def answer(self) -> Error:

@@ -7,11 +7,12 @@ from functools import lru_cache
 from typing import Final
 
 from jukinet.core import limits
+from jukinet.core.columns.column_kernel import ColumnFault, locate_columns
+from jukinet.core.columns.layout import TextColumn, fixed_layout
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.column_kernel import ColumnFault, locate_columns
-from jukinet.core.wire.columns import TextColumn, claim_plan, fixed_layout
+from jukinet.core.wire.columns import claim_plan
 from jukinet.core.wire.frames import QUESTION, QUESTION_HEAD, QUESTION_HEAD_BYTES, REQUEST_ID_MAX, MessageType
 
 JOINED_BYTES_MAX: Final = 32_768

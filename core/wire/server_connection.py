@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Final
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final
 
+from jukinet.core.columns.column_kernel import ColumnFault
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import control, questions
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.column_kernel import ColumnFault
-from jukinet.core.wire.connection import BOTH_DONE, CLIENT_DONE, CLOSED, SERVER_DONE, Connection, Sendable
+from jukinet.core.wire.connection import Sendable
 from jukinet.core.wire.frames import (
     HEADER,
     HEADER_BYTES,
-    PING_BYTES,
     QUESTION_HEAD,
+    QUESTION_HEAD_BYTES,
     MessageType,
-    frame,
+    payload_limits,
 )
-from jukinet.core.wire.states import ANSWER_OF, CLIENT_TYPES, CLOSING_CODES, FROM_CLIENT, FROM_SERVER, REPORTED
-
-REFUSED: Final = 0
-"""Stands in under_way for a request that was refused and waits for its ERROR."""
+from jukinet.core.wire.server_end import REFUSED, ServerEnd
+from jukinet.core.wire.states import CLIENT_TYPES, FROM_CLIENT, FROM_SERVER, QUESTIONS_OF, REPORTED
 
 _PING: Final = int(MessageType.PING)
 _CANCEL: Final = int(MessageType.CANCEL)
@@ -32,10 +30,9 @@ _CLOSE_SESSION: Final = int(MessageType.CLOSE_SESSION)
 _LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
-_UNTRACKED: Final = frozenset((_CANCEL, _GOODBYE))
 
 
-class ServerConnection(Connection):
+class ServerConnection(ServerEnd):
     """Receives requests, sends answers; starts by sending the Greeting.
 
     A request with values that are not allowed comes out as ``m.Refused``: send its ``answer()`` and go on. After
@@ -45,42 +42,21 @@ class ServerConnection(Connection):
     _incoming_rows = FROM_CLIENT
     _outgoing_rows = FROM_SERVER
     _peer_types = CLIENT_TYPES
-    _headed_types = REPORTED
+    _message_types = MessageType
+    _untracked = frozenset((_CANCEL, _GOODBYE))
+    _questions_of = QUESTIONS_OF
+    _head_bytes = dict.fromkeys(REPORTED, QUESTION_HEAD_BYTES)
 
     def __init__(self, limits: m.Limits | None = None) -> None:
-        super().__init__(limits if limits is not None else m.Limits())
+        self.limits = limits = limits if limits is not None else m.Limits()
+        super().__init__(
+            payload_limits(limits.request_bytes_max, limits.answer_bytes_max), limits.requests_in_flight_max
+        )
         self.sessions: dict[int, m.SessionOpened] = {}
         """Sessions that questions may name: session_id -> what was granted."""
         self._closing_sessions: set[int] = set()
         self._cancelled: set[int] = set()
         """Requests under way whose Cancel was given out; a second one is ignored."""
-        self._asked: dict[int, int] = {}
-        self._in_flight_max = self.limits.requests_in_flight_max
-        self._may_explain = False
-
-    # Receiving.
-
-    def _admit(self, kind: int, request_id: int, size: int) -> m.Refused | None:
-        if kind in _UNTRACKED:
-            if request_id and kind == _GOODBYE:
-                raise RemoteProtocolError("a message of the connection has a request_id")
-            return None
-        under_way = self.under_way
-        if request_id == 0 or request_id in under_way:
-            raise RemoteProtocolError("the request_id is 0 or that of a request under way")
-        if kind == _PING and size != PING_BYTES:
-            raise RemoteProtocolError("a PING has 8 bytes")
-        if self._state is SERVER_DONE:
-            return self._refuse(kind, request_id, Code.DRAINING, "the server is stopping: connect again")
-        if len(under_way) >= self._in_flight_max:
-            return self._refuse(kind, request_id, Code.TOO_MANY_REQUESTS, "wait for answers before asking more")
-        return None
-
-    def _refuse(self, kind: int, request_id: int, code: Code, message: str) -> m.Refused:
-        if len(self.under_way) >= 2 * self._in_flight_max:
-            raise RemoteProtocolError("requests keep coming beyond requests_in_flight_max", Code.TOO_MANY_REQUESTS)
-        self.under_way[request_id] = REFUSED
-        return m.Refused(request_id, code, message, MessageType(kind))
 
     def _refuse_by_head(self, kind: int, request_id: int, size: int, head: bytes | bytearray) -> m.Refused | None:
         session_id, second, count, reserved = QUESTION_HEAD.unpack_from(head)
@@ -96,9 +72,6 @@ class ServerConnection(Connection):
                 kind, request_id, Code.TOO_MANY_CODES, f"at most {session.codes_per_request_max} codes a request"
             )
         return None
-
-    def _accept(self, kind: int, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused | None:
-        return self._ACCEPT[kind](self, request_id, payload)
 
     def _accept_codes(self, kind: int, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         session_id, second, _, _ = questions.parse_head(payload)
@@ -153,40 +126,22 @@ class ServerConnection(Connection):
         self._asked[request_id] = message.session_id
         return message
 
-    def _accept_ping(self, request_id: int, payload: bytes | bytearray) -> m.Message:
-        self.under_way[request_id] = _PING
-        return m.Ping(request_id, bytes(payload))
-
     def _accept_cancel(self, request_id: int, _: bytes | bytearray) -> m.Message | None:
         if self.under_way.get(request_id, REFUSED) == REFUSED or request_id in self._cancelled:
             return None
         self._cancelled.add(request_id)
         return m.Cancel(request_id)
 
-    def _accept_goodbye(self, request_id: int, payload: bytes | bytearray) -> m.Message:
-        message = control.decode(MessageType.GOODBYE, request_id, payload)
-        self._enter(self._incoming[_GOODBYE])
-        return message
-
-    _ACCEPT: ClassVar[dict[int, Callable[..., m.Message | m.Refused | None]]] = {
+    _ACCEPT: ClassVar[Mapping[int, Callable[..., m.Message | m.Refused | None]]] = {
         _LOOKUP: _accept_lookup,
         _STATUS: _accept_status,
         _VERIFY: _accept_verify,
         _OPEN_SESSION: _accept_open_session,
         _CLOSE_SESSION: _accept_close_session,
-        _PING: _accept_ping,
+        _PING: ServerEnd._accept_ping,
         _CANCEL: _accept_cancel,
-        _GOODBYE: _accept_goodbye,
+        _GOODBYE: ServerEnd._accept_goodbye,
     }
-
-    def _ended(self) -> None:
-        # A client that said GOODBYE may close its side and still wait for its answers.
-        if self._state is not CLIENT_DONE and self._state is not BOTH_DONE:
-            self._enter(CLOSED)
-
-    def _break(self) -> None:
-        super()._break()
-        self._may_explain = True
 
     # Sending.
 
@@ -195,13 +150,7 @@ class ServerConnection(Connection):
 
         Answers to LOOKUP, STATUS and VERIFY are made elsewhere and go through ``send_answer``.
         """
-        kind = message.type
-        send = self._SEND.get(kind)
-        if send is None:
-            raise LocalProtocolError(f"{MessageType(kind).name} is not sent with send()")
-        if kind not in self._outgoing and not (isinstance(message, m.Error) and self._may_close(message)):
-            raise LocalProtocolError(f"{MessageType(kind).name} cannot be sent in state {self.state.name}")
-        return send(self, message)
+        return self._send(message)
 
     def send_answer(self, request_id: int, message_type: int, answer: bytearray) -> bytearray:
         """Fill in the header of an answer: ``answer`` is 16 bytes of room for it, then the payload. O(1).
@@ -226,24 +175,6 @@ class ServerConnection(Connection):
         if self._cancelled:
             self._cancelled.discard(request_id)
         return super()._end_request(request_id)
-
-    def _may_close(self, message: m.Error) -> bool:
-        """Rule 2 of the state table, and one farewell after the peer broke the protocol."""
-        return message.request_id == 0 and (self._state is not CLOSED or self._may_explain)
-
-    def _encode(self, message: m.Message) -> bytes:
-        payload = control.encode(message)
-        try:
-            control.decode(message.type, message.request_id, payload)
-        except RemoteProtocolError as error:
-            raise LocalProtocolError(str(error)) from None
-        if len(payload) > self._payload_max[message.type]:
-            raise LocalProtocolError("the message is above the limit of its type")
-        return frame(message.type, message.request_id, payload)
-
-    def _check_answer(self, message: m.Message) -> None:
-        if ANSWER_OF.get(self.under_way.get(message.request_id, REFUSED)) != message.type:
-            raise LocalProtocolError("the answer is to no request under way")
 
     def _send_greeting(self, message: m.Greeting) -> bytes:
         if message.request_id or message.limits != self.limits:
@@ -276,47 +207,21 @@ class ServerConnection(Connection):
         self._end_request(message.request_id)
         return data
 
-    def _send_pong(self, message: m.Pong) -> bytes:
-        self._check_answer(message)
-        if len(message.data) != PING_BYTES:
-            raise LocalProtocolError("a PONG repeats the PING's 8 bytes")
-        self._end_request(message.request_id)
-        return frame(message.type, message.request_id, message.data)
-
     def _send_progress(self, message: m.Progress) -> bytes:
         if self.under_way.get(message.request_id, REFUSED) not in REPORTED or message.done > message.total:
             raise LocalProtocolError("progress is of a question under way, done at most total")
         return self._encode(message)
 
-    def _send_error(self, message: m.Error) -> bytes:
-        request_id = message.request_id
-        if request_id == 0:
-            data = self._encode(message)
-            self._enter(CLOSED)
-            self._may_explain = False
-            return data
-        if request_id not in self.under_way or message.code in CLOSING_CODES:
-            raise LocalProtocolError("the error is of no request under way, or closes and needs request_id 0")
-        data = self._encode(message)
-        session_id = self._asked.pop(request_id, 0)
+    def _give_up(self, request_id: int, asked: Any) -> None:
         if self.under_way[request_id] == _CLOSE_SESSION:
-            self._closing_sessions.discard(session_id)
-        self._end_request(request_id)
-        return data
+            self._closing_sessions.discard(asked)
 
-    def _send_goodbye(self, message: m.Goodbye) -> bytes:
-        if message.request_id:
-            raise LocalProtocolError("a GOODBYE has request_id 0")
-        data = self._encode(message)
-        self._enter(self._outgoing[_GOODBYE])
-        return data
-
-    _SEND: ClassVar[dict[int, Callable[..., bytes]]] = {
+    _SEND: ClassVar[Mapping[int, Callable[..., bytes]]] = {
         MessageType.GREETING: _send_greeting,
         MessageType.SESSION_OPENED: _send_session_opened,
         MessageType.SESSION_CLOSED: _send_session_closed,
-        MessageType.PONG: _send_pong,
+        MessageType.PONG: ServerEnd._send_pong,
         MessageType.PROGRESS: _send_progress,
-        MessageType.ERROR: _send_error,
-        MessageType.GOODBYE: _send_goodbye,
+        MessageType.ERROR: ServerEnd._send_error,
+        MessageType.GOODBYE: ServerEnd._send_goodbye,
     }

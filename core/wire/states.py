@@ -13,7 +13,7 @@ with DRAINING. A client that has seen the GOODBYE sends none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -44,34 +44,46 @@ ANSWER_OF: Final[Mapping[int, int]] = {
     T.STATUS: T.STATUS_ANSWER,
     T.VERIFY: T.VERIFY_ANSWER,
 }
-QUESTION_OF: Final[Mapping[int, int]] = {answer: question for question, answer in ANSWER_OF.items()}
+QUESTIONS_OF: Final[Mapping[int, frozenset[int]]] = {
+    answer: frozenset((question,)) for question, answer in ANSWER_OF.items()
+}
 REPORTED: Final = frozenset((int(T.LOOKUP), int(T.STATUS), int(T.VERIFY)))
 """Requests for which the server may send PROGRESS."""
 
 
-def _stay(state: ConnectionState, *kinds: int) -> dict[int, ConnectionState]:
+def _stay(state: ConnectionState, kinds: Iterable[int]) -> dict[int, ConnectionState]:
     return dict.fromkeys(map(int, kinds), state)
 
 
+def client_rows(requests: Iterable[int], others: Iterable[int]) -> Mapping[ConnectionState, Row]:
+    """What a client may send: requests until its GOODBYE, ``others`` as long as answers may come."""
+    requests = (*requests, *others)
+    return {
+        S.GREETING: {},
+        S.OPEN: {**_stay(S.OPEN, requests), T.GOODBYE: S.CLIENT_DONE},
+        S.SERVER_DONE: {**_stay(S.SERVER_DONE, requests), T.GOODBYE: S.BOTH_DONE},
+        S.CLIENT_DONE: _stay(S.CLIENT_DONE, others),
+        S.BOTH_DONE: _stay(S.BOTH_DONE, others),
+        S.CLOSED: {},
+    }
+
+
+def server_rows(greeting: int, answers: Iterable[int]) -> Mapping[ConnectionState, Row]:
+    """What a server may send: its greeting first, then answers and what may come beside them."""
+    answers = tuple(answers)
+    return {
+        S.GREETING: {greeting: S.OPEN, T.ERROR: S.CLOSED},  # the ERROR by rule 2
+        S.OPEN: {**_stay(S.OPEN, answers), T.GOODBYE: S.SERVER_DONE},
+        S.SERVER_DONE: _stay(S.SERVER_DONE, answers),
+        S.CLIENT_DONE: {**_stay(S.CLIENT_DONE, answers), T.GOODBYE: S.BOTH_DONE},
+        S.BOTH_DONE: _stay(S.BOTH_DONE, answers),
+        S.CLOSED: {},
+    }
+
+
 _ANSWERS: Final = (*ANSWER_OF.values(), T.PROGRESS, T.ERROR)
-
-FROM_CLIENT: Final[Mapping[ConnectionState, Row]] = {
-    S.GREETING: {},
-    S.OPEN: {**_stay(S.OPEN, *REQUESTS, T.CANCEL), T.GOODBYE: S.CLIENT_DONE},
-    S.SERVER_DONE: {**_stay(S.SERVER_DONE, *REQUESTS, T.CANCEL), T.GOODBYE: S.BOTH_DONE},
-    S.CLIENT_DONE: _stay(S.CLIENT_DONE, T.CANCEL),
-    S.BOTH_DONE: _stay(S.BOTH_DONE, T.CANCEL),
-    S.CLOSED: {},
-}
-
-FROM_SERVER: Final[Mapping[ConnectionState, Row]] = {
-    S.GREETING: {T.GREETING: S.OPEN, T.ERROR: S.CLOSED},  # the ERROR by rule 2
-    S.OPEN: {**_stay(S.OPEN, *_ANSWERS), T.GOODBYE: S.SERVER_DONE},
-    S.SERVER_DONE: _stay(S.SERVER_DONE, *_ANSWERS),
-    S.CLIENT_DONE: {**_stay(S.CLIENT_DONE, *_ANSWERS), T.GOODBYE: S.BOTH_DONE},
-    S.BOTH_DONE: _stay(S.BOTH_DONE, *_ANSWERS),
-    S.CLOSED: {},
-}
+FROM_CLIENT: Final = client_rows(REQUESTS, (T.CANCEL,))
+FROM_SERVER: Final = server_rows(T.GREETING, _ANSWERS)
 
 CLIENT_TYPES: Final = frozenset((*map(int, REQUESTS), int(T.CANCEL), int(T.GOODBYE)))
 SERVER_TYPES: Final = frozenset((int(T.GREETING), *map(int, _ANSWERS), int(T.GOODBYE)))
@@ -87,6 +99,8 @@ CLOSING_CODES: Final = frozenset(
         ErrorCode.TOO_MANY_CONNECTIONS,
         ErrorCode.UNKNOWN_BODY,
         ErrorCode.TIMED_OUT,
+        ErrorCode.FEED_TAKEN,
+        ErrorCode.NOT_A_FEED,
     )
 )
 """Errors that end the connection: they are sent with request_id 0 only."""

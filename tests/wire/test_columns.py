@@ -15,12 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wire_pair import PATIENT, SESSION, answer, codes, deliver, opened
 
+from jukinet.core.columns.column_kernel import FAULT_NAMES, ColumnFault, locate_columns, unfilled
 from jukinet.core.vocabulary import ChangeReason, Item, Outcome, Sex
 from jukinet.core.wire import columns
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.column_kernel import FAULT_NAMES, ColumnFault, locate_columns, unfilled
 
-KINDS = "otpsrmdakc"
+KINDS = "otpsrmdakcbw"
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 DATES = st.one_of(
     st.integers(0, 99991231), st.sampled_from([0, 19650220, 20000000, 20001200, 20001232, 20001300, 10000])
@@ -33,11 +33,11 @@ def column_bytes(draw: st.DrawFn, kind: str, count: int) -> bytes:
         return twin.text_column(draw(st.lists(TEXTS, **rows)))
     if kind == "d":
         return twin.u32(draw(st.lists(DATES, **rows)))
-    if kind == "a":
+    if kind in "aw":
         return twin.u32(draw(st.lists(st.integers(0, 100_001), **rows)))
     if kind in "kc":
         return twin.u64(draw(st.lists(st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 10**11)), **rows)))
-    return twin.u8(draw(st.lists(st.integers(0, 12 if kind in "op" else 43), **rows)))
+    return twin.u8(draw(st.lists(st.integers(0, 12 if kind in "op" else 255 if kind == "b" else 43), **rows)))
 
 
 @st.composite

@@ -88,7 +88,7 @@ class Fault(Exception):  # noqa: N818
 
 
 TRUNCATED, TRAILING, PADDING, OFFSETS, NOT_UTF8, VALUE, TEXT_TOO_LONG = 1, 2, 3, 4, 5, 16, 17
-WIDTHS = {"o": 1, "p": 1, "s": 1, "r": 1, "m": 1, "d": 4, "a": 4, "k": 8, "c": 8}
+WIDTHS = {"o": 1, "p": 1, "s": 1, "r": 1, "m": 1, "d": 4, "a": 4, "k": 8, "c": 8, "b": 1, "w": 4}
 REASONS = {0, 11, 12, 13, 21, 22, 23, 31, 32, 33, 41, 42}
 
 
@@ -111,6 +111,8 @@ def value_holds(kind: str, value: int, matches_mask: int) -> bool:
         "a": value < 100_000,
         "c": value < 10**11,
         "k": True,
+        "b": True,
+        "w": True,
     }[kind]
 
 

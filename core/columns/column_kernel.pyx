@@ -1,6 +1,6 @@
 """Kernel: finds and checks the columns of a payload in one pass, without a Python object a row.
 
-Every read is inside the buffer whatever the bytes say. The plain-Python twin stands in tests/wire/column_twin.py.
+Every read is inside the buffer whatever the bytes say. The plain-Python twin stands in tests/wire/wire_twin.py.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -156,6 +156,12 @@ cdef bint below_u64(const unsigned char *place, size_t count, uint64_t end) noex
     return bad == 0
 
 
+cdef inline size_t column_width(unsigned char kind) noexcept nogil:
+    if kind == c"k" or kind == c"c":
+        return 8
+    return 4 if kind == c"d" or kind == c"a" or kind == c"w" else 1
+
+
 cdef inline bint value_holds(unsigned char kind, const unsigned char *place, size_t count,
                              unsigned char matches_mask) noexcept nogil:
     cdef size_t i
@@ -178,7 +184,7 @@ cdef inline bint value_holds(unsigned char kind, const unsigned char *place, siz
         return below_u32(place, count, AREA_END)
     if kind == c"c":
         return below_u64(place, count, SUCCESSOR_END)
-    return True          # "k": codes as asked; a wrong one has an outcome of its own
+    return True          # "k", "b", "w": any value; what is wrong with it is told row by row
 
 
 cdef int text_fault(const unsigned char *payload, size_t size, size_t at, size_t count, size_t text_bytes_max,
@@ -252,7 +258,7 @@ cdef int locate(const unsigned char *payload, size_t size, size_t at, size_t cou
             filled += 3
             at = (data_at + data_bytes + 7) & ~<size_t>7
         else:
-            width = 8 if kind == c"k" or kind == c"c" else 4 if kind == c"d" or kind == c"a" else 1
+            width = column_width(kind)
             length = width * count
             end = (at + length + 7) & ~<size_t>7
             if end > size:
@@ -276,7 +282,7 @@ def locate_columns(payload, size_t start, size_t count, bytes plan, unsigned cha
     """Positions of the columns of a payload, checked.
 
     payload: contiguous bytes; start: where the first column is (a multiple of 8); count: rows; plan: one letter a column
-    (jukinet.core.wire.columns names them). Gives one position a column, three for a text column: offsets, data, end of
+    (jukinet.core.columns.layout and jukinet.core.wire.columns name them). Gives one position a column, three for a text column: offsets, data, end of
     data. Raises ColumnFault; a fault of the layout in any column goes before a fault of a value.
     """
     cdef Py_buffer view
