@@ -25,6 +25,7 @@ import lmdb
 
 from jukinet.clients.feed.outbox_format import (
     OUTBOX_FORMAT,
+    REPORT_KEY,
     SEQUENCE,
     Entry,
     FileRecord,
@@ -40,7 +41,7 @@ from jukinet.clients.feed.outbox_format import (
     notification_row,
     packed,
     range_row,
-    read_notification_row,
+    reported_row,
     sealed,
     unpacked,
     unsealed,
@@ -58,7 +59,6 @@ DRAFT_ROWS_MAX: Final = 10_000
 FILES_KEPT_MAX: Final = 10_000
 REPORTS_MAX: Final = 1_000_000
 """Reports kept; later ones are counted, and the register keeps them all."""
-REPORT_KEY_BYTES: Final = 12
 _STATE: Final = b"state"
 
 Result = TypeVar("Result")
@@ -134,7 +134,7 @@ class Outbox:
             if prefecture is None or self.readonly:
                 raise OutboxError(f"{self.directory}: an outbox that was never finished; make it anew")
             self._state = OutboxState(prefecture=prefecture)
-            self._write(lambda transaction, state: None)
+            self._write(lambda _transaction, _state: None)
             return
         state = unpacked(OutboxState, value, "its state")
         if state.format != OUTBOX_FORMAT:
@@ -287,11 +287,10 @@ class Outbox:
                 )
             if own < state.first - 1:
                 raise PositionError(
-                    f"the register has position {position}, and rows up to {state.first - 1 + state.base} are no longer "
-                    f"in the outbox: the register was put back from a copy; {_REBIND}"
+                    f"the register has position {position}, and rows up to {state.first - 1 + state.base} are no "
+                    f"longer in the outbox: the register was put back from a copy; {_REBIND}"
                 )
-            if own < state.acknowledged:
-                state.acknowledged = own
+            state.acknowledged = min(state.acknowledged, own)
             return own
 
         return self._write(change)
@@ -316,8 +315,9 @@ class Outbox:
 
             self._write(change)
 
-    def acknowledge(self, sequence: int, quarantined: Iterable[tuple[int, int]] = ()) -> None:
-        """The register has everything up to this row; (sequence, fault) of those it put into quarantine become reports.
+    def acknowledge(self, sequence: int, quarantined: Iterable[tuple[int, int, int]] = ()) -> None:
+        """The register has everything up to this row. What it put into quarantine becomes reports: (sequence, row,
+        fault), where row counts the statements of a range from 0 and is 0 for a notification.
 
         One transaction, which also takes away rows that are wanted no more, up to a bound.
         """
@@ -332,27 +332,23 @@ class Outbox:
 
         self._write(change)
 
-    def _report(self, transaction: Any, state: OutboxState, faults: list[tuple[int, int]]) -> None:
+    def _report(self, transaction: Any, state: OutboxState, faults: list[tuple[int, int, int]]) -> None:
         day = datetime.datetime.now(datetime.UTC).date().isoformat()
         database = self._databases["reports"]
         room = REPORTS_MAX - transaction.stat(database)["entries"]
-        for place, (sequence, fault) in enumerate(faults):
+        for place, (sequence, row, fault) in enumerate(faults):
             state.reports += 1
             if place >= room:
                 continue
             value = transaction.get(SEQUENCE.pack(sequence), db=self._databases["rows"])
             if value is None:
                 raise damaged(f"row {sequence}")
-            entry = unsealed(sequence, value)
-            notification, origin = None, "load"
-            if entry.kind is RowKind.NOTIFICATION:
-                notification, origin = read_notification_row(entry.body)
+            notification, origin = reported_row(unsealed(sequence, value), row)
             report = Report(
                 sequence=sequence, position=sequence + (state.base or 0), fault=fault, day=day, origin=origin,
                 notification=notification,
             )  # fmt: skip
-            key = SEQUENCE.pack(sequence) + place.to_bytes(REPORT_KEY_BYTES - SEQUENCE.size, "big")
-            transaction.put(key, packed(report), db=database)
+            transaction.put(REPORT_KEY.pack(sequence, row), packed(report), db=database)
 
     def remove_reports(self, keys: Iterable[bytes]) -> int:
         """Forget reports that were read; how many there were."""

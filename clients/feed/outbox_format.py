@@ -9,16 +9,19 @@ from __future__ import annotations
 import struct
 import zlib
 from enum import IntEnum
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 import msgspec
 
 from jukinet.clients.errors import EXIT_SERVER, EXIT_USAGE, ClientError
-from jukinet.core.notifications import Notification
+from jukinet.core.columns.column_kernel import ColumnFault
+from jukinet.core.notifications import Notification, NotificationBatch
 
 OUTBOX_FORMAT: Final = 1
 SEQUENCE: Final = struct.Struct(">Q")
 """Keys of rows and reports: big-endian, so that LMDB's order is theirs."""
+REPORT_KEY: Final = struct.Struct(">QI")
+"""Sequence, and the row of a range."""
 ROW_HEAD: Final = struct.Struct("<BI")
 """Kind of a row, CRC-32 of its body."""
 RANGE_HEAD: Final = struct.Struct("<QQII")
@@ -134,8 +137,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """When it was reported, ISO, UTC."""
     origin: str
     """Where the notification came from: file and line."""
-    notification: Notification | None
-    """None for a row of a range, whose statement is named by nothing but its fault."""
+    notification: Notification
 
     def __repr__(self) -> str:
         return f"<Report {self.sequence}>"
@@ -187,7 +189,7 @@ def read_notification_row(body: bytes) -> tuple[Notification, str]:
         row = _decode_row(body)
     except msgspec.MsgspecError:
         raise damaged("a row") from None
-    return Notification(**dict(zip(_NotificationRow.FIELDS, row.fields, strict=True))), row.origin
+    return Notification(**cast(dict[str, Any], dict(zip(_NotificationRow.FIELDS, row.fields, strict=True)))), row.origin
 
 
 def range_row(first_key: int, stop_key: int, count: int, columns: bytes | memoryview) -> bytes:
@@ -201,6 +203,17 @@ def read_range_row(body: bytes) -> tuple[int, int, int, memoryview]:
         raise damaged("a range")
     first_key, stop_key, count, _ = RANGE_HEAD.unpack_from(body)
     return first_key, stop_key, count, memoryview(body)[RANGE_HEAD.size :]
+
+
+def reported_row(entry: Entry, row: int) -> tuple[Notification, str]:
+    """The notification of an entry, or the statement in row ``row`` of a range, and its origin."""
+    if entry.kind is RowKind.NOTIFICATION:
+        return read_notification_row(entry.body)
+    _, _, count, columns = read_range_row(entry.body)
+    try:
+        return NotificationBatch.parse(columns, count).row(row), "load"
+    except (ColumnFault, IndexError):
+        raise damaged(f"row {entry.sequence}") from None
 
 
 def sealed(kind: RowKind, body: bytes) -> bytes:
