@@ -70,6 +70,22 @@ NOTIFICATION_BYTES_MAX: Final = (
 )
 BATCH_BYTES_MAX: Final = 32 * 1_024 * 1_024
 """A full range of residents with texts of 400 bytes; a full batch of the longest texts is less than half of it."""
+FEED_REQUESTS_IN_FLIGHT_MAX: Final = 8
+SEQUENCE_MAX: Final = (1 << 48) - 1
+"""A feed's sequence number shares 64 bits with its prefecture in the keys of quarantine."""
+DIGEST_LEAF_KEYS: Final = 2_441_407
+"""Digests of holdings are kept for each leaf, a 4,096th part of all keys (docs/store-format.md)."""
+DIGEST_LEAVES_PER_PAGE: Final = 64
+DIGEST_PAGES: Final = 64
+COMPARE_RANGES_MAX: Final = 4_096
+COMPARED_ROWS_MAX: Final = 262_144
+"""Digests or entries in one answer: 6 MiB. A leaf of the largest prefecture holds about 3,000 entries."""
+NOTICES_MAX: Final = 1_000
+"""Move-in notices in one answer, and numbers in one receipt."""
+NOTICE_ID_MAX: Final = (1 << 63) - 1
+FEED_ANSWER_BYTES_MAX: Final = 2 * 1_024 * 1_024
+"""Answers of the feed protocol that list: faults of a batch or range, or notices with the longest texts."""
+DIGEST_BYTES: Final = 16
 UPDATE_NUMBER_MAX: Final = 65_535
 MOVE_OUT_DAYS_AHEAD_MAX: Final = 366
 """A move out is notified with the day on which it is planned."""
@@ -77,6 +93,10 @@ EVENT_DAYS_AHEAD_MAX: Final = 1
 """Room for clocks on both sides of midnight."""
 
 assert NOTIFICATIONS_PER_BATCH_MAX <= RANGE_ROWS_MAX
+assert DIGEST_LEAF_KEYS * DIGEST_LEAVES_PER_PAGE * DIGEST_PAGES >= RESIDENT_KEYS
+assert DIGEST_LEAVES_PER_PAGE * COMPARE_RANGES_MAX <= COMPARED_ROWS_MAX
+assert RANGE_ROWS_MAX * 12 + CONTROL_BYTES_MAX < FEED_ANSWER_BYTES_MAX
+assert NOTICES_MAX * (NOTIFICATION_BYTES_MAX + 64) + CONTROL_BYTES_MAX < FEED_ANSWER_BYTES_MAX
 assert NOTIFICATIONS_PER_BATCH_MAX * NOTIFICATION_BYTES_MAX + CONTROL_BYTES_MAX < BATCH_BYTES_MAX
 assert RANGE_ROWS_MAX * (NOTIFICATION_FIXED_BYTES + 400) < BATCH_BYTES_MAX
 

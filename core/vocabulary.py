@@ -19,6 +19,8 @@ class State(IntEnum):
     """The code was changed at the resident's request or ex officio; it never names anyone again (Act 30-3)."""
     ALLOTTED = 6
     """The code was allotted to a municipality that is not connected: no identity information is held."""
+    EXPIRED = 7
+    """A tombstone: the retention period (Order 30-11) is over and no identity information is held any more."""
 
 
 class Outcome(IntEnum):
@@ -186,6 +188,16 @@ class Prefecture(IntEnum):
         """The prefecture that an area (JIS X 0402, five digits) lies in, or None."""
         number = area // 1000
         return cls(number) if 1 <= number <= 47 else None
+
+
+class NoticeState(IntEnum):
+    """Where a move-in notice (転入通知) is on its way to the municipality that the person left."""
+
+    WAITING = 1
+    TAKEN = 2
+    """Sent to the prefecture of the municipality left, which has not said that it has it."""
+    OVERDUE = 3
+    """Not received within the time that the register allows: the notice is to go on paper."""
 
 
 MALFORMED_CODE = (1 << 64) - 1

@@ -31,7 +31,7 @@ cdef extern from *:
 
 codes_prepare()
 
-# Outcome of each state; states 0 and 7 to 15 do not occur in a whole store.
+# Outcome of each state; states 0 and 8 to 15 do not occur in a whole store.
 cdef uint8_t outcome_of_state[16]
 memset(outcome_of_state, OUTCOME_UNKNOWN, 16)
 outcome_of_state[1] = OUTCOME_CURRENT
@@ -40,6 +40,7 @@ outcome_of_state[3] = OUTCOME_MOVED_AWAY
 outcome_of_state[4] = OUTCOME_REMOVED
 outcome_of_state[5] = OUTCOME_CODE_CHANGED
 outcome_of_state[6] = OUTCOME_NOT_CONNECTED
+outcome_of_state[7] = OUTCOME_EXPIRED
 
 cdef enum:
     STEPS = 5

@@ -1,5 +1,6 @@
-"""Kernel: the stateless faults of a batch's rows."""
+"""Kernel: the stateless faults of a batch's rows, and whether a range's keys ascend."""
 
+def keys_ascend(codes: memoryview, first_key: int, stop_key: int) -> bool: ...
 def find_faults(
     payload: memoryview,
     count: int,

@@ -226,3 +226,20 @@ def find_faults(payload, size_t count, tuple positions, uint32_t prefecture, uin
     finally:
         PyBuffer_Release(&view)
     return faults
+
+
+def keys_ascend(const uint64_t[::1] codes, uint64_t first_key, uint64_t stop_key):
+    """Whether the keys of these codes ascend strictly from first_key at least to below stop_key."""
+    cdef size_t i
+    cdef size_t count = codes.shape[0]
+    cdef uint64_t least = first_key
+    cdef uint64_t key
+    cdef bint holds = True
+    with nogil:
+        for i in range(count):
+            key = codes[i] // 10
+            if key < least or key >= stop_key:
+                holds = False
+                break
+            least = key + 1
+    return holds

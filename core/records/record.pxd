@@ -11,6 +11,7 @@ ctypedef struct ResidentRecord:
     uint8_t reason                  # core.vocabulary.ChangeReason, 0 none
     uint8_t sex                     # ISO/IEC 5218
     uint8_t kana_packed             # set by decoding: kana points to packed kana
+    uint8_t notified                # 1: made by an ordinary notification, 0: by a statement or in bulk
     uint16_t area                   # number in the areas table
     uint32_t change_date            # packed date
     uint16_t registered_day         # days since 2000-01-01
@@ -33,6 +34,7 @@ cdef enum:
     PART_ALIAS = 4
     PART_SUCCESSOR = 8
     PART_TOWN = 16
+    PART_NOTIFIED = 32
 
 cdef enum:
     STATE_CURRENT = 1
@@ -41,6 +43,7 @@ cdef enum:
     STATE_REMOVED = 4
     STATE_RETIRED = 5
     STATE_ALLOTTED = 6
+    STATE_EXPIRED = 7
 
 # Errors of record_encode and record_decode, all negative.
 cdef enum:

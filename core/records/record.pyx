@@ -16,7 +16,7 @@ cdef enum:
     PACKED_LAST = PACKED_FIRST + KANA_LAST - KANA_FIRST
     PACKED_SPACE = 1
     PACKED_WIDE_SPACE = 2
-    KNOWN_PARTS = PART_PERSON | PART_KANA_PACKED | PART_ALIAS | PART_SUCCESSOR | PART_TOWN
+    KNOWN_PARTS = PART_PERSON | PART_KANA_PACKED | PART_ALIAS | PART_SUCCESSOR | PART_TOWN | PART_NOTIFIED
 
 # UTF-8 of each packed byte as a little-endian word, and its length; length 0 marks a byte that stands for nothing.
 cdef uint32_t kana_words[256]
@@ -105,20 +105,20 @@ cdef inline bint date_fits(uint32_t packed) noexcept nogil:
 cdef bint record_fits(const ResidentRecord *record) noexcept nogil:
     if record.key >= 10_000_000_000u or record.successor_key > 10_000_000_000u:
         return False
-    if record.state < STATE_CURRENT or record.state > STATE_ALLOTTED or record.reason > 63 or record.area > 4095:
+    if record.state < STATE_CURRENT or record.state > STATE_EXPIRED or record.reason > 63 or record.area > 4095:
         return False
     if not date_fits(record.change_date) or not date_fits(record.birth_date):
         return False
     if record.town >> 24 or (record.sex > 2 and record.sex != 9):
         return False
-    # A retired or allotted code holds nobody; every other state does.
+    # A retired, allotted or expired code holds nobody; every other state does.
     return (record.name == NULL) == (record.state >= STATE_RETIRED)
 
 
 cdef int record_encode(const ResidentRecord *record, unsigned char *out) noexcept nogil:
     cdef unsigned char *place = out + 1
     cdef unsigned char *lengths
-    cdef uint8_t parts = 0
+    cdef uint8_t parts = PART_NOTIFIED if record.notified else 0
     cdef uint64_t successor
     cdef int packed
     if not record_fits(record):
@@ -190,6 +190,7 @@ cdef int record_decode(const unsigned char *data, size_t length, uint64_t status
     record.change_date = status_change_date(status)
     record.registered_day = status_registered_day(status)
     record.update_number = <uint16_t>(data[1] | data[2] << 8)
+    record.notified = 1 if parts & PART_NOTIFIED else 0
     if parts & PART_SUCCESSOR:
         if end - place < SUCCESSOR_BYTES:
             return RECORD_TRUNCATED
@@ -198,7 +199,7 @@ cdef int record_decode(const unsigned char *data, size_t length, uint64_t status
         )
         place += SUCCESSOR_BYTES
     if not parts & PART_PERSON:
-        if parts & ~PART_SUCCESSOR:
+        if parts & ~(PART_SUCCESSOR | PART_NOTIFIED):
             return RECORD_UNKNOWN_PARTS
         return 0 if place == end else RECORD_TRAILING_BYTES
     if end - place < 6 + (3 if parts & PART_TOWN else 0) + (1 if parts & PART_ALIAS else 0):
@@ -261,6 +262,7 @@ def encode(resident):
         record.registered_day = resident.registered_day
         record.birth_date = packed_from_decimal(resident.birth_date)
         record.update_number = resident.update_number
+        record.notified = 1 if resident.notified else 0
         record.town = resident.town
         record.successor_key = 0 if resident.successor_key is None else resident.successor_key + 1
     except (OverflowError, TypeError) as error:
@@ -306,6 +308,7 @@ def decode(key, status, bytes data not None):
             registered_day=record.registered_day,
             birth_date=decimal_date(record.birth_date),
             update_number=record.update_number,
+            notified=record.notified != 0,
             town=record.town,
             successor_key=None if record.successor_key == 0 else record.successor_key - 1,
             name=record.name[:record.name_bytes].decode() if record.name != NULL else "",

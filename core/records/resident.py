@@ -17,7 +17,8 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=Tru
 
     key: the first ten digits of the code. change_date and birth_date: decimal dates such as 19650220, unknown parts 0.
     registered_day: days since 2000-01-01 on which the last notification was registered. area: number in the areas
-    table. town: number in the towns table from 1, 0 when the whole address is in address_rest.
+    table. town: number in the towns table from 1, 0 when the whole address is in address_rest. notified: made by an
+    ordinary notification of a feed, not by a statement and not in bulk (docs/convergence.md).
     """
 
     key: int
@@ -29,6 +30,7 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=Tru
     registered_day: int = 0
     birth_date: int = 0
     update_number: int = 0
+    notified: bool = False
     town: int = 0
     successor_key: int | None = None
     name: str = ""
@@ -38,7 +40,7 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=Tru
 
     @property
     def has_person(self) -> bool:
-        """Whether identity information is held: not for retired and allotted codes."""
+        """Whether identity information is held: not for retired, allotted and expired codes."""
         return self.state < State.RETIRED
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ from libc.string cimport memcpy, memset
 
 from jukinet.core.checksum cimport crc32c_update
 from jukinet.core.records.record cimport (
-    ResidentRecord, STATE_ALLOTTED, STATE_CURRENT, STATE_RETIRED, kana_unpack, record_decode, status_area,
+    ResidentRecord, STATE_CURRENT, STATE_EXPIRED, STATE_RETIRED, kana_unpack, record_decode, status_area,
     status_change_date, status_reason, status_state,
 )
 
@@ -162,7 +162,7 @@ cdef BlockFault verify_entry(
 ) noexcept nogil:
     cdef ResidentRecord record
     cdef uint8_t state = status_state(status), reason = status_reason(status)
-    if status >> 59 or state < STATE_CURRENT or state > STATE_ALLOTTED:
+    if status >> 59 or state < STATE_CURRENT or state > STATE_EXPIRED:
         return FAULT_STATUS
     if reason != 0 and reason not in (11, 12, 13, 21, 22, 23, 31, 32, 33, 41, 42):
         return FAULT_STATUS

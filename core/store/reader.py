@@ -56,10 +56,7 @@ class RegisterReader:
         self._spare: Directory | None = None
         self._environment = environment or schema.open_environment(self.directory, readonly=True)
         try:
-            self.databases = {
-                name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
-                for name in ("meta", "areas", "towns", "residents", "changes")
-            }
+            self.databases = schema.open_databases(self._environment, self.directory)
             with self._begin() as transaction:
                 self.meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
                 self.buckets = -(-limits.RESIDENT_KEYS // self.meta.width)
@@ -108,20 +105,10 @@ class RegisterReader:
         self._spare = directory
 
     def _read_areas(self, transaction: lmdb.Transaction, meta: Meta) -> list[Area]:
-        with transaction.cursor(db=self.databases["areas"]) as cursor:
-            areas = [schema.unpack_area(value) for value in cursor.iternext(keys=False)]
-        if len(areas) != meta.areas:
-            raise StoreCorruptError(f"{self.directory}: the areas table has {len(areas)} rows instead of {meta.areas}")
-        return areas
+        return schema.read_areas(transaction, self.databases["areas"], meta, self.directory)
 
     def _read_towns(self, transaction: lmdb.Transaction, meta: Meta) -> list[Town]:
-        towns: list[Town] = []
-        with transaction.cursor(db=self.databases["towns"]) as cursor:
-            for value in cursor.iternext(keys=False):
-                towns += schema.unpack_towns(value)
-        if len(towns) != meta.towns:
-            raise StoreCorruptError(f"{self.directory}: the towns table has {len(towns)} rows instead of {meta.towns}")
-        return towns
+        return schema.read_towns(transaction, self.databases["towns"], meta, self.directory)
 
     @property
     def identifier(self) -> str:

@@ -16,16 +16,21 @@ from jukinet.core.errors import StoreCorruptError, StoreError, StoreIncompleteEr
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MAP_BYTES: Final = 1 << 40
 """Address space reserved once; the file grows only with its content."""
 READERS_MAX: Final = 512
-DATABASES_MAX: Final = 16
+DATABASES_MAX: Final = 32
 UNWRITTEN_PAGES_MAX: Final = 64
 """Pages at the file's end that LMDB may have given out, freed in the same transaction and so never written."""
 BUILDING_SUFFIX: Final = ".building"
 REPLACED_SUFFIX: Final = ".replaced"
 
+DATABASES: Final = (
+    "meta", "areas", "towns", "residents", "changes",
+    "history", "journal", "feeds", "quarantine", "holdings", "digests",
+)  # fmt: skip
+"""Every database of a register; all but ``meta`` have u64 keys."""
 META_KEY: Final = b"description"
 TOWNS_PER_PAGE: Final = 1_024
 
@@ -51,7 +56,11 @@ class Town(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """The one map under ``description`` in the ``meta`` database."""
+    """The one map under ``description`` in the ``meta`` database.
+
+    journal_next: national order that the next journal entry begins with. newest_day: the newest day, in days since
+    2000-01-01, on which a feed's transaction was committed; 0 before the first.
+    """
 
     format: int
     identifier: str
@@ -64,6 +73,14 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     areas: int
     towns: int
     origin: dict[str, Any]
+    journal_next: int = 1
+    newest_day: int = 0
+
+
+class _FormatOnly(msgspec.Struct, frozen=True):
+    """What every format's description has, read before anything else is expected of it."""
+
+    format: int
 
 
 def bucket_width(expected_entries: int) -> int:
@@ -129,11 +146,16 @@ def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory
     if packed is None:
         raise StoreIncompleteError(f"{directory}: holds no finished register; build again")
     try:
-        meta = msgspec.msgpack.decode(unseal(packed, f"{directory}: the register's description"), type=Meta)
+        content = unseal(packed, f"{directory}: the register's description")
+        found = msgspec.msgpack.decode(content, type=_FormatOnly).format
+        if found != FORMAT:
+            raise StoreError(
+                f"{directory}: store format {found}; this program knows format {FORMAT}: build the register anew with "
+                "this program, or read it with the one that built it"
+            )
+        meta = msgspec.msgpack.decode(content, type=Meta)
     except msgspec.MsgspecError as error:
         raise StoreCorruptError(f"{directory}: the register's description cannot be read: {error}") from error
-    if meta.format != FORMAT:
-        raise StoreError(f"{directory}: store format {meta.format}; this program knows format {FORMAT}")
     if meta.state != "complete":
         raise StoreIncompleteError(f"{directory}: a build never finished; build again")
     if not 1 < meta.width <= limits.BUCKET_WIDTH_MAX or meta.wide != is_wide(meta.width):
@@ -154,6 +176,37 @@ def open_database(
         return environment.open_db(name, txn=transaction, integerkey=integer, create=create)
     except lmdb.NotFoundError as error:
         raise StoreCorruptError(f"the register lacks its {name.decode()} database") from error
+
+
+def open_databases(environment: lmdb.Environment, directory: Path) -> dict[str, lmdb._Database]:
+    """All databases of a finished register by name. The description comes first: another format has other databases."""
+    meta = open_database(environment, b"meta", integer=False, create=False)
+    with environment.begin() as transaction:
+        read_meta(transaction, meta, directory)
+    opened = {"meta": meta}
+    for name in DATABASES[1:]:
+        opened[name] = open_database(environment, name.encode(), integer=True, create=False)
+    return opened
+
+
+def read_areas(transaction: lmdb.Transaction, database: lmdb._Database, meta: Meta, directory: Path) -> list[Area]:
+    """The whole areas table; StoreCorruptError when its length is not what the description says."""
+    with transaction.cursor(db=database) as cursor:
+        areas = [unpack_area(value) for value in cursor.iternext(keys=False)]
+    if len(areas) != meta.areas:
+        raise StoreCorruptError(f"{directory}: the areas table has {len(areas)} rows instead of {meta.areas}")
+    return areas
+
+
+def read_towns(transaction: lmdb.Transaction, database: lmdb._Database, meta: Meta, directory: Path) -> list[Town]:
+    """The whole towns table; StoreCorruptError when its length is not what the description says."""
+    towns: list[Town] = []
+    with transaction.cursor(db=database) as cursor:
+        for value in cursor.iternext(keys=False):
+            towns += unpack_towns(value)
+    if len(towns) != meta.towns:
+        raise StoreCorruptError(f"{directory}: the towns table has {len(towns)} rows instead of {meta.towns}")
+    return towns
 
 
 def seal(content: bytes) -> bytes:

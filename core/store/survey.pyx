@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
-from jukinet.core.index.gather cimport OUTCOME_CODE_CHANGED, OUTCOME_NOT_CONNECTED, SWEEP_DONE, Entry, sweep
+from jukinet.core.index.gather cimport OUTCOME_CODE_CHANGED, OUTCOME_EXPIRED, OUTCOME_NOT_CONNECTED, SWEEP_DONE, Entry, sweep
 from jukinet.core.records.record cimport (
     STATE_RETIRED, ResidentRecord, record_decode, status_state,
 )
@@ -128,7 +128,8 @@ cdef class BlockSurvey:
             return [
                 self.successors[i] // self.width
                 for i in range(self.successors_count)
-                if outcomes[i] > OUTCOME_CODE_CHANGED and outcomes[i] != OUTCOME_NOT_CONNECTED
+                if outcomes[i] > OUTCOME_CODE_CHANGED
+                and outcomes[i] != OUTCOME_EXPIRED and outcomes[i] != OUTCOME_NOT_CONNECTED
             ]
         finally:
             free(codes)

@@ -6,7 +6,9 @@ committed, wholly or not at all, and durable when commit() returns.
 
 from __future__ import annotations
 
+import contextlib
 from array import array
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +19,13 @@ import msgspec
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError, StoreError
+from jukinet.core.feed.holdings import Entry, HoldingsDelta
 from jukinet.core.records import record
 from jukinet.core.records.resident import Resident
 from jukinet.core.store import block, schema
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.schema import Town
+from jukinet.core.store.snapshot import PlaceTables
 
 CHANGES_PER_TRANSACTION_MAX = 100_000
 """Each changed block is about 4 KB of memory until the commit."""
@@ -35,15 +39,20 @@ class RegisterWriter:
         schema.open_environment(self.directory, readonly=True).close()
         self._environment = schema.open_environment(self.directory, readonly=False)
         try:
-            self.databases = {
-                name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=False)
-                for name in ("meta", "areas", "towns", "residents", "changes")
-            }
+            self.databases = schema.open_databases(self._environment, self.directory)
             with self._environment.begin() as transaction:
-                schema.read_meta(transaction, self.databases["meta"], self.directory)
+                meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
+                self.areas = schema.read_areas(transaction, self.databases["areas"], meta, self.directory)
+                self.towns = schema.read_towns(transaction, self.databases["towns"], meta, self.directory)
+            self.places = PlaceTables(self.areas, self.towns)
         except StoreError:
             self._environment.close()
             raise
+
+    def add_towns(self, towns: list[Town]) -> None:
+        """Called when new towns have been committed."""
+        self.towns = self.towns + towns
+        self.places = PlaceTables(self.areas, self.towns)
 
     def transaction(self) -> ChangeTransaction:
         """Begin a transaction; it belongs to this thread until commit() or the end of its context."""
@@ -51,6 +60,15 @@ class RegisterWriter:
             return ChangeTransaction(self, self._environment.begin(write=True, buffers=True))
         except lmdb.Error as error:
             raise StoreError(f"{self.directory}: cannot begin a transaction: {error}") from error
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[lmdb.Transaction]:
+        """A short transaction that reads what is committed; StoreError when there is none to be had."""
+        try:
+            with self._environment.begin(buffers=True) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
 
     def reader(self) -> RegisterReader:
         """A reader in the same process; it must be closed before the writer."""
@@ -79,7 +97,8 @@ class ChangeTransaction:
         self._writer = writer
         self._transaction: lmdb.Transaction | None = transaction
         self.meta = schema.read_meta(transaction, writer.databases["meta"], writer.directory)
-        self._changes: dict[int, tuple[int, bytes | None]] = {}
+        self._changes: dict[int, Entry | None] = {}
+        self._before: dict[int, Entry | None] = {}
         self._new_towns: list[Town] = []
 
     def _open(self) -> lmdb.Transaction:
@@ -89,14 +108,26 @@ class ChangeTransaction:
 
     def get(self, key: int) -> Resident | None:
         """The entry of a key as this transaction sees it."""
-        transaction = self._open()
-        if key in self._changes:
-            status, data = self._changes[key]
-            return None if data is None else record.decode(key, status, data)
-        bucket, delta = divmod(key, self.meta.width)
-        present = transaction.get(schema.NUMBER.pack(bucket), None, self._writer.databases["residents"])
-        found = None if present is None else block.find(present, delta)
+        found = self._changes[key] if key in self._changes else self.stored(key)
         return None if found is None else record.decode(key, *found)
+
+    def stored(self, key: int) -> Entry | None:
+        """The entry of a key as it was when the transaction began: its status and the bytes of its record."""
+        bucket, delta = divmod(key, self.meta.width)
+        present = self._open().get(schema.NUMBER.pack(bucket), None, self._writer.databases["residents"])
+        return None if present is None else block.find(present, delta)
+
+    def keys_of_bucket(self, bucket: int) -> list[int]:
+        """Keys of the bucket's entries as they were when the transaction began."""
+        present = self._open().get(schema.NUMBER.pack(bucket), None, self._writer.databases["residents"])
+        if present is None:
+            return []
+        return [bucket * self.meta.width + entry[0] for entry in block.decode(present)]
+
+    @property
+    def handle(self) -> lmdb.Transaction:
+        """LMDB's transaction, for those who write other tables in it."""
+        return self._open()
 
     def put(self, resident: Resident) -> None:
         """Add or replace an entry. RecordFormatError: a field does not fit. StoreError: past a limit."""
@@ -104,13 +135,22 @@ class ChangeTransaction:
         self._limit(resident.key)
         if resident.area >= self.meta.areas or resident.town > self.meta.towns + len(self._new_towns):
             raise StoreError("the entry names an area or town that the register does not have")
-        self._changes[resident.key] = record.encode(resident)
+        self._set(resident.key, record.encode(resident))
+
+    def put_entry(self, key: int, before: Entry | None, after: Entry | None) -> None:
+        """Replace an entry (None: there is none) by encoded ones that the caller knows to be right."""
+        self._limit(key)
+        self._before.setdefault(key, before)
+        self._changes[key] = after
+
+    def _set(self, key: int, after: Entry | None) -> None:
+        self.put_entry(key, None if key in self._before else self.stored(key), after)
 
     def remove(self, key: int) -> None:
         """Take an entry away wholly, as the end of its retention demands. No entry, no effect."""
         self._open()
         self._limit(key)
-        self._changes[key] = (0, None)
+        self._set(key, None)
 
     def _limit(self, key: int) -> None:
         if not 0 <= key < limits.RESIDENT_KEYS:
@@ -130,26 +170,39 @@ class ChangeTransaction:
         self._new_towns.append(Town(area, text))
         return self.meta.towns + len(self._new_towns)
 
-    def commit(self) -> int:
+    def commit(self, *, holdings: HoldingsDelta | None = None, always: bool = False) -> int:
         """Write all changes durably; returns the register's new version (the old one when nothing changed).
 
-        Raises StoreError when the disk is full or fails; then nothing was changed.
+        holdings: what the changes do to the digests, when the caller has it already. always: there is something to
+        commit even when no entry changed. Raises StoreError when the disk is full or fails; then nothing was changed.
         """
         transaction = self._open()
-        if not self._changes and not self._new_towns:
-            self._end()
+        if not self._changes and not self._new_towns and not always:
+            self.abort()
             return self.meta.version
         try:
+            (holdings or self._holdings()).write(transaction, self._writer.databases)
             version = self._write(transaction)
             transaction.commit()
         except lmdb.Error as error:
-            self._end()
+            self.abort()
             raise StoreError(f"{self._writer.directory}: the change could not be written: {error}") from error
         except BaseException:
-            self._end()
+            self.abort()
             raise
         self._transaction = None
+        if self._new_towns:
+            self._writer.add_towns(self._new_towns)
         return version
+
+    def _holdings(self) -> HoldingsDelta:
+        """What the changes do to the digests."""
+        writer = self._writer
+        places = PlaceTables(writer.areas, writer.towns + self._new_towns) if self._new_towns else writer.places
+        delta = HoldingsDelta(places)
+        for key, after in self._changes.items():
+            delta.change_encoded(key, self._before[key], after)
+        return delta
 
     def _write(self, transaction: lmdb.Transaction) -> int:
         databases = self._writer.databases
@@ -159,7 +212,7 @@ class ChangeTransaction:
         for bucket, keys in groupby(sorted(self._changes), key=lambda key: key // meta.width):
             name = schema.NUMBER.pack(bucket)
             present = transaction.get(name, None, databases["residents"])
-            changes = [(key - bucket * meta.width, *self._changes[key]) for key in keys]
+            changes = [(key - bucket * meta.width, *(self._changes[key] or (0, None))) for key in keys]
             merged, more_entries, more_persons = block.merge(present, bucket, meta.wide, changes)
             entries += more_entries
             persons += more_persons
@@ -200,7 +253,8 @@ class ChangeTransaction:
             while cursor.first() and schema.NUMBER.unpack(cursor.key())[0] < oldest_kept:
                 cursor.delete()
 
-    def _end(self) -> None:
+    def abort(self) -> None:
+        """Undo everything; no effect when the transaction has ended."""
         if self._transaction is not None:
             self._transaction.abort()
             self._transaction = None
@@ -211,4 +265,4 @@ class ChangeTransaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._end()
+        self.abort()

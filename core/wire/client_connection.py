@@ -12,12 +12,18 @@ from jukinet.core.wire import messages as m
 from jukinet.core.wire.client_end import ClientEnd
 from jukinet.core.wire.connection import Sendable
 from jukinet.core.wire.frames import QUESTION_HEAD_BYTES, MessageType, frame, payload_limits
-from jukinet.core.wire.states import CONNECTION_TYPES, FROM_CLIENT, FROM_SERVER, QUESTIONS_OF, REPORTED, SERVER_TYPES
+from jukinet.core.wire.states import (
+    ANSWER_OF,
+    CONNECTION_TYPES,
+    FROM_CLIENT,
+    FROM_SERVER,
+    QUESTIONS_OF,
+    REPORTED,
+    SERVER_TYPES,
+)
 
 _PROGRESS: Final = int(MessageType.PROGRESS)
-_REPORTS: Final = frozenset(
-    (int(MessageType.LOOKUP_ANSWER), int(MessageType.STATUS_ANSWER), int(MessageType.VERIFY_ANSWER))
-)
+_REPORTS: Final = frozenset(ANSWER_OF[question] for question in REPORTED)
 _LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)

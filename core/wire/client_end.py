@@ -45,7 +45,7 @@ class ClientEnd(Connection):
 
     # Receiving.
 
-    def _admit(self, kind: int, request_id: int, size: int) -> None:
+    def _admit(self, kind: int, request_id: int, size: int) -> None:  # noqa: ARG002
         questions = self._questions_of.get(kind)
         if questions is not None:
             if self.under_way.get(request_id) not in questions:

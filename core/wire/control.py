@@ -11,6 +11,7 @@ import msgspec
 from jukinet.core import limits
 from jukinet.core.errors import RemoteProtocolError
 from jukinet.core.wire import messages as m
+from jukinet.core.wire.feed_messages import FEED_MAPS
 
 _CONTROL_CHARACTER: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ITEM: Final = re.compile("[0-9]{1,15}(-[0-9]{1,14})*")
@@ -24,6 +25,7 @@ MAPS: Final[tuple[type[m.Message], ...]] = (
     m.Progress,
     m.Error,
     m.Goodbye,
+    *FEED_MAPS,
 )
 
 
@@ -66,7 +68,7 @@ def _map_entries(start: bytes) -> int:
     return -1
 
 
-_MAPS: Final = {message.type: _Map(message) for message in MAPS}
+_MAPS: Final[dict[int, _Map]] = {message.type: _Map(message) for message in MAPS}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 

@@ -47,6 +47,7 @@ def residents(draw: st.DrawFn, *, areas: int = 5, towns: int = 9, key: int | Non
         registered_day=draw(st.integers(0, 65535)),
         birth_date=draw(partial_dates()) if person else 0,
         update_number=draw(st.integers(0, 65535)),
+        notified=draw(st.booleans()),
         town=draw(st.integers(0, towns)) if person else 0,
         successor_key=draw(st.integers(0, 10**10 - 1)) if state == State.RETIRED else None,
         name=draw(TEXT) if person else "",

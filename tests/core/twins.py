@@ -44,7 +44,7 @@ def pack_kana(text: str) -> bytes | None:
 
 def encode_record(r: Resident) -> tuple[int, bytes]:
     status = r.state | r.reason << 4 | r.area << 10 | pack_date(r.change_date) << 22 | r.registered_day << 43
-    parts = 0
+    parts = 32 if r.notified else 0
     body = struct.pack("<H", r.update_number)
     if r.successor_key is not None:
         parts |= 8
@@ -85,7 +85,7 @@ def encode_block(bucket: int, wide: bool, entries: list[tuple[int, int, bytes]])
     return padded + bytes(-len(padded) % 8) + length + struct.pack("<I", crc32c(length + block))
 
 
-OUTCOME_OF_STATE = {1: 1, 2: 3, 3: 4, 4: 5, 5: 6, 6: 8}
+OUTCOME_OF_STATE = {1: 1, 2: 3, 3: 4, 4: 5, 5: 6, 6: 8, 7: 7}
 
 
 def outcome_of(code: int, table: dict[int, Resident], areas: list[Area]) -> tuple[int, Resident | None]:

@@ -1,0 +1,1 @@
+"""Feeds: what notifications make of the register, how they are kept, and the engine that applies them."""

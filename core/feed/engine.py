@@ -1,0 +1,448 @@
+"""The engine: the one writer of a register that is fed, and its transactions (docs/convergence.md).
+
+Theory of operation. A transaction takes batches of any feeds. For each row it decides whether the row is accepted, adds
+it to the contributions of its key, and at the end of the batch folds the keys concerned. What is shown differently goes
+to the blocks and to the digests; what is not shown goes to the history; the batch goes to the journal and its last
+sequence number to the feed's state. All of it is committed together or not at all.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import lmdb
+import msgspec
+
+from jukinet.core import codes, limits
+from jukinet.core.errors import RecordFormatError, StoreError
+from jukinet.core.feed import contribution, history, journal, positions
+from jukinet.core.feed.contribution import Contribution, Kind, Standing
+from jukinet.core.feed.errors import RangeError, SequenceGapError
+from jukinet.core.feed.holdings import Digest, HoldingsDelta, HoldingsReader
+from jukinet.core.feed.journal import EntryKind, JournalEntry, Result
+from jukinet.core.feed.key_state import KeyState
+from jukinet.core.feed.places import Places
+from jukinet.core.feed.positions import FeedState, Loading, Quarantined
+from jukinet.core.notifications import Fault, Notification, NotificationBatch, faults_of
+from jukinet.core.records.resident import REGISTERED_EPOCH
+from jukinet.core.store import schema
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.writer import RegisterWriter
+from jukinet.core.vocabulary import State
+
+JAPAN: Final = datetime.timezone(datetime.timedelta(hours=9))
+_REPORTED: Final = {Standing.CONFLICT: Fault.ANOTHER_PERSON, Standing.AFTER_RETIREMENT: Fault.CODE_RETIRED}
+_KEPT_ASIDE: Final = {Standing.NOT_HOLDER, Standing.CONFLICT, Standing.AFTER_RETIREMENT}
+
+
+def day_in_japan() -> datetime.date:
+    """The centre's day."""
+    return datetime.datetime.now(JAPAN).date()
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch came to.
+
+    position: the feed's last sequence number. digest: the prefecture's holdings when the batch had been applied.
+    applied and kept: rows that were accepted and are or were shown, and those kept aside. quarantined: (sequence
+    number, fault) of rows that were refused or kept aside as ANOTHER_PERSON or CODE_RETIRED; of rows that had been
+    sent before, too.
+    """
+
+    position: int
+    digest: Digest
+    applied: int = 0
+    kept: int = 0
+    quarantined: list[tuple[int, Fault]] = []
+
+
+class FeedRegister:
+    """A register opened for its feeds. One process; a transaction belongs to the thread that began it.
+
+    Raises what RegisterReader raises.
+    """
+
+    def __init__(self, directory: str | Path, *, today: Callable[[], datetime.date] = day_in_japan) -> None:
+        self.writer = RegisterWriter(directory)
+        self.today = today
+        self.places = Places(self.writer.areas, self.writer.towns)
+
+    @property
+    def directory(self) -> Path:
+        """Where the register lies."""
+        return self.writer.directory
+
+    def transaction(self) -> FeedTransaction:
+        """Begin a transaction; it belongs to this thread until commit() or the end of its context."""
+        return FeedTransaction(self)
+
+    def reader(self) -> RegisterReader:
+        """A reader in the same process; it must be closed before the register."""
+        return self.writer.reader()
+
+    def feed(self, prefecture: int) -> FeedState:
+        """Where a feed stands, as committed."""
+        with self.writer.reading() as transaction:
+            return positions.read_feed(transaction, self.writer.databases["feeds"], prefecture)
+
+    def holdings(self, prefecture: int) -> Digest:
+        """The digest of a prefecture's holdings, as committed."""
+        with self.writer.reading() as transaction:
+            return HoldingsReader(transaction, self.writer.databases, self.writer.places).prefecture(prefecture)
+
+    def journal(self, first: int = 1) -> Iterator[tuple[int, JournalEntry]]:
+        """Entries of the journal in national order, beginning with the one that holds order ``first`` or the next."""
+        with self.writer.reading() as transaction, transaction.cursor(db=self.writer.databases["journal"]) as cursor:
+            if not cursor.set_range(schema.NUMBER.pack(first)):
+                return
+            for key, value in cursor.iternext(keys=True, values=True):
+                yield schema.NUMBER.unpack(key)[0], journal.unpack_entry(value)
+
+    def close(self) -> None:
+        """Close the environment; a transaction under way is lost."""
+        self.writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class FeedTransaction:
+    """Batches that take effect together. Leaving the context without commit() undoes all.
+
+    Invariant: between calls every key touched is folded, and the digests are those of what is shown.
+    """
+
+    def __init__(self, register: FeedRegister) -> None:
+        self._register = register
+        self._change = register.writer.transaction()
+        self._databases = register.writer.databases
+        self._places = register.places
+        meta = self._change.meta
+        self.day = max((register.today() - REGISTERED_EPOCH).days, meta.newest_day)
+        """Days since 2000-01-01; a clock that jumps back is not followed."""
+        self.date = REGISTERED_EPOCH + datetime.timedelta(self.day)
+        self._journal_next = meta.journal_next
+        self._keys: dict[int, KeyState] = {}
+        self._touched: dict[int, KeyState] = {}
+        self._feeds: dict[int, FeedState] = {}
+        self._stored_holdings: dict[int, Digest] = {}
+        self._delta = HoldingsDelta(register.writer.places)
+
+    def apply(self, prefecture: int, first_sequence: int, batch: NotificationBatch) -> Applied:
+        """Apply rows that the feed has not sent before; the others are reported again.
+
+        Raises SequenceGapError when first_sequence is beyond the next one, and changes nothing; StoreError when the
+        store fails, and the transaction is lost.
+        """
+        feed = self._begin(prefecture, first_sequence, batch.count)
+        known = min(batch.count, feed.position + 1 - first_sequence)
+        try:
+            reports = self._reports_again(prefecture, first_sequence, batch, known)
+            if known == batch.count:
+                return Applied(position=feed.position, digest=self.holdings(prefecture), quarantined=reports)
+            new = batch if known == 0 else batch.part(known, batch.count)
+            sequence = first_sequence + known
+            rows = self._accept_all(prefecture, new)
+            for row, outcome in enumerate(rows):
+                if isinstance(outcome, Fault):
+                    self._quarantine(prefecture, sequence + row, [outcome], new.part(row, row + 1))
+            entry = JournalEntry(
+                kind=EntryKind.BATCH,
+                prefecture=prefecture,
+                registered_day=self.day,
+                first_sequence=sequence,
+                count=new.count,
+                results=b"",
+                payload=bytes(new.payload),
+            )
+            return self._finish(entry, rows, reports, range(sequence, sequence + new.count), feed.loading)
+        except lmdb.Error as error:
+            self._change.abort()
+            raise StoreError(f"{self._register.directory}: the batch could not be applied: {error}") from error
+        except BaseException:
+            self._change.abort()
+            raise
+
+    def apply_range(
+        self, prefecture: int, sequence: int, first_key: int, stop_key: int, batch: NotificationBatch
+    ) -> Applied:
+        """Make the prefecture's entries with keys in [first_key, stop_key) those of the batch: a part of a load.
+
+        Rows are statements with ascending keys inside the range. Keys under which an area of the prefecture stands
+        entered and that are not among the rows get an ex officio removal. The range takes one sequence number. Raises
+        RangeError when it is none, SequenceGapError and StoreError as apply() does.
+        """
+        check_range(first_key, stop_key, batch)
+        feed = self._begin(prefecture, sequence, 1)
+        try:
+            if sequence <= feed.position:
+                reports = self._quarantined_before(prefecture, sequence)
+                return Applied(position=feed.position, digest=self.holdings(prefecture), quarantined=reports)
+            rows = self._accept_all(prefecture, batch)
+            bad = [row for row, outcome in enumerate(rows) if isinstance(outcome, Fault)]
+            if bad:
+                faults = [outcome for outcome in rows if isinstance(outcome, Fault)]
+                refused = NotificationBatch.from_notifications([batch.row(row) for row in bad])
+                self._quarantine(prefecture, sequence, faults, refused)
+            self._remove_others(prefecture, first_key, stop_key, {code // 10 for code in batch.codes})
+            entry = JournalEntry(
+                kind=EntryKind.RANGE,
+                prefecture=prefecture,
+                registered_day=self.day,
+                first_sequence=sequence,
+                count=batch.count,
+                first_key=first_key,
+                stop_key=stop_key,
+                results=b"",
+                payload=bytes(batch.payload),
+            )
+            loading = None if stop_key >= limits.RESIDENT_KEYS else Loading(stop_key)
+            return self._finish(entry, rows, [], [sequence] * batch.count, loading)
+        except lmdb.Error as error:
+            self._change.abort()
+            raise StoreError(f"{self._register.directory}: the range could not be applied: {error}") from error
+        except BaseException:
+            self._change.abort()
+            raise
+
+    def feed(self, prefecture: int) -> FeedState:
+        """Where a feed stands in this transaction."""
+        if prefecture not in self._feeds:
+            self._feeds[prefecture] = positions.read_feed(self._change.handle, self._databases["feeds"], prefecture)
+        return self._feeds[prefecture]
+
+    def holdings(self, prefecture: int) -> Digest:
+        """The digest of a prefecture's holdings as this transaction makes them."""
+        if prefecture not in self._stored_holdings:
+            reader = HoldingsReader(self._change.handle, self._databases, self._register.writer.places)
+            self._stored_holdings[prefecture] = reader.prefecture(prefecture)
+        return self._delta.prefecture(self._stored_holdings[prefecture], prefecture)
+
+    def commit(self) -> int:
+        """Make everything durable; returns the register's version. StoreError: nothing was changed."""
+        if self._journal_next == self._change.meta.journal_next:
+            return self._change.commit(holdings=self._delta)
+        try:
+            self._write_history()
+            for prefecture, state in self._feeds.items():
+                self._put("feeds", schema.NUMBER.pack(prefecture), positions.pack_feed(state))
+        except lmdb.Error as error:
+            self._change.abort()
+            raise StoreError(f"{self._register.directory}: the change could not be written: {error}") from error
+        self._change.meta = msgspec.structs.replace(
+            self._change.meta, journal_next=self._journal_next, newest_day=self.day
+        )
+        return self._change.commit(holdings=self._delta, always=True)
+
+    def _begin(self, prefecture: int, first_sequence: int, count: int) -> FeedState:
+        """The feed's state. Raises SequenceGapError, ValueError for what no connection lets through."""
+        if prefecture not in positions.PREFECTURES:
+            raise ValueError("a prefecture is a number from 1 to 47")
+        if not 0 < first_sequence <= positions.SEQUENCE_MAX - count:
+            raise ValueError("a sequence number is out of range")
+        feed = self.feed(prefecture)
+        if first_sequence > feed.position + 1:
+            raise SequenceGapError(feed.position + 1)
+        return feed
+
+    def _put(self, database: str, key: bytes, value: bytes) -> None:
+        self._change.handle.put(key, value, db=self._databases[database])
+
+    def _state(self, key: int) -> KeyState:
+        """The key's contributions as this transaction has them."""
+        state = self._keys.get(key)
+        if state is None:
+            bucket, delta = divmod(key, self._change.meta.width)
+            value = self._change.handle.get(schema.NUMBER.pack(bucket), None, self._databases["history"])
+            kept = () if value is None else history.of_key(value, bucket, delta)
+            state = self._keys[key] = KeyState(key, self._change.stored(key), kept, self._places.jis)
+        return state
+
+    def _accept_all(self, prefecture: int, batch: NotificationBatch) -> list[Fault | list[tuple[int, Contribution]]]:
+        """Judge each row and take in the accepted ones: a Fault, or its contributions with their keys, for each."""
+        stateless = faults_of(batch, prefecture, self.date)
+        return [Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row)) for row in range(batch.count)]
+
+    def _accept(self, notification: Notification) -> Fault | list[tuple[int, Contribution]]:
+        """Take in one notification without stateless fault, or say what else is wrong with it."""
+        wanted = self._contributions(notification)
+        if isinstance(wanted, Fault):
+            return wanted
+        for key, c in wanted:
+            fault = self._state(key).fault(c)
+            if fault is not None:
+                return fault
+        for key, c in wanted:
+            state = self._state(key)
+            state.add(c)
+            self._touched[key] = state
+        return wanted
+
+    def _contributions(self, notification: Notification) -> Fault | list[tuple[int, Contribution]]:
+        """What a notification contributes, and under which keys; the key that it retires comes first."""
+        area = self._places.connected.get(notification.area)
+        if area is None:
+            return Fault.AREA_UNKNOWN
+        place = self._places.split(area, notification.address)
+        if place is None:
+            return Fault.BAD_ADDRESS
+        try:
+            own = contribution.from_notification(notification, area=area, town=place[0], rest=place[1], day=self.day)
+        except RecordFormatError:
+            return Fault.BAD_TEXT
+        wanted = [(notification.code // 10, own)]
+        if notification.code_before and own.kind is Kind.ENTRY:
+            retired = contribution.retirement(notification, area=area, day=self.day)
+            wanted.insert(0, (notification.code_before // 10, retired))
+        return wanted
+
+    def _refold(self) -> None:
+        """Fold what was touched; what is shown differently goes to the entries and the digests."""
+        for key, state in self._touched.items():
+            before = state.shown
+            state.refold(self.day)
+            if state.shown is not before:
+                self._change.put_entry(key, before, state.shown)
+                self._delta.change_encoded(key, before, state.shown)
+        self._touched.clear()
+
+    def _finish(
+        self,
+        entry: JournalEntry,
+        rows: list[Fault | list[tuple[int, Contribution]]],
+        reports: list[tuple[int, Fault]],
+        sequences: range | list[int],
+        loading: Loading | None,
+    ) -> Applied:
+        """Fold, write the journal entry and the feed's state, and say what the rows came to."""
+        self._refold()
+        results = bytearray()
+        for sequence, outcome in zip(sequences, rows, strict=True):
+            if isinstance(outcome, Fault):
+                results.append(Result.QUARANTINED)
+                reports.append((sequence, outcome))
+                continue
+            standings = [self._state(key).standing_of(c) for key, c in outcome]
+            results.append(Result.KEPT if not _KEPT_ASIDE.isdisjoint(standings) else Result.APPLIED)
+            reports += [(sequence, _REPORTED[s]) for s in standings[-1:] if s in _REPORTED]
+        key = schema.NUMBER.pack(self._journal_next)
+        self._put("journal", key, journal.pack_entry(msgspec.structs.replace(entry, results=bytes(results))))
+        self._journal_next += max(1, entry.count)
+        applied, kept = results.count(Result.APPLIED), results.count(Result.KEPT)
+        feed = self.feed(entry.prefecture)
+        self._feeds[entry.prefecture] = FeedState(
+            position=entry.first_sequence if entry.kind == EntryKind.RANGE else sequences[-1],
+            notifications=feed.notifications + entry.count,
+            applied=feed.applied + applied + kept,
+            quarantined=feed.quarantined + entry.count - applied - kept,
+            last_day=self.day,
+            loading=loading,
+        )
+        return Applied(
+            position=self._feeds[entry.prefecture].position,
+            digest=self.holdings(entry.prefecture),
+            applied=applied,
+            kept=kept,
+            quarantined=reports,
+        )
+
+    def _quarantine(self, prefecture: int, sequence: int, faults: list[Fault], rows: NotificationBatch) -> None:
+        value = Quarantined(faults=[int(fault) for fault in faults], day=self.day, payload=bytes(rows.payload))
+        self._put("quarantine", positions.quarantine_key(prefecture, sequence), positions.pack_quarantined(value))
+
+    def _quarantined_before(self, prefecture: int, sequence: int) -> list[tuple[int, Fault]]:
+        """What was reported when this sequence number was applied, as far as it was refused."""
+        key = positions.quarantine_key(prefecture, sequence)
+        value = self._change.handle.get(key, None, self._databases["quarantine"])
+        if value is None:
+            return []
+        return [(sequence, Fault(fault)) for fault in positions.unpack_quarantined(value).faults]
+
+    def _reports_again(
+        self, prefecture: int, first_sequence: int, batch: NotificationBatch, known: int
+    ) -> list[tuple[int, Fault]]:
+        """Reports on rows that had been sent before: the refused ones, and those that stand aside now."""
+        reports: list[tuple[int, Fault]] = []
+        for row in range(known):
+            refused = self._quarantined_before(prefecture, first_sequence + row)
+            if refused:
+                reports += refused
+                continue
+            notification = batch.row(row)
+            wanted = self._contributions(notification) if codes.is_valid(notification.code) else []
+            if isinstance(wanted, Fault):
+                continue
+            standings = [self._state(key).standing_of(c) for key, c in wanted[-1:]]
+            reports += [(first_sequence + row, _REPORTED[s]) for s in standings if s in _REPORTED]
+        return reports
+
+    def _remove_others(self, prefecture: int, first_key: int, stop_key: int, present: set[int]) -> None:
+        """Ex officio removals of those whom the prefecture's areas hold in the range and who are not present."""
+        area_numbers = {number for number, jis in enumerate(self._places.jis) if jis // 1000 == prefecture}
+        for key in self._keys_between(first_key, stop_key):
+            if key in present:
+                continue
+            state = self._state(key)
+            last = {c.area: c for c in state.contributions if c.area in area_numbers}
+            for area, c in last.items():
+                if c.status & 15 == State.CURRENT:
+                    removal = contribution.removal_ex_officio(c, self._places.jis[area], self.date, self.day)
+                    if state.fault(removal) is None:
+                        state.add(removal)
+                        self._touched[key] = state
+
+    def _keys_between(self, first_key: int, stop_key: int) -> list[int]:
+        """Keys of the range that have an entry or a history, with those of this transaction."""
+        width = self._change.meta.width
+        keys = {key for key in self._keys if first_key <= key < stop_key}
+        for bucket in range(first_key // width, -(-stop_key // width)):
+            keys.update(self._change.keys_of_bucket(bucket))
+            value = self._change.handle.get(schema.NUMBER.pack(bucket), None, self._databases["history"])
+            if value is not None:
+                keys.update(bucket * width + entry[0] for entry in history.decode(value, bucket))
+        return sorted(key for key in keys if first_key <= key < stop_key)
+
+    def _write_history(self) -> None:
+        """Write the history of the keys whose contributions changed, block by block."""
+        width = self._change.meta.width
+        changed = sorted(key for key, state in self._keys.items() if state.history_changed)
+        handle, database = self._change.handle, self._databases["history"]
+        for bucket, keys in groupby(changed, key=lambda key: key // width):
+            name = schema.NUMBER.pack(bucket)
+            present = handle.get(name, None, database)
+            merged = history.merge(present, bucket, [(key - bucket * width, self._keys[key].kept()) for key in keys])
+            if merged is not None:
+                handle.put(name, merged, db=database)
+            elif present is not None:
+                handle.delete(name, db=database)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._change.abort()
+
+
+def check_range(first_key: int, stop_key: int, batch: NotificationBatch) -> None:
+    """Raises RangeError unless the rows are statements with ascending keys inside [first_key, stop_key)."""
+    if not 0 <= first_key < stop_key <= limits.RESIDENT_KEYS:
+        raise RangeError("a range of keys is empty or leaves the keys")
+    before = first_key - 1
+    for code in batch.codes:
+        if not before < code // 10 < stop_key:
+            raise RangeError("the keys of a range must ascend and lie inside it")
+        before = code // 10
+    if not all(batch.states):
+        raise RangeError("the rows of a range are statements")

@@ -1,0 +1,114 @@
+"""What the register knows under one key while a transaction works on it: its contributions and what is shown."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from jukinet.core.feed import contribution as contributions_module
+from jukinet.core.feed.contribution import Contribution, Kind, Standing, from_stored, is_contribution
+from jukinet.core.feed.fold import fold
+from jukinet.core.notifications import Fault
+from jukinet.core.vocabulary import ChangeReason, State
+
+if TYPE_CHECKING:
+    from jukinet.core.feed.history import Kept
+    from jukinet.core.feed.holdings import Entry
+
+
+class KeyState:
+    """Contributions of one key in ascending order, and the entry shown.
+
+    Invariant: unless ``stale``, ``shown`` and the standings are what fold() says of the contributions.
+    """
+
+    __slots__ = ("contributions", "history_changed", "key", "shown", "stale")
+
+    def __init__(self, key: int, shown: Entry | None, kept: Sequence[Kept], jis: list[int]) -> None:
+        """shown: the stored entry; kept: the stored history of the key; jis: JIS numbers by area number."""
+        self.key = key
+        self.shown = shown
+        self.stale = self.history_changed = False
+        found = [from_stored(status, data, jis, Standing(standing), day) for standing, day, status, data in kept]
+        composed = any(c.standing is Standing.COMPOSED for c in found)
+        if shown is not None and is_contribution(shown[0]) and not composed:
+            found.append(from_stored(shown[0], shown[1], jis))
+        if len(found) > 1:
+            found.sort(key=_order)
+        self.contributions = found
+
+    def fault(self, c: Contribution) -> Fault | None:
+        """Why ``c`` cannot be accepted under this key after what its own area contributed before."""
+        last: Contribution | None = None
+        for present in self.contributions:
+            if present.area == c.area:
+                last = present
+        if last is None:
+            if c.kind in {Kind.CORRECTION, Kind.REMOVAL, Kind.RETIREMENT}:
+                return Fault.NOT_ENTERED
+            return Fault.CODE_EXPIRED if self._is_of_the_dead() else None
+        if c.kind is Kind.STATEMENT:
+            return Fault.NUMBER_NOT_ASCENDING if c.rank < last.rank else None
+        return Fault.NUMBER_NOT_ASCENDING if c.rank[0] <= last.rank[0] else None
+
+    def _is_of_the_dead(self) -> bool:
+        """Whether the entry is the tombstone of a dead person: nobody else is ever entered there."""
+        if self.shown is None:
+            return False
+        status = self.shown[0]
+        return status & 15 == State.EXPIRED and status >> 4 & 63 == ChangeReason.DEATH
+
+    def add(self, c: Contribution) -> None:
+        """Take in an accepted contribution. A statement replaces what its area contributed at the same rank."""
+        self.stale = True
+        present = self.contributions
+        if c.kind is Kind.STATEMENT:
+            for at, other in enumerate(present):
+                if other.rank == c.rank and other.kind is not Kind.RETIREMENT:
+                    del present[at]
+                    self.history_changed |= other.standing is not Standing.SHOWN
+                    break
+        present.insert(bisect_left(present, c.order, key=_order), c)
+
+    def refold(self, day: int) -> None:
+        """Fold again; ``day`` is the registered day of whatever is shown now and was not before."""
+        self.stale = False
+        folded = fold(self.contributions)
+        if folded.record is None or folded.status is None:
+            if self.shown is not None and is_contribution(self.shown[0]):
+                self.shown = None
+        elif (
+            self.shown is None
+            or self.shown[1] != folded.record
+            or contributions_module.without_day(self.shown[0]) != contributions_module.without_day(folded.status)
+        ):
+            self.shown = contributions_module.with_day(folded.status, day), folded.record
+        for at, standing in enumerate(folded.standings):
+            c = self.contributions[at]
+            if standing is Standing.SHOWN:
+                assert self.shown is not None
+                status = self.shown[0]
+                self.history_changed |= c.standing is not Standing.SHOWN
+                if c.standing is not Standing.SHOWN or c.status != status:
+                    self.contributions[at] = replace(c, standing=standing, day=0, status=status)
+            elif standing is not c.standing:
+                self.contributions[at] = replace(c, standing=standing, day=day)
+                self.history_changed = True
+
+    def standing_of(self, c: Contribution) -> Standing | None:
+        """What became of the contribution with this order; None when there is none."""
+        at = bisect_left(self.contributions, c.order, key=_order)
+        if at < len(self.contributions) and self.contributions[at].order == c.order:
+            return self.contributions[at].standing
+        return None
+
+    def kept(self) -> list[Kept]:
+        """What the history holds of the key."""
+        return [(c.standing, c.day, c.status, c.record) for c in self.contributions if c.standing is not Standing.SHOWN]
+
+
+def _order(c: Contribution) -> tuple[tuple[int, int, int], int]:
+    return c.order
