@@ -135,6 +135,7 @@ class FeedTransaction:
         self._keys: dict[int, KeyState] = {}
         self._touched: dict[int, KeyState] = {}
         self._feeds: dict[int, FeedState] = {}
+        self._changed_feeds: set[int] = set()
         self._stored_holdings: dict[int, Digest] = {}
         self._delta = HoldingsDelta(register.writer.places)
 
@@ -234,8 +235,8 @@ class FeedTransaction:
             return self._change.commit(holdings=self._delta)
         try:
             self._write_history()
-            for prefecture, state in self._feeds.items():
-                self._put("feeds", schema.NUMBER.pack(prefecture), positions.pack_feed(state))
+            for prefecture in self._changed_feeds:
+                self._put("feeds", schema.NUMBER.pack(prefecture), positions.pack_feed(self._feeds[prefecture]))
         except lmdb.Error as error:
             self._change.abort()
             raise StoreError(f"{self._register.directory}: the change could not be written: {error}") from error
@@ -348,6 +349,7 @@ class FeedTransaction:
             last_day=self.day,
             loading=loading,
         )
+        self._changed_feeds.add(entry.prefecture)
         return Applied(
             position=self._feeds[entry.prefecture].position,
             digest=self.holdings(entry.prefecture),

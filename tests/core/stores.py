@@ -32,13 +32,18 @@ TOWNS = [
 
 
 def build_store(
-    directory: Path, residents: Iterable[Resident], *, expected_entries: int | None = None
+    directory: Path,
+    residents: Iterable[Resident],
+    *,
+    expected_entries: int | None = None,
+    areas: list[Area] = AREAS,
+    towns: list[Town] = TOWNS,
 ) -> dict[int, Resident]:
     """Build a register of ``residents`` (last of equal keys wins) and return them by key."""
     table = {resident.key: resident for resident in residents}
     expected = expected_entries if expected_entries is not None else max(1, len(table))
     with RegisterBuilder(
-        directory, expected_entries=expected, areas=AREAS, towns=TOWNS, origin={"kind": "test"}
+        directory, expected_entries=expected, areas=areas, towns=towns, origin={"kind": "test"}
     ) as builder:
         width, wide = builder.width, builder.wide
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 
 import pytest
@@ -8,33 +7,12 @@ import pytest
 from jukinet.core.codes import code_from_key
 from jukinet.core.feed.engine import FeedRegister
 from jukinet.core.feed.errors import SequenceGapError
-from jukinet.core.notifications import Fault, Notification, NotificationBatch
+from jukinet.core.notifications import Fault, Notification
 from jukinet.core.records.resident import Resident
 from jukinet.core.store.check import check_register
 from jukinet.core.vocabulary import ChangeReason, State
-from tests.core.stores import build_store
 
-DAY = datetime.date(2026, 11, 24)
-TODAY = (DAY - datetime.date(2000, 1, 1)).days
-TOKYO, SAPPORO, OSAKA, NAHA = 13101, 1100, 27127, 47201
-
-
-def batch(*notifications: Notification) -> NotificationBatch:
-    return NotificationBatch.from_notifications(notifications)
-
-
-def notice(reason: int, key: int, number: int, area: int = TOKYO, **fields: object) -> Notification:
-    person = {
-        "birth_date": 19800101,
-        "sex": 2,
-        "name": f"東京　花子{number}",
-        "kana": "トウキョウ　ハナコ",
-        "address": "東京都千代田区丸の内１－１",
-    }
-    if 21 <= reason <= 23:
-        person = {}
-    base = {"event_date": 20261101, "state": 0, **person, **fields}
-    return Notification(reason=reason, code=code_from_key(key), update_number=number, area=area, **base)  # type: ignore[arg-type]
+from .registers import DAY, OSAKA, TODAY, batch, build, notice
 
 
 class Fed:
@@ -42,7 +20,7 @@ class Fed:
 
     def __init__(self, directory: Path, residents: list[Resident] | None = None) -> None:
         self.directory = directory
-        build_store(directory, residents if residents is not None else [Resident(key=1, name="基", area=0)])
+        build(directory, residents if residents is not None else [Resident(key=1, name="基", area=0)])
         self.register = FeedRegister(directory, today=lambda: DAY)
         self.next = dict.fromkeys(range(1, 48), 1)
 

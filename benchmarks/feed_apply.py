@@ -1,0 +1,115 @@
+"""Notifications applied durably: the real mix of all 47 feeds, 10,000 to a transaction, with every table in it."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from figures import Options, Report, options, say, whole_number
+from jukinet.core.feed.engine import FeedRegister
+from jukinet.core.records.resident import Resident
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.vocabulary import State
+from jukinet.server.nation.population import Population
+from jukinet.server.nation.tables import load_tables
+from nation_notifications import Batches, Changes
+from nation_register import WrongAnswerError, built_register
+
+TRANSACTION_ROWS: Final = 10_000
+TRANSACTIONS: Final = 20
+WARMING_TRANSACTIONS: Final = 2
+DAY: Final = datetime.date(2026, 10, 6)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--transaction-rows", type=whole_number, default=TRANSACTION_ROWS, metavar="N")
+    parser.add_argument("--transactions", type=whole_number, metavar="N", help=f"in all rounds ({TRANSACTIONS})")
+
+
+def copied(chosen: Options, reader: RegisterReader) -> Path:
+    """A copy of the register that may be changed, without its bytes where the file system can share them."""
+    target = chosen.work / "fed"
+    target.mkdir()
+    say("copying the register")
+    reader.warm()
+    subprocess.run(
+        ["cp", "--reflink=auto", str(chosen.store / "data.mdb"), str(target / "data.mdb")],
+        check=True,
+    )
+    return target
+
+
+def apply_one(register: FeedRegister, batches: Batches) -> tuple[int, float]:
+    """Apply one transaction durably; rows and seconds. WrongAnswerError when a row was not simply accepted."""
+    positions = {prefecture: register.feed(prefecture).position for prefecture, _ in batches}
+    started = time.perf_counter()
+    with register.transaction() as transaction:
+        told = [transaction.apply(prefecture, positions[prefecture] + 1, batch) for prefecture, batch in batches]
+        transaction.commit()
+    seconds = time.perf_counter() - started
+    if any(applied.quarantined for applied in told):
+        raise WrongAnswerError("a valid notification was refused")
+    return sum(applied.applied + applied.kept for applied in told), seconds
+
+
+def check_applied(register: FeedRegister, batches: Batches) -> None:
+    """The register shows what the last notification about a code says."""
+    last = {n.code: n for _, batch in batches for n in sorted(batch, key=lambda n: n.update_number)}
+    with register.writer.transaction() as change:
+        for code, n in itertools.islice(last.items(), 500):
+            found = change.get(code // 10)
+            if found is None or not shows(found, n.update_number, n.reason):
+                raise WrongAnswerError("the register does not show what was applied")
+
+
+def shows(found: Resident, update_number: int, reason: int) -> bool:
+    if found.update_number > update_number or found.state == State.RETIRED:
+        return True
+    return (found.update_number, found.reason) == (update_number, reason)
+
+
+def run(chosen: Options, rows: int, transactions: int) -> None:
+    with built_register(chosen) as reader:
+        directory = copied(chosen, reader)
+        date = datetime.date.fromisoformat(reader.meta.origin["date"])
+    report = Report("Applying notifications", chosen)
+    with FeedRegister(directory, today=lambda: DAY) as register:
+        with register.reader() as reader:
+            reader.warm()
+        say("making notifications")
+        changes = Changes(register, Population(load_tables(), chosen.seed, chosen.residents, date), chosen.seed)
+        prepared = list(itertools.islice(changes.transactions(rows), transactions + WARMING_TRANSACTIONS))
+        say("applying")
+        for batches in prepared[:WARMING_TRANSACTIONS]:
+            apply_one(register, batches)
+        results = []
+        before = (directory / "data.mdb").stat().st_size
+        for batches in prepared[WARMING_TRANSACTIONS:]:
+            applied, seconds = apply_one(register, batches)
+            results.append(applied / seconds)
+        check_applied(register, prepared[-1])
+        report.fact("transaction_rows", rows)
+        report.rate("applied_per_second", results, "notifications applied durably, all tables included")
+        grown = (directory / "data.mdb").stat().st_size - before
+        report.figure("grown_bytes", grown, "the store's file grew by this", 0)
+    shutil.rmtree(directory)
+    report.fact("answers_checked", True)
+    report.finish()
+
+
+def main() -> int:
+    with options(__doc__ or "", extend=arguments) as (chosen, more):
+        rows = 300 if chosen.smoke else more.transaction_rows
+        run(chosen, rows, more.transactions or (3 if chosen.smoke else TRANSACTIONS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The convergence rules a second time, from docs/convergence.md alone, on plain notifications and residents."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jukinet.core.notifications import Fault, Notification, fault_of
+from jukinet.core.records.resident import Resident
+from jukinet.core.store.schema import Area, Town
+
+ORDER = ["retirement", "entry", "correction", "removal", "statement"]
+REMOVED_STATE = {21: 3, 22: 2, 23: 4}
+
+
+@dataclass
+class Item:
+    """A contribution: kind, rank, and the record as it would be shown alone."""
+
+    kind: str
+    rank: tuple[int, int, int]
+    record: Resident
+
+    @property
+    def order(self) -> tuple[tuple[int, int, int], int]:
+        return self.rank, ORDER.index(self.kind)
+
+
+@dataclass
+class Twin:
+    """The register as sets of contributions by key."""
+
+    areas: list[Area]
+    towns: list[Town]
+    today: datetime.date
+    items: dict[int, list[Item]] = field(default_factory=dict)
+    base: dict[int, Resident] = field(default_factory=dict)
+
+    def load(self, residents: Mapping[int, Resident]) -> None:
+        for key, resident in residents.items():
+            self.base[key] = resident
+            if resident.state >= 6:
+                continue
+            rank = (resident.update_number, resident.change_date, self.areas[resident.area].jis)
+            self.items[key] = [Item("retirement" if resident.state == 5 else "statement", rank, resident)]
+
+    def receive(self, notification: Notification) -> Fault | None:
+        n = notification
+        stateless = fault_of(n, n.area // 1000, self.today)
+        if stateless is not None:
+            return stateless
+        numbers = [number for number, area in enumerate(self.areas) if area.jis == n.area and area.connected]
+        if not numbers:
+            return Fault.AREA_UNKNOWN
+        town, rest = self.split(numbers[0], n.address)
+        if len(rest.encode()) > 255:
+            return Fault.BAD_ADDRESS
+        rank = (n.update_number, n.event_date, n.area)
+        kind = "statement" if n.state else {1: "entry", 2: "removal", 3: "correction", 4: "entry"}[n.reason // 10]
+        own = Resident(
+            key=n.code // 10, state=n.state or REMOVED_STATE.get(n.reason, 1), reason=n.reason, sex=n.sex,
+            area=numbers[0], change_date=n.event_date, birth_date=n.birth_date, update_number=n.update_number,
+            notified=not n.state, town=town, name=n.name, kana=n.kana, alias=n.alias, address_rest=rest,
+        )  # fmt: skip
+        wanted = [(n.code // 10, Item(kind, rank, own))]
+        if n.code_before and kind == "entry":
+            before = Resident(
+                key=n.code_before // 10, state=5, reason=n.reason, area=numbers[0], change_date=n.event_date,
+                update_number=n.update_number, notified=True, successor_key=n.code // 10,
+            )  # fmt: skip
+            wanted.insert(0, (before.key, Item("retirement", rank, before)))
+        for key, item in wanted:
+            fault = self.fault(key, item)
+            if fault is not None:
+                return fault
+        for key, item in wanted:
+            present = self.items.setdefault(key, [])
+            if item.kind == "statement":
+                present[:] = [other for other in present if other.rank != rank or other.kind == "retirement"]
+            present.append(item)
+        return None
+
+    def fault(self, key: int, item: Item) -> Fault | None:
+        own = [other.rank for other in self.items.get(key, []) if other.rank[2] == item.rank[2]]
+        if not own and item.kind in {"correction", "removal", "retirement"}:
+            return Fault.NOT_ENTERED
+        if not own and (base := self.base.get(key)) is not None and (base.state, base.reason) == (7, 22):
+            return Fault.CODE_EXPIRED
+        if own and (item.rank < max(own) if item.kind == "statement" else item.rank[0] <= max(own)[0]):
+            return Fault.NUMBER_NOT_ASCENDING
+        return None
+
+    def split(self, area: int, address: str) -> tuple[int, str]:
+        found = [
+            (len(town.text), -number)
+            for number, town in enumerate(self.towns, 1)
+            if town.area == area and town.text and address.startswith(town.text)
+        ]
+        length, number = max(found, default=(0, 0))
+        return -number, address[length:]
+
+    def shown(self, key: int) -> Resident | None:
+        """What the register shows, with registered day 0."""
+        items = self.items.get(key, [])
+        return fold(sorted(items, key=lambda item: item.order)) if items else self.base.get(key)
+
+
+def fold(items: Sequence[Item]) -> Resident | None:
+    holder: Resident | None = None
+    for item in items:
+        record = item.record
+        if item.kind == "retirement":
+            return plain(record)
+        if item.kind in {"entry", "statement"}:
+            mends = holder is not None and item.kind == "statement" and holder.area == record.area
+            if holder is None or mends or not other_person(holder, record):
+                holder = record
+        elif holder is None or holder.area != record.area:
+            continue
+        elif item.kind == "removal":
+            holder = changed(holder, record, record)
+        elif holder.state == 1:
+            holder = record
+        else:
+            holder = changed(record, holder, record)
+    return None if holder is None else plain(holder)
+
+
+def changed(image: Resident, state: Resident, numbered: Resident) -> Resident:
+    return Resident(
+        key=image.key, state=state.state, reason=state.reason, sex=image.sex, area=image.area,
+        change_date=state.change_date, birth_date=image.birth_date, update_number=numbered.update_number,
+        notified=True, town=image.town, name=image.name, kana=image.kana, alias=image.alias,
+        address_rest=image.address_rest,
+    )  # fmt: skip
+
+
+def plain(record: Resident) -> Resident:
+    fields = {name: getattr(record, name) for name in record.__struct_fields__}
+    return Resident(**{**fields, "registered_day": 0})
+
+
+def other_person(one: Resident, other: Resident) -> bool:
+    births = {one.birth_date, other.birth_date}
+    sexes = {one.sex, other.sex}
+    return (len(births) == 2 and 0 not in births) or sexes == {1, 2}

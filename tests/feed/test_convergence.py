@@ -1,0 +1,184 @@
+"""Any interleaving, repetition and restart ends in the same register, byte for byte (docs/convergence.md).
+
+JUKINET_CONVERGENCE_EXAMPLES sets how many scenarios are tried; a long run is some thousands.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from jukinet.core.codes import code_from_key
+from jukinet.core.feed.engine import FeedRegister
+from jukinet.core.feed.errors import SequenceGapError
+from jukinet.core.feed.journal import EntryKind, JournalEntry
+from jukinet.core.notifications import Notification, NotificationBatch
+from jukinet.core.records.resident import REGISTERED_EPOCH, Resident
+from jukinet.core.store.check import check_register
+
+from . import fold_twin
+from .registers import AREAS, CHUO, DAY, KUNITACHI, NAHA, OSAKA, SAPPORO, TOKYO, TOWNS, batch, build, dump
+
+EXAMPLES = int(os.environ.get("JUKINET_CONVERGENCE_EXAMPLES", "60"))
+KEYS = [5, 6, 4_000_000_007, 4_000_000_008]
+FEEDS = {13: [TOKYO, TOKYO, CHUO, KUNITACHI], 1: [SAPPORO], 27: [OSAKA], 47: [NAHA]}
+PERSON = {
+    "birth_date": st.sampled_from([19800101, 19800101, 19800101, 0, 19790101]),
+    "sex": st.sampled_from([2, 2, 2, 0, 1]),
+    "name": st.sampled_from(["東京　花子", "大阪　花子"]),
+    "kana": st.sampled_from(["ハナコ", ""]),
+    "alias": st.sampled_from(["", "", "ANNA"]),
+    "address": st.sampled_from(["東京都千代田区丸の内１", "東京都中央区銀座2", "北海道札幌市", "遠い所", "長" * 86]),
+}
+NOBODY = {"birth_date": 0, "sex": 0, "name": "", "kana": "", "alias": "", "address": ""}
+Feeds = dict[int, list[Notification]]
+
+
+@st.composite
+def notifications(draw: st.DrawFn, prefecture: int) -> Notification:
+    reason = draw(st.sampled_from([11, 11, 11, 12, 13, 21, 21, 22, 23, 31, 31, 33, 41, 41, 42, 99]))
+    key, other = draw(st.permutations(KEYS))[:2]
+    state = draw(st.sampled_from([0, 0, 0, 0, 0, 1, 1, 2, 3]))
+    person: dict[str, Any] = NOBODY if 21 <= reason <= 23 and not state else {k: draw(s) for k, s in PERSON.items()}
+    return Notification(
+        reason=reason,
+        state=state,
+        code=code_from_key(key) + (draw(st.integers(0, 19)) == 7),
+        code_before=code_from_key(other) if reason in {41, 42} and not state else 0,
+        area=draw(st.sampled_from(FEEDS[prefecture])),
+        event_date=draw(st.sampled_from([20261101, 20261102])),
+        update_number=draw(st.integers(1, 9)),
+        **person,
+    )
+
+
+@st.composite
+def feeds(draw: st.DrawFn) -> Feeds:
+    """Sequences in which an area's numbers mostly ascend, so that many are accepted."""
+    made: Feeds = {}
+    for prefecture in FEEDS:
+        rows = draw(st.lists(notifications(prefecture), max_size=9))
+        if draw(st.booleans()):
+            rows.sort(key=lambda row: row.update_number)
+        made[prefecture] = rows
+    return made
+
+
+def base() -> list[Resident]:
+    return [
+        Resident(key=5, state=1, area=0, update_number=2, change_date=20200101, sex=2, birth_date=19800101, name="東"),
+        Resident(key=6, state=3, reason=21, area=3, update_number=1, change_date=20200101, sex=2, name="西"),
+        Resident(key=4_000_000_008, state=6, area=1),
+        Resident(key=7, state=7, reason=22, update_number=4),
+    ]
+
+
+class Run:
+    """One interleaving: batches of random sizes, sent twice, with gaps, given up, over restarts."""
+
+    def __init__(self, directory: Path, feeds: Feeds, seed: int) -> None:
+        self.directory = directory
+        self.feeds = feeds
+        self.random = random.Random(seed)
+        self.sent = dict.fromkeys(feeds, 0)
+
+    def run(self) -> None:
+        register = FeedRegister(self.directory, today=lambda: DAY)
+        while any(self.sent[p] < len(self.feeds[p]) for p in self.feeds):
+            self.transaction(register)
+            if self.random.random() < 0.2:
+                register.close()
+                register = FeedRegister(self.directory, today=lambda: DAY)
+        for prefecture, sent in self.sent.items():
+            assert register.feed(prefecture).position == sent == len(self.feeds[prefecture])
+        register.close()
+
+    def transaction(self, register: FeedRegister) -> None:
+        sent = dict(self.sent)
+        with register.transaction() as transaction:
+            for prefecture in self.random.choices(list(self.feeds), k=self.random.randint(1, 5)):
+                rows, chooser = self.feeds[prefecture], self.random
+                first = max(0, sent[prefecture] - chooser.choice([0, 0, 0, 1, 3]))
+                stop = min(len(rows), sent[prefecture] + chooser.choice([0, 1, 2, 9]))
+                if stop < len(rows) and chooser.random() < 0.2:
+                    with pytest.raises(SequenceGapError) as caught:
+                        transaction.apply(prefecture, sent[prefecture] + 2, batch(rows[stop]))
+                    assert caught.value.expected == sent[prefecture] + 1
+                applied = transaction.apply(prefecture, first + 1, batch(*rows[first:stop]))
+                sent[prefecture] = max(stop, sent[prefecture])
+                assert applied.position == sent[prefecture]
+            if self.random.random() < 0.2:
+                return  # broken off: as if the process had died
+            transaction.commit()
+        self.sent = sent
+
+
+def replay(source: Path, target: Path) -> None:
+    """Apply the journal of one register to the other, entry by entry, with the recorded days."""
+    days: list[int] = []
+    with (
+        FeedRegister(source) as register,
+        FeedRegister(
+            target, today=lambda: REGISTERED_EPOCH.fromordinal(REGISTERED_EPOCH.toordinal() + days[-1])
+        ) as new,
+    ):
+        expected = 1
+        for order, entry in register.journal():
+            assert order == expected
+            expected += max(1, entry.count)
+            days.append(entry.registered_day)
+            with new.transaction() as transaction:
+                apply_entry(transaction, entry)
+                transaction.commit()
+
+
+def apply_entry(transaction: Any, entry: JournalEntry) -> None:
+    rows = NotificationBatch.parse(entry.payload, entry.count)
+    if entry.kind == EntryKind.BATCH:
+        transaction.apply(entry.prefecture, entry.first_sequence, rows)
+    else:
+        transaction.apply_range(entry.prefecture, entry.first_sequence, entry.first_key, entry.stop_key, rows)
+
+
+def expect_twin(directory: Path, feeds: Feeds) -> None:
+    """What is shown is what the rules say, by a second writing of them."""
+    twin = fold_twin.Twin(AREAS, TOWNS, DAY)
+    twin.load({resident.key: resident for resident in base()})
+    refused = {p: sum(twin.receive(row) is not None for row in rows) for p, rows in feeds.items()}
+    with FeedRegister(directory) as register:
+        for prefecture, rows in feeds.items():
+            state = register.feed(prefecture)
+            assert (state.notifications, state.quarantined) == (len(rows), refused[prefecture])
+            assert state.applied == len(rows) - refused[prefecture]
+        with register.writer.transaction() as change:
+            for key in [*KEYS, 7]:
+                found = change.get(key)
+                assert (None if found is None else replace(found, registered_day=0)) == twin.shown(key)
+
+
+@given(feeds(), st.integers(0, 1 << 32))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_interleaving_ends_in_the_same_register(
+    tmp_path_factory: pytest.TempPathFactory, feeds: Feeds, seed: int
+) -> None:
+    home = tmp_path_factory.mktemp("c")
+    build(home / "base", base())
+    for number in range(3):
+        shutil.copytree(home / "base", home / str(number))
+    for number in range(2):
+        Run(home / str(number), feeds, seed + number).run()
+    first = dump(home / "0")
+    assert dump(home / "1") == first
+    replay(home / "1", home / "2")
+    assert dump(home / "2") == first
+    expect_twin(home / "0", feeds)
+    assert [fault for fault in check_register(home / "0").faults if "successor" not in fault] == []
+    shutil.rmtree(home)
