@@ -200,6 +200,11 @@ class Outbox:
                 found.append((key, unpacked(Report, value, "a report")))
         return found
 
+    def reports_count(self) -> int:
+        """How many reports nobody has read."""
+        with self._environment.begin() as transaction:
+            return int(transaction.stat(self._databases["reports"])["entries"])
+
     def file_put(self, digest: bytes) -> FileRecord | None:
         """What is known of a file of this digest (32 bytes)."""
         with self._environment.begin() as transaction:
@@ -221,16 +226,29 @@ class Outbox:
         return self._write(change)
 
     def put_range(
-        self, first_key: int, stop_key: int, count: int, columns: bytes | memoryview, load: LoadState | None
+        self,
+        first_key: int,
+        stop_key: int,
+        count: int,
+        columns: bytes | memoryview,
+        load: LoadState | None,
+        *,
+        held: bool = False,
     ) -> int:
         """Put the statements of a range of keys, and in the same transaction how far the load has come then.
 
-        Its sequence. Raises as `put`.
+        ``held``: they were read from the holdings, which have everything that was put before, so that this row is in
+        them already and takes no position there. Its sequence. Raises as `put`.
         """
         row = sealed(RowKind.RANGE, range_row(first_key, stop_key, count, columns))
 
         def change(transaction: Any, state: OutboxState) -> int:
+            if held and (state.held_base is None or state.held != state.last):
+                raise OutboxError("a range of holdings that do not have everything in the outbox")
             put = self._append(transaction, state, [row])
+            if held:
+                assert state.held_base is not None
+                state.held, state.held_base = state.held + 1, state.held_base + 1
             if load is not None:
                 state.load = load
             return put.start

@@ -135,32 +135,33 @@ class FeedSender:
         self._retry = retry or FEED_RETRY
         self._progress = progress
         self._wanted = trio.Event()
+        self._progressed = trio.Event()
         self._failures = 0
 
     def wake(self) -> None:
         """Tell that rows were put (from the Trio thread); `run` looks by itself only when it has been told."""
         self._wanted.set()
 
-    async def deliver(self) -> Delivery:
-        """Send until everything in the outbox is acknowledged.
+    async def deliver(self, until: Callable[[], bool] | None = None) -> Delivery:
+        """Send until everything in the outbox is acknowledged and ``until``, where given, says that no more comes.
 
         Raises PositionError when register and outbox do not fit, the last error when the tries of ``retry`` are used up
         (`FeedTakenError`, `ConnectionLostError`, ...), and what no repeating helps at once (`NotAFeedError`, ...).
         """
-        await self._until_done(endless=False, tries=self._retry.tries)
+        await self._until_done(until or (lambda: True), self._retry.tries)
         return self.delivery
 
     async def run(self) -> None:
         """Deliver until cancelled. What passes by itself is waited for however long; other errors are raised."""
-        await self._until_done(endless=True, tries=None)
+        await self._until_done(lambda: False, None)
 
-    async def compare(self, kind: f.CompareKind, ranges: list[tuple[int, int]], link: Link) -> f.Compared:
-        """Ask one comparison on a connection of `connected`."""
-        answer: f.Compared = await link.ask(f.Compare, (kind, ranges))
-        return answer
+    async def rebind(self) -> None:
+        """Go on behind the register's position whatever was sent before (`Outbox.rebind`)."""
+        await (await self.connected(self.outbox.rebind)).aclose()
 
-    async def connected(self) -> Link:
-        """A connection whose register and position fit the outbox; the caller closes it."""
+    async def connected(self, meet: Callable[[str, int], Any] | None = None) -> Link:
+        """A connection whose register and position fit the outbox (as `Outbox.bind`, or ``meet``, sees it); the caller
+        closes it."""
         connection = FeedClientConnection()
         link = await open_link(self.host, self.port, self._tls, self._deadlines, FEED, Exchange(connection))
         try:
@@ -168,7 +169,7 @@ class FeedSender:
             assert isinstance(greeting, f.FeedGreeting)
             self.greeting = greeting
             _check_prefecture(greeting, self.outbox.state.prefecture)
-            await trio.to_thread.run_sync(self.outbox.bind, greeting.register, greeting.position)
+            await trio.to_thread.run_sync(meet or self.outbox.bind, greeting.register, greeting.position)
         except BaseException:
             await link.aclose()
             raise
@@ -178,13 +179,17 @@ class FeedSender:
         self._tell("")
         return link
 
-    async def _until_done(self, *, endless: bool, tries: int | None) -> None:
+    async def progressed(self) -> None:
+        """Wait until something is acknowledged, or this sender connects anew."""
+        await self._progressed.wait()
+
+    async def _until_done(self, is_done: Callable[[], bool], tries: int | None) -> None:
         self._failures = 0
         while True:
             try:
                 link = await self.connected()
                 try:
-                    await self._converse(link, endless=endless)
+                    await self._converse(link, is_done)
                     return
                 finally:
                     await link.aclose()
@@ -203,8 +208,8 @@ class FeedSender:
             return None
         return self._retry.wait_seconds(self._failures, least)
 
-    async def _converse(self, link: Link, *, endless: bool) -> None:
-        """Send on one connection until nothing is left (or, when ``endless``, until it fails)."""
+    async def _converse(self, link: Link, is_done: Callable[[], bool]) -> None:
+        """Send on one connection until nothing is left and ``is_done`` says so."""
         flights: deque[_Flight] = deque()
         sent = self.outbox.state.acknowledged
         while True:
@@ -215,8 +220,9 @@ class FeedSender:
             sent = await self._fill(link, flights, sent)
             if flights:
                 await self._land(link, flights.popleft())
-            elif not endless:
-                return
+            elif is_done():
+                if not self.outbox.state.waiting:
+                    return
             else:
                 await self._wait_for_rows(link)
 
@@ -313,6 +319,8 @@ class FeedSender:
 
     def _tell(self, trouble: str) -> None:
         self.delivery.trouble = trouble
+        self._progressed.set()
+        self._progressed = trio.Event()
         self.delivery.waiting = self.outbox.state.waiting
         if self._progress is not None:
             self._progress(self.delivery)
