@@ -67,6 +67,60 @@ class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The feed port, on which the prefectures notify changes. Certificates are PEM files and read again on SIGHUP."""
+
+    enabled: Annotated[
+        bool, Meta(description="Take notifications: one process opens the register for writing. No other may.")
+    ] = False
+    address: Annotated[
+        str, Meta(min_length=1, max_length=255, description="Address to listen on: IPv4 or IPv6, as a number.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port. 0: any free port, which the log names.")] = 7_701
+    certificate: Annotated[
+        str, Meta(description="The feed port's certificate and its chain. Empty: tls.certificate and tls.key.")
+    ] = ""
+    key: Annotated[str, Meta(description="Its private key, not encrypted.")] = ""
+    roots: Annotated[
+        str, Meta(description="Roots that prefectures' certificates must lead to. Needed when the port is enabled.")
+    ] = ""
+    revocation_list: Annotated[
+        str, Meta(description="Revocation lists of those authorities. Empty: revocation is not checked.")
+    ] = ""
+    transaction_notifications_max: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="Notifications after which a transaction is committed; a batch is whole."),
+    ] = 10_000
+    transaction_milliseconds_max: Annotated[
+        int, Meta(ge=1, le=60_000, description="Time after which a transaction takes no further batch.")
+    ] = 500
+    batch_bytes_max: Annotated[
+        int,
+        Meta(ge=limits.CONTROL_BYTES_MAX, le=limits.BATCH_BYTES_MAX, description="Payload of one batch or range."),
+    ] = limits.BATCH_BYTES_MAX
+    queued_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=limits.CONTROL_BYTES_MAX,
+            le=1 << 34,
+            description="Batches of one feed that are not committed yet; above it nothing more is read from it.",
+        ),
+    ] = 64 * MEBIBYTE
+    requests_in_flight_max: Annotated[
+        int, Meta(ge=1, le=limits.FEED_REQUESTS_IN_FLIGHT_MAX, description="Requests under way on one connection.")
+    ] = limits.FEED_REQUESTS_IN_FLIGHT_MAX
+    takeover_seconds: Annotated[
+        float,
+        Meta(ge=0.1, le=300, description="Silence after which another connection of the same feed takes its place."),
+    ] = 5.0
+    idle_seconds: Annotated[
+        float, Meta(ge=1, le=limits.IDLE_SECONDS_MAX, description="For the next request of a feed with none under way.")
+    ] = 600.0
+    retry_seconds: Annotated[
+        float, Meta(ge=0.05, le=3_600, description="What a feed is told to wait when the register cannot be written.")
+    ] = 1.0
+
+
 class Authority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may ask what (docs/authority.md). Read again on SIGHUP."""
 
@@ -255,11 +309,19 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tls: Tls
     authority: Authority
     record_of_use: RecordOfUse
+    feed: Feed = Feed()
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     waits: Waits = Waits()
     supervision: Supervision = Supervision()
     observation: Observation = Observation()
+
+    @property
+    def feed_tls(self) -> Tls:
+        """The feed port's certificates, as far as they are not the query port's."""
+        feed = self.feed
+        certificate, key = (feed.certificate, feed.key) if feed.certificate else (self.tls.certificate, self.tls.key)
+        return Tls(certificate=certificate, key=key, roots=feed.roots, revocation_list=feed.revocation_list)
 
     @property
     def worker_count(self) -> int:
@@ -296,6 +358,10 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
     "record_of_use.segment_step_bytes is above record_of_use.segment_bytes_max": lambda c: (
         c.record_of_use.segment_step_bytes > c.record_of_use.segment_bytes_max
     ),
+    "feed.roots is missing: it names who may be a prefecture": lambda c: c.feed.enabled and not c.feed.roots,
+    "feed.certificate and feed.key belong together": lambda c: bool(c.feed.certificate) != bool(c.feed.key),
+    "feed.port is server.port": lambda c: c.feed.enabled and c.feed.port == c.server.port != 0,
+    "feed.queued_bytes_max is below feed.batch_bytes_max": lambda c: c.feed.queued_bytes_max < c.feed.batch_bytes_max,
     "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max": lambda c: (
         c.supervision.restart_delay_seconds > c.supervision.restart_delay_seconds_max
     ),
@@ -305,11 +371,16 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
 PATH_SETTINGS: Final = {
     "register": ("store",),
     "tls": ("certificate", "key", "roots", "revocation_list"),
+    "feed": ("certificate", "key", "roots", "revocation_list"),
     "authority": ("file",),
     "record_of_use": ("directory",),
     "observation": ("metrics_file",),
 }
-FILES_NEEDED: Final = {"tls": ("certificate", "key", "roots", "revocation_list"), "authority": ("file",)}
+FILES_NEEDED: Final = {
+    "tls": ("certificate", "key", "roots", "revocation_list"),
+    "feed": ("certificate", "key", "roots", "revocation_list"),
+    "authority": ("file",),
+}
 
 
 def load(path: str | os.PathLike[str]) -> Configuration:

@@ -20,7 +20,7 @@ PACKET_BYTES_MAX = 128 * 1024
 
 
 class Start(Struct, tag=True, frozen=True):
-    """What a worker needs: its number, the port and the settings as the supervisor read them."""
+    """What a process needs: its number (0 for the feed writer), its port and the settings that the supervisor read."""
 
     worker: int
     port: int

@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.law.authority import Authority
-from jukinet.server.configuration import Configuration
-from jukinet.server.transport import server_context
+from jukinet.core.wire.feed_frames import FEED_ALPN_NAME
+from jukinet.server.configuration import Configuration, Tls
+from jukinet.server.transport import ALPN, server_context
 
 
 class Credentials(Struct, frozen=True):
@@ -22,13 +23,21 @@ class Credentials(Struct, frozen=True):
 def load_credentials(configuration: Configuration) -> Credentials:
     """Read both. Raises ConfigurationError, naming the file and the remedy; nothing is half taken."""
     authority = Authority.load(configuration.authority.file)
+    return Credentials(authority, _context("tls", configuration.tls, ALPN))
+
+
+def load_feed_context(configuration: Configuration) -> ssl.SSLContext:
+    """The feed port's certificates and roots. Raises ConfigurationError, naming the file and the remedy."""
+    return _context("feed", configuration.feed_tls, FEED_ALPN_NAME)
+
+
+def _context(section: str, settings: Tls, alpn: str) -> ssl.SSLContext:
     try:
-        context = server_context(configuration.tls)
+        return server_context(settings, alpn)
     except ssl.SSLError as error:
         reason = error.reason or str(error.args[0] if error.args else error)
         raise ConfigurationError(
-            f"tls: a certificate, key or list cannot be used ({reason}); check the files"
+            f"{section}: a certificate, key or list cannot be used ({reason}); check the files"
         ) from None
     except OSError as error:
-        raise ConfigurationError(f"tls: a file cannot be read: {error.strerror}") from None
-    return Credentials(authority, context)
+        raise ConfigurationError(f"{section}: a file cannot be read: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Counters, gauges and histograms of one worker, and the Prometheus text file merged from all workers.
+"""Counters, gauges and histograms of one process, and the Prometheus text file merged from all workers.
 
 Counting is an attribute or list increment, cheap enough for every request. A worker hands over a ``snapshot`` (plain
 data); the supervisor adds the snapshots up and writes the file. Labels hold names of functions, errors and kinds,
@@ -34,6 +34,15 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
     "register_refreshes_total": ("counter", "Newer versions of the register taken up.", ""),
     "workers_started_total": ("counter", "Worker processes started.", ""),
     "workers_died_total": ("counter", "Worker processes that ended without being told to.", ""),
+    "feed_batches_total": ("counter", "Batches and ranges of the feeds, by what became of them.", "result"),
+    "feed_notifications_total": ("counter", "Notifications of the feeds, by what became of them.", "result"),
+    "feed_faults_total": ("counter", "Notifications put into quarantine, by fault.", "fault"),
+    "feed_transactions_total": ("counter", "Transactions of the feed writer that were committed.", ""),
+    "feed_failures_total": ("counter", "Transactions of the feed writer that failed.", ""),
+    "feed_writers_died_total": ("counter", "Feed writer processes that ended without being told to.", ""),
+    "feed_connections": ("gauge", "Feeds that are connected.", ""),
+    "feed_queued_bytes": ("gauge", "Bytes of batches that are not committed yet.", ""),
+    "feed_writing": ("gauge", "1 while the register can be written.", ""),
     "connections": ("gauge", "Connections open.", ""),
     "requests_queued": ("gauge", "Bulk requests that wait or run.", ""),
     "queued_bytes": ("gauge", "Bytes of bulk requests that wait or run.", ""),
@@ -44,11 +53,17 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
     "bulk_request_seconds": ("histogram", "From a request's arrival to its answer's release, bulk requests.", ""),
     "commit_seconds": ("histogram", "Duration of a group commit of the record of use.", ""),
     "commit_requests": ("histogram", "Requests made durable by one group commit.", ""),
+    "feed_batch_seconds": ("histogram", "From a batch's arrival to its acknowledgement.", ""),
+    "feed_transaction_seconds": ("histogram", "Duration of a transaction of the feed writer, its commit included.", ""),
+    "feed_transaction_notifications": ("histogram", "Notifications of one transaction of the feed writer.", ""),
 }
 FUNCTION_NAMES: Final = {int(function): str(function.name).lower() for function in Function}
 SECONDS_BOUNDS: Final = tuple(50e-6 * 2**step for step in range(18))
 """50 microseconds to 6.6 seconds."""
 COUNT_BOUNDS: Final = tuple(float(2**step) for step in range(13))
+LONG_COUNT_BOUNDS: Final = tuple(float(2**step) for step in range(18))
+HISTOGRAM_BOUNDS: Final = {"commit_requests": COUNT_BOUNDS, "feed_transaction_notifications": LONG_COUNT_BOUNDS}
+"""Those that do not count seconds."""
 
 
 class Histogram:
@@ -96,6 +111,9 @@ class Metrics:
         self.bulk_request_seconds = Histogram(SECONDS_BOUNDS)
         self.commit_seconds = Histogram(SECONDS_BOUNDS)
         self.commit_requests = Histogram(COUNT_BOUNDS)
+        self.feed_batch_seconds = Histogram(SECONDS_BOUNDS)
+        self.feed_transaction_seconds = Histogram(SECONDS_BOUNDS)
+        self.feed_transaction_notifications = Histogram(LONG_COUNT_BOUNDS)
 
     def count(self, name: str, label: str, times: int = 1) -> None:
         values = self.labelled[name]
@@ -107,12 +125,9 @@ class Metrics:
             counters[name] = {FUNCTION_NAMES[bit]: value for bit, value in amounts.items() if value}
         counters.update({name: {"": value} for name, value in self.plain.items()})
         histograms = {
-            name: (
-                COUNT_BOUNDS if name == "commit_requests" else SECONDS_BOUNDS,
-                list(histogram.buckets),
-                histogram.total,
-            )
-            for name in ("request_seconds", "bulk_request_seconds", "commit_seconds", "commit_requests")
+            name: (HISTOGRAM_BOUNDS.get(name, SECONDS_BOUNDS), list(histogram.buckets), histogram.total)
+            for name, (kind, _, _) in DECLARED.items()
+            if kind == "histogram"
             for histogram in [getattr(self, name)]
         }
         return Snapshot(counters, dict(self.gauges), histograms)

@@ -8,7 +8,7 @@ import sys
 from jukinet.core.errors import JukinetError
 from jukinet.core.law import example_path
 from jukinet.server import configuration
-from jukinet.server.credentials import load_credentials
+from jukinet.server.credentials import load_credentials, load_feed_context
 from jukinet.server.supervisor import serve
 
 EXIT_OK, EXIT_USAGE, EXIT_FAILED = 0, 2, 5
@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         configuration.check_files(settings)
         if arguments.check:
             load_credentials(settings)
+            if settings.feed.enabled:
+                load_feed_context(settings)
             sys.stdout.write(f"{arguments.config}: in order\n")
             return EXIT_OK
     except JukinetError as error:

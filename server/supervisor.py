@@ -1,13 +1,16 @@
-"""Starts the worker processes, restarts a dead one, passes signals on, drains, and writes the metrics of all workers.
+"""Starts workers and feed writer, restarts a dead one, passes signals on, drains, and writes the metrics of them all.
 
-Workers are fresh processes (never forks of one that has the register open). The port is bound here without listening,
+They are fresh processes (never forks of one that has the register open). The query port is bound here, not listened on,
 which fixes its number and reserves it; each worker binds its own listening socket beside it (SO_REUSEPORT), so that
 the kernel spreads connections over the workers and a dead worker takes only its own connections with it. The lock on
-the record-of-use directory is inherited by the workers: it is free only when the last of them is gone.
+the record-of-use directory is inherited by the workers: it is free only when the last of them is gone. In the same way
+the register is locked for the feed writer, the one process that writes in it. A feed writer that keeps dying is started
+again and again, with a growing delay: queries go on without it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -16,16 +19,17 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
 from jukinet.server import control, metrics
 from jukinet.server.configuration import Configuration
-from jukinet.server.event_log import EventLog, operating_error
+from jukinet.server.event_log import EventLog, Field, operating_error
 from jukinet.server.listening import ServeError, reserve_port
 
 LOCK_NAME: Final = ".serving"
+FEEDING_NAME: Final = ".feeding"
 KILL_AFTER_SECONDS: Final = 2.0
 """Given to a worker beyond its own drain deadline before it is killed."""
 EARLY_DEATH_SECONDS: Final = 60.0
@@ -40,123 +44,165 @@ ALLOCATOR: Final = {
 each. Page faults on fresh memory measured 5 ms in an answer of 65,536 records, half the system time of bulk LOOKUP."""
 
 
+class Post(NamedTuple):
+    """A place that is kept filled with one process: a numbered query worker, or the feed writer."""
+
+    is_feed: bool
+    number: int
+
+    @property
+    def name(self) -> int | str:
+        """What the log calls it in the field ``worker``."""
+        return "feed" if self.is_feed else self.number
+
+
 def lock_record_of_use(directory: Path) -> int:
     """Make the directory when it is missing and lock it: the lock's descriptor. Raises ServeError."""
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ServeError(f"record_of_use.directory: {directory}: {error.strerror}") from None
+    taken = f"another server uses the record of use in {directory}; stop it first"
+    return _lock(directory / LOCK_NAME, "record_of_use.directory", taken)
+
+
+def lock_register(directory: Path) -> int:
+    """Lock the register for the feed writer: the lock's descriptor. Raises ServeError."""
+    taken = f"another server takes feeds into the register in {directory}; stop it first"
+    return _lock(directory / FEEDING_NAME, "register.store", taken)
+
+
+def _lock(path: Path, setting: str, taken: str) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ServeError(f"{setting}: {path.parent}: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise ServeError(f"another server uses the record of use in {directory}; stop it first") from None
+        raise ServeError(taken) from None
     return descriptor
 
 
 class Supervisor:
-    """The parent of all workers.
+    """The parent of all workers and of the feed writer.
 
-    Invariant: ``_processes`` holds exactly the worker processes that were started and have not been waited for.
+    Invariant: ``_processes`` holds exactly the processes that were started and have not been waited for.
     """
 
     def __init__(self, configuration: Configuration, log: EventLog) -> None:
         self._configuration = configuration
         self._log = log
         self._metrics = metrics.Metrics()
-        self._processes: dict[int, trio.Process] = {}
-        self._channels: dict[int, control.Channel] = {}
-        self._figures: dict[int, metrics.Snapshot] = {}
+        self._posts = [Post(False, number) for number in range(configuration.worker_count)]
+        if configuration.feed.enabled:
+            self._posts.append(Post(True, 0))
+        self._processes: dict[Post, trio.Process] = {}
+        self._channels: dict[Post, control.Channel] = {}
+        self._figures: dict[Post, metrics.Snapshot] = {}
         self._past = metrics.Snapshot({}, {}, {})
-        self._ready: set[int] = set()
+        self._ready: set[Post] = set()
         self._announced = False
         self._stopping = trio.Event()
         self._failure: str | None = None
         self._restarts: deque[float] = deque()
-        self._port = 0
-        self._lock = -1
+        self._ports = {False: 0, True: 0}
+        self._locks: list[int] = []
 
     async def run(self) -> int:
         """Serve until told to stop: the exit code. Raises ServeError before anything was started."""
         settings = self._configuration
-        self._lock = lock_record_of_use(Path(settings.record_of_use.directory))
-        try:
-            with (
-                reserve_port(settings.server.address, settings.server.port) as reserved,
-                trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
-            ):
-                self._port = reserved.getsockname()[1]
-                self._log.info("starting", port=self._port, workers=settings.worker_count, process=os.getpid())
+        with contextlib.ExitStack() as held:
+            self._hold(held, lock_record_of_use(Path(settings.record_of_use.directory)))
+            if settings.feed.enabled:
+                self._hold(held, lock_register(Path(settings.register.store)))
+                reserved = held.enter_context(reserve_port(settings.feed.address, settings.feed.port, "feed"))
+                self._ports[True] = reserved.getsockname()[1]
+            reserved = held.enter_context(reserve_port(settings.server.address, settings.server.port))
+            self._ports[False] = reserved.getsockname()[1]
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+                self._log.info("starting", port=self._ports[False], workers=settings.worker_count, process=os.getpid())
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write_metrics)
                     nursery.start_soon(self._heed_signals, signals)
                     nursery.start_soon(self._kill_late)
                     async with trio.open_nursery() as workers:
-                        for worker in range(settings.worker_count):
-                            workers.start_soon(self._keep, worker)
+                        for post in self._posts:
+                            workers.start_soon(self._keep, post)
                     nursery.cancel_scope.cancel()
                 self._write_metrics_once()
-        finally:
-            os.close(self._lock)
         if self._failure is not None:
             self._log.error("failed", reason=self._failure)
             return EXIT_FAILED
         self._log.info("stopped")
         return 0
 
-    async def _keep(self, worker: int) -> None:
-        """Keep one worker running until the server stops."""
+    def _hold(self, held: contextlib.ExitStack, lock: int) -> None:
+        self._locks.append(lock)
+        held.callback(os.close, lock)
+
+    async def _keep(self, post: Post) -> None:
+        """Keep one post filled until the server stops."""
         settings = self._configuration.supervision
         early_deaths = 0
         while not self._stopping.is_set():
             started = trio.current_time()
-            served, ending = await self._run_worker(worker)
+            served, ending = await self._run_worker(post)
             if self._stopping.is_set():
                 return
-            self._metrics.plain["workers_died_total"] += 1
-            self._log.error("worker_died", worker=worker, ending=ending)
+            self._metrics.plain["feed_writers_died_total" if post.is_feed else "workers_died_total"] += 1
+            self._log.error("worker_died", worker=post.name, ending=ending)
             if not self._announced and not served:
-                self._give_up(f"worker {worker} could not start: {ending}")
+                self._give_up(f"worker {post.name} could not start: {ending}")
                 return
             now = trio.current_time()
-            self._restarts.append(now)
-            while self._restarts and self._restarts[0] < now - settings.restart_window_seconds:
-                self._restarts.popleft()
-            if len(self._restarts) > settings.restarts_max:
-                self._give_up(f"workers died {len(self._restarts)} times in {settings.restart_window_seconds:g} s")
+            if not post.is_feed and self._too_many_restarts(now):
                 return
             early_deaths = 0 if served and now - started >= EARLY_DEATH_SECONDS else early_deaths + 1
             delay = min(
                 settings.restart_delay_seconds * 2 ** min(max(early_deaths - 1, 0), 30),
                 settings.restart_delay_seconds_max,
             )
-            self._log.info("worker_restart", worker=worker, delay_seconds=delay)
+            self._log.info("worker_restart", worker=post.name, delay_seconds=delay)
             with trio.move_on_after(delay):
                 await self._stopping.wait()
 
-    async def _run_worker(self, worker: int) -> tuple[bool, str]:
-        """One life of a worker process: whether it ever served, and how it ended."""
+    def _too_many_restarts(self, now: float) -> bool:
+        """Count the death of a query worker; whether the server gives up."""
+        settings = self._configuration.supervision
+        self._restarts.append(now)
+        while self._restarts and self._restarts[0] < now - settings.restart_window_seconds:
+            self._restarts.popleft()
+        if len(self._restarts) <= settings.restarts_max:
+            return False
+        self._give_up(f"workers died {len(self._restarts)} times in {settings.restart_window_seconds:g} s")
+        return True
+
+    async def _run_worker(self, post: Post) -> tuple[bool, str]:
+        """One life of a process: whether it ever served, and how it ended."""
         channel, theirs = control.channel_pair()
+        module = "jukinet.server.feed.process" if post.is_feed else "jukinet.server.worker_process"
         try:
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-P", "-m", "jukinet.server.worker_process", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), self._lock],
+                pass_fds=[theirs.fileno(), *self._locks],
                 process_group=0,
                 env={**ALLOCATOR, **os.environ},
             )
         finally:
             theirs.close()
-        self._metrics.plain["workers_started_total"] += 1
-        self._processes[worker] = process
-        self._channels[worker] = channel
+        if not post.is_feed:
+            self._metrics.plain["workers_started_total"] += 1
+        self._processes[post] = process
+        self._channels[post] = channel
         reason = ""
         try:
             if self._stopping.is_set():
                 process.terminate()
-            await channel.send(control.Start(worker, self._port, self._configuration))
-            reason = await self._listen(worker, process, channel)
+            await channel.send(control.Start(post.number, self._ports[post.is_feed], self._configuration))
+            reason = await self._listen(post, process, channel)
             status = await process.wait()
         finally:
             channel.close()
@@ -164,17 +210,17 @@ class Supervisor:
                 process.kill()
                 with trio.CancelScope(shield=True):
                     await process.wait()
-            del self._processes[worker], self._channels[worker]
-            served = worker in self._ready
-            self._ready.discard(worker)
-            self._keep_counts(worker)
+            del self._processes[post], self._channels[post]
+            served = post in self._ready
+            self._ready.discard(post)
+            self._keep_counts(post)
         ending = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
         if self._stopping.is_set() and served and status != 0:
-            self._failure = self._failure or f"worker {worker} did not drain: {ending}"
+            self._failure = self._failure or f"worker {post.name} did not drain: {ending}"
         return served, reason or ending
 
-    async def _listen(self, worker: int, process: trio.Process, channel: control.Channel) -> str:
-        """Take a worker's messages until it closes the channel: the reason it gave for not starting, or ''."""
+    async def _listen(self, post: Post, process: trio.Process, channel: control.Channel) -> str:
+        """Take a process's messages until it closes the channel: the reason it gave for not starting, or ''."""
         reason = ""
         limit = self._configuration.supervision.start_seconds
         with trio.CancelScope(deadline=trio.current_time() + limit) as start:
@@ -182,12 +228,12 @@ class Supervisor:
                 match message:
                     case control.Ready():
                         start.deadline = float("inf")
-                        self._ready.add(worker)
+                        self._ready.add(post)
                         self._announce()
                     case control.Failed(reason=said):
                         reason = said
                     case control.Figures(snapshot=snapshot):
-                        self._figures[worker] = snapshot
+                        self._figures[post] = snapshot
                     case _:
                         break
         if start.cancelled_caught:
@@ -196,19 +242,22 @@ class Supervisor:
         return reason
 
     def _announce(self) -> None:
-        if not self._announced and len(self._ready) == self._configuration.worker_count:
+        if not self._announced and len(self._ready) == len(self._posts):
             self._announced = True
+            settings = self._configuration
+            feed: dict[str, Field] = {"feed_address": settings.feed.address, "feed_port": self._ports[True]}
             self._log.info(
                 "serving",
-                address=self._configuration.server.address,
-                port=self._port,
-                workers=self._configuration.worker_count,
+                address=settings.server.address,
+                port=self._ports[False],
+                workers=settings.worker_count,
                 process=os.getpid(),
+                **(feed if settings.feed.enabled else {}),
             )
 
-    def _keep_counts(self, worker: int) -> None:
-        """A dead worker's counters stay in the sums, its gauges do not."""
-        figures = self._figures.pop(worker, None)
+    def _keep_counts(self, post: Post) -> None:
+        """A dead process's counters stay in the sums, its gauges do not."""
+        figures = self._figures.pop(post, None)
         if figures is not None:
             figures.gauges = {}
             self._past = metrics.merge([self._past, figures])
@@ -257,7 +306,7 @@ class Supervisor:
         if not name:
             return
         own = self._metrics.snapshot()
-        own.gauges["workers"] = len(self._ready)
+        own.gauges["workers"] = sum(not post.is_feed for post in self._ready)
         try:
             metrics.write_file(
                 Path(name), metrics.prometheus_text(metrics.merge([self._past, own, *self._figures.values()]))

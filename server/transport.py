@@ -55,8 +55,8 @@ class TransportError(JukinetError):
         self.detail = detail
 
 
-def server_context(settings: Tls) -> ssl.SSLContext:
-    """The context of the query port: TLS 1.3 only, callers' certificates required, no resumption.
+def server_context(settings: Tls, alpn: str = ALPN) -> ssl.SSLContext:
+    """The context of a port: TLS 1.3 only, callers' certificates required, no resumption, one protocol.
 
     Raises OSError (of which ssl.SSLError is one) when a file cannot be read or used.
     """
@@ -68,7 +68,7 @@ def server_context(settings: Tls) -> ssl.SSLContext:
     if settings.revocation_list:
         context.load_verify_locations(settings.revocation_list)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([alpn])
     context.num_tickets = 0
     return context
 
@@ -131,7 +131,7 @@ class TlsStream:
         await trio.lowlevel.checkpoint()
         if self._socket.version() != "TLSv1.3":
             raise TransportError("tls_version")
-        if self._socket.selected_alpn_protocol() != ALPN:
+        if self._socket.selected_alpn_protocol() is None:  # the port's own name, or none
             raise TransportError("alpn_missing")
 
     def certificate(self) -> Mapping[str, Any] | None:

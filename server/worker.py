@@ -20,21 +20,25 @@ from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import ServerConnection
 from jukinet.core.wire import messages as m
 from jukinet.server import control
+from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
 from jukinet.server.connection import Connection
 from jukinet.server.credentials import Credentials, load_credentials
-from jukinet.server.event_log import EventLog, Field, operating_error
-from jukinet.server.identity import Identity, IdentityError, from_certificate
-from jukinet.server.listening import ServeError, bind
+from jukinet.server.event_log import EventLog, operating_error
+from jukinet.server.identity import Identity, from_certificate
+from jukinet.server.listening import listen
 from jukinet.server.metrics import Metrics, Snapshot
 from jukinet.server.readiness import Readiness
 from jukinet.server.recording import Recording
 from jukinet.server.service import Service
-from jukinet.server.transport import TlsStream, TransportError
+from jukinet.server.transport import TlsStream
 
 CHECK_SECONDS: Final = 0.25
 """How often deadlines are looked at; they are kept to within this."""
-ACCEPT_PAUSE_SECONDS: Final = 0.05
+DRAIN_STEP_SECONDS: Final = 0.05
+REFRESH_BUCKETS: Final = 512
+"""Changed buckets that are looked up in one turn: half a millisecond that requests wait, so that 10,000 changes of one
+transaction (10 ms at once) do not hold them up."""
 WARM_LOG_SECONDS: Final = 5.0
 GARBAGE_THRESHOLDS: Final = (20_000, 50, 100)
 """Requests leave no cycles behind; with Python's own thresholds the collector would run every few dozen requests."""
@@ -56,10 +60,19 @@ class Worker:
         self._metrics = Metrics()
         self._admission = Admission(start.configuration.limits)
         self._connections: set[Connection] = set()
-        self._numbers = 0
+        self._acceptor = Acceptor(
+            self._open_stream,
+            self._take,
+            self._admission,
+            self._metrics,
+            self._log,
+            start.configuration.waits.handshake_seconds,
+        )
         self._draining = trio.Event()
         self._service: Service
         self._serving = False
+        self._refreshing = False
+        self._refresh_at = 0.0
         self._readiness = Readiness(self._begin_turn, self._after_turn)
         self._product = f"jukinet {metadata.version('jukinet')}"
 
@@ -81,7 +94,8 @@ class Worker:
             if reader is None:
                 return EXIT_OK
             writer = self._open_record_of_use(reader.identifier)
-            listener = self._listen()
+            settings = self._configuration.server
+            listener = listen(settings.address, self._start.port, settings.backlog)
             credentials = load_credentials(self._configuration)  # warming took its time: take them as they are now
         except JukinetError as error:
             self._log.error("start_failed", reason=str(error))
@@ -108,10 +122,9 @@ class Worker:
                 serving.start_soon(self._refresh)
                 serving.start_soon(self._check_deadlines)
                 serving.start_soon(self._report)
-                serving.start_soon(self._accept, listener, serving)
+                serving.start_soon(self._acceptor.accept, listener, serving)
                 await self._draining.wait()
-                trio.lowlevel.notify_closing(listener)
-                listener.close()
+                self._acceptor.end(listener)
                 await self._drain()
                 serving.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
@@ -176,77 +189,14 @@ class Worker:
             free_bytes_min=settings.free_bytes_min,
         )
 
-    def _listen(self) -> socket.socket:
-        listener = bind(self._configuration.server.address, self._start.port)
-        try:
-            listener.setblocking(False)
-            listener.listen(self._configuration.server.backlog)
-        except OSError as error:
-            listener.close()
-            raise ServeError(f"cannot listen: {operating_error(error)}") from None
-        return listener
-
     # Accepting -----------------------------------------------------------------------------------------------------
 
-    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
-        """Accept connections while there is room; while there is none they wait in the kernel."""
-        while not self._draining.is_set():
-            if self._admission.full or self._admission.handshakes_full:
-                await trio.sleep(ACCEPT_PAUSE_SECONDS)
-                continue
-            try:
-                connection, _ = listener.accept()
-            except BlockingIOError:
-                try:
-                    await trio.lowlevel.wait_readable(listener)
-                except (trio.ClosedResourceError, OSError, ValueError):
-                    return
-                continue
-            except OSError as error:
-                # Out of descriptors, or the connection was reset before it was accepted.
-                if self._draining.is_set():
-                    return
-                self._log.error("accept_failed", reason=operating_error(error))
-                await trio.sleep(ACCEPT_PAUSE_SECONDS)
-                continue
-            self._metrics.plain["connections_accepted_total"] += 1
-            self._admission.connections += 1
-            nursery.start_soon(self._greet, connection)
-            await trio.lowlevel.checkpoint()
+    def _open_stream(self, accepted: socket.socket) -> TlsStream:
+        return TlsStream(accepted, self._credentials.context)
 
-    async def _greet(self, accepted: socket.socket) -> None:
-        """Handshake, identity, admission, greeting. Whatever fails is counted and logged, and ends this one only."""
-        self._numbers += 1
-        number = self._numbers
-        stream: TlsStream | None = None
-        handed_over = False
-        try:
-            stream = TlsStream(accepted, self._credentials.context)
-            with self._admission.handshake(self._configuration.waits.handshake_seconds) as scope:
-                await stream.handshake()
-            if scope.cancelled_caught:
-                self._refused(number, "handshake_timeout")
-            else:
-                connection = self._connection(number, stream, from_certificate(stream.certificate()))
-                handed_over = True
-                self._begin(connection)
-        except TransportError as error:
-            self._refused(number, error.kind, detail=error.detail)
-        except IdentityError as error:
-            self._refused(number, "certificate_identity", detail=str(error))
-        except Exception as error:
-            self._log.failure("connection_failed", error, connection=number)
-        finally:
-            if not handed_over:
-                self._admission.connections -= 1
-                if stream is not None:
-                    stream.close()
-                else:
-                    accepted.close()
-
-    def _refused(self, number: int, kind: str, **fields: Field) -> None:
-        self._metrics.count("connections_refused_total", kind)
-        self._log.warning("connection_refused", connection=number, kind=kind, **fields)
+    def _take(self, number: int, stream: TlsStream) -> None:
+        """Take a connection after its handshake. Raises IdentityError; what fails later ends this one only."""
+        self._begin(self._connection(number, stream, from_certificate(stream.certificate())))
 
     def _connection(self, number: int, stream: TlsStream, identity: Identity) -> Connection:
         """The connection after its handshake; from here on it gives everything back when it closes."""
@@ -278,10 +228,10 @@ class Worker:
         service, identity, number = self._service, connection.identity, connection.number
         fields = connection.identity_fields
         if service.credentials.authority.body(identity.role, identity.body) is None:
-            self._refused(number, "unknown_body", **fields)
+            self._acceptor.refused(number, "unknown_body", **fields)
             connection.turn_away(ErrorCode.UNKNOWN_BODY, "the certificate's body has no authority here")
         elif connection.admission is None:
-            self._refused(number, "too_many_connections", **fields)
+            self._acceptor.refused(number, "too_many_connections", **fields)
             connection.turn_away(ErrorCode.TOO_MANY_CONNECTIONS, "the body's connections are used up")
         else:
             self._log.info("connection_opened", connection=number, **fields)
@@ -317,21 +267,41 @@ class Worker:
 
     def _after_turn(self, ready: int) -> bool:
         """End a turn; whether Trio's other tasks have work that should not wait for more turns."""
-        self._service.after_turn(ready)
-        return self._service.bulk_waits
+        service = self._service
+        service.after_turn(ready)
+        if self._refreshing or service.now >= self._refresh_at:
+            self._follow()
+        return service.bulk_waits
+
+    def _follow(self) -> None:
+        """Follow the register's writer, a step at a time. Never raises.
+
+        It is done between turns and not in a task of its own, since tasks wait for many turns when there is much to do.
+        """
+        reader = self._service.reader
+        try:
+            if not self._refreshing:
+                self._refreshing = reader.begin_refresh()
+            elif reader.advance(REFRESH_BUCKETS):
+                self._refreshing = False
+                self._metrics.plain["register_refreshes_total"] += 1
+                self._log.debug("register_refreshed", version=reader.version)
+            wait = self._configuration.register.refresh_milliseconds / 1000
+        except Exception as error:
+            self._refreshing = False
+            self._log.failure("register_not_refreshed", error)
+            wait = CHECK_SECONDS
+        if self._refreshing:
+            self._readiness.wake()
+        else:
+            self._refresh_at = time.monotonic() + wait
 
     async def _refresh(self) -> None:
-        """Follow the register's writer."""
-        reader = self._service.reader
+        """See that there are turns, in which the register is followed, while there are no requests."""
         while True:
             await trio.sleep(self._configuration.register.refresh_milliseconds / 1000)
-            try:
-                if reader.refresh():
-                    self._metrics.plain["register_refreshes_total"] += 1
-                    self._log.debug("register_refreshed", version=reader.version)
-            except StoreError as error:
-                self._log.failure("register_not_refreshed", error)
-                await trio.sleep(CHECK_SECONDS)
+            if time.monotonic() >= self._refresh_at:
+                self._readiness.wake()
 
     async def _check_deadlines(self) -> None:
         while True:
@@ -396,7 +366,7 @@ class Worker:
         service.after_turn()
         with trio.move_on_after(self._configuration.waits.drain_seconds) as scope:
             while self._connections or not service.recording.idle:
-                await trio.sleep(ACCEPT_PAUSE_SECONDS)
+                await trio.sleep(DRAIN_STEP_SECONDS)
         if scope.cancelled_caught:
             self._log.warning("drain_cut_off", connections=len(self._connections))
         for connection in list(self._connections):

@@ -1,11 +1,15 @@
 """Reading a register in place: opening it, warming it, and keeping a snapshot that follows the writer.
 
 Theory of operation. A reader has one current Snapshot: a read transaction and a directory of pointers that are good in
-it. refresh() compares the register's last version with the snapshot's; when there is a newer one it brings the *spare*
+it. A refresh compares the register's last version with the snapshot's; when there is a newer one it brings a *spare*
 directory up to date from the change lists and makes it the new current snapshot. The old one lives until its last pin
-goes; then its directory becomes the spare. So a refresh costs the changed buckets twice and never the whole table, no
-reader waits, and no pointer is used after its transaction. While the spare is still pinned by a slow request, refresh()
-does nothing and is called again.
+goes; then its directory becomes a spare. What changed up to the current version is copied from the current directory,
+what changed since is looked up; so a refresh costs the newly changed buckets and never the whole table, no reader
+waits, and no pointer is used after its transaction. Slow requests may pin several old snapshots: then the current
+directory is copied, up to DIRECTORIES_MAX of them; after that a refresh waits for a pin to go.
+
+The work may be done in steps (begin_refresh, advance), between which the current snapshot goes on serving, or at once
+(refresh).
 
 All methods belong to one thread.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,6 +33,9 @@ from jukinet.core.store.schema import Area, Meta, Town
 from jukinet.core.store.snapshot import Directory, PlaceTables, Snapshot, advise_large_pages, touch_addresses
 
 WARM_STEP_BYTES = 64 * 1024 * 1024
+DIRECTORIES_MAX = 6
+"""8 bytes a bucket each: 16 MB at 120 million residents. With two of them, one bulk request that waits for its turns
+keeps a worker from following the writer."""
 WARM_THREADS = 4
 """A fault reads 2 MiB and waits for it: several at once keep the disk busy."""
 LARGE_PAGE_BYTES = 2 * 1024 * 1024
@@ -45,6 +53,20 @@ def mapped_at(path: Path) -> int | None:
     return None
 
 
+class _Refresh:
+    """A refresh under way: a directory on its way from an older version to that of a new transaction."""
+
+    __slots__ = ("directory", "lists", "meta", "place", "transaction")
+
+    def __init__(self, directory: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
+        self.directory = directory
+        self.transaction = transaction
+        self.meta = meta
+        self.lists: list[memoryview] = []
+        """Changed buckets that are still to be looked up, 'I'; ``place`` is the position in the first of them."""
+        self.place = 0
+
+
 class RegisterReader:
     """A register opened for reading. Raises StoreError (incomplete, corrupt) when it cannot be served."""
 
@@ -53,7 +75,9 @@ class RegisterReader:
         self.directory = Path(directory)
         self._owns_environment = environment is None
         self._current: Snapshot | None = None
-        self._spare: Directory | None = None
+        self._spares: list[Directory] = []
+        self._directories = 0
+        self._refreshing: _Refresh | None = None
         self._environment = environment or schema.open_environment(self.directory, readonly=True)
         try:
             self.databases = schema.open_databases(self._environment, self.directory)
@@ -83,12 +107,14 @@ class RegisterReader:
         try:
             meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
             directory = Directory(self.buckets)
-            self._advance(directory, transaction, meta)
+            self._read_places(transaction, meta)
+            self._fill(directory, transaction, meta)
         except BaseException:
             transaction.abort()
             raise
         self.meta = meta
-        self._spare = Directory(self.buckets)
+        self._spares = [Directory(self.buckets)]
+        self._directories = 2
         return self._snapshot(directory, meta, transaction)
 
     @property
@@ -102,7 +128,7 @@ class RegisterReader:
         return Snapshot(directory, self._places, meta.version, meta.width, transaction, self._take_spare)
 
     def _take_spare(self, directory: Directory) -> None:
-        self._spare = directory
+        self._spares.append(directory)
 
     def _read_areas(self, transaction: lmdb.Transaction, meta: Meta) -> list[Area]:
         return schema.read_areas(transaction, self.databases["areas"], meta, self.directory)
@@ -141,57 +167,135 @@ class RegisterReader:
 
     def refresh(self) -> bool:
         """Follow the writer; True when there is a new snapshot. A few microseconds when nothing changed."""
+        return self.begin_refresh() and self.advance()
+
+    def begin_refresh(self) -> bool:
+        """Whether there is a newer version to go on to: then advance() is to be called until it gives True."""
+        if self._refreshing is not None:
+            return True
         current = self._now
         transaction = self._begin()
         try:
             meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
-            spare = self._spare
-            if meta.version == current.version or spare is None:
+            directory = None if meta.version == current.version else self._free_directory(current)
+            if directory is None:
                 transaction.abort()
                 return False
-            self._spare = None
-            try:
-                self._advance(spare, transaction, meta)
-            except BaseException:
-                spare.version = 0
-                self._spare = spare
-                raise
+            self._refreshing = _Refresh(directory, transaction, meta)
         except BaseException:
             transaction.abort()
             raise
-        self._current = self._snapshot(spare, meta, transaction)
-        self.meta = meta
-        current.retire()
+        self._guarded(self._plan, self._refreshing)
         return True
 
-    def _advance(self, spare: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
-        """Bring the spare directory, some versions behind, to ``meta.version``. Raises StoreError."""
-        try:
-            self._advance_by_lists(spare, transaction, meta)
-        except lmdb.Error as error:
-            raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
+    def _free_directory(self, current: Snapshot) -> Directory | None:
+        """A directory that no snapshot uses; None when all that there may be are pinned."""
+        if self._spares:
+            return self._spares.pop()
+        if self._directories >= DIRECTORIES_MAX:
+            return None
+        self._directories += 1
+        directory = Directory(self.buckets)
+        directory.copy(current.directory)
+        directory.version = current.version
+        return directory
 
-    def _advance_by_lists(self, spare: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
-        if meta.areas != self._places.areas_count or meta.towns != self._places.towns_count:
-            self._places = PlaceTables(self._read_areas(transaction, meta), self._read_towns(transaction, meta))
+    def _guarded(self, step: Callable[[_Refresh], None], refresh: _Refresh) -> None:
+        """One step of a refresh; when it fails the refresh is given up and the current snapshot stays."""
+        try:
+            try:
+                step(refresh)
+            except lmdb.Error as error:
+                raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
+        except BaseException:
+            self._give_up(refresh)
+            raise
+
+    def _give_up(self, refresh: _Refresh) -> None:
+        self._refreshing = None
+        refresh.lists.clear()
+        refresh.transaction.abort()
+        refresh.directory.version = 0
+        self._spares.append(refresh.directory)
+
+    def _plan(self, refresh: _Refresh) -> None:
+        """Take places and change lists; copy what the current directory knows already."""
+        directory, transaction, meta = refresh.directory, refresh.transaction, refresh.meta
+        self._read_places(transaction, meta)
+        current = self._now
+        known = self._change_lists(transaction, directory.version, current.version) if directory.version else None
+        lists = self._change_lists(transaction, current.version, meta.version)
+        if lists is None:
+            self._fill(directory, transaction, meta)
+            return
+        if known is None:
+            directory.copy(current.directory)
+        else:
+            for changed in known:
+                directory.copy_some(current.directory, changed)
+        directory.version = current.version
+        refresh.lists = [changed for changed in lists if len(changed)]
+
+    def _change_lists(self, transaction: lmdb.Transaction, after: int, last: int) -> list[memoryview] | None:
+        """The buckets that each version after ``after`` up to ``last`` rewrote; None when one is no longer kept."""
         changes = self.databases["changes"]
         lists = []
-        for version in range(spare.version + 1, meta.version + 1) if spare.version else ():
+        for version in range(after + 1, last + 1):
             changed = transaction.get(schema.NUMBER.pack(version), db=changes)
             if changed is None:
-                break
+                return None
             if len(changed) % 4:
                 raise StoreCorruptError(
                     f"{self.directory}: change list {version} is damaged; run `jukinet store check`"
                 )
-            lists.append(changed)
-        if spare.version and len(lists) == meta.version - spare.version:
-            for changed in lists:
-                if len(changed):
-                    spare.replace(transaction, self.databases["residents"], memoryview(changed).cast("I"))
-        else:
-            spare.fill(transaction, self.databases["residents"])
-        spare.version = meta.version
+            lists.append(memoryview(changed).cast("I"))
+        return lists
+
+    def _fill(self, directory: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
+        try:
+            directory.fill(transaction, self.databases["residents"])
+        except lmdb.Error as error:
+            raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
+        directory.version = meta.version
+
+    def _read_places(self, transaction: lmdb.Transaction, meta: Meta) -> None:
+        try:
+            if meta.areas != self._places.areas_count or meta.towns != self._places.towns_count:
+                self._places = PlaceTables(self._read_areas(transaction, meta), self._read_towns(transaction, meta))
+        except lmdb.Error as error:
+            raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
+
+    def advance(self, buckets_max: int | None = None) -> bool:
+        """Look up at most so many changed buckets (about 1 us each); True when the new snapshot is the current one.
+
+        Raises StoreError; the current snapshot stays then, and the next begin_refresh() starts anew.
+        """
+        refresh = self._refreshing
+        if refresh is None:
+            return True
+        self._guarded(partial(self._look_up, buckets_max=buckets_max), refresh)
+        if refresh.lists:
+            return False
+        refresh.directory.version = refresh.meta.version
+        self._refreshing = None
+        previous = self._now
+        self._current = self._snapshot(refresh.directory, refresh.meta, refresh.transaction)
+        self.meta = refresh.meta
+        previous.retire()
+        return True
+
+    def _look_up(self, refresh: _Refresh, buckets_max: int | None) -> None:
+        left = buckets_max
+        while refresh.lists and left != 0:
+            changed = refresh.lists[0]
+            stop = len(changed) if left is None else min(len(changed), refresh.place + left)
+            refresh.directory.replace(refresh.transaction, self.databases["residents"], changed[refresh.place : stop])
+            if left is not None:
+                left -= stop - refresh.place
+            refresh.place = stop
+            if stop == len(changed):
+                del refresh.lists[0]
+                refresh.place = 0
 
     def warm(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Bring the whole file into memory and map it, in order, before the first question.
@@ -230,6 +334,8 @@ class RegisterReader:
 
     def close(self) -> None:
         """End the current snapshot and close the environment. Pins must have been released."""
+        if self._refreshing is not None:
+            self._give_up(self._refreshing)
         if self._current is not None:
             if self._current.pins:
                 raise StoreError("the register is closed while a request reads it")

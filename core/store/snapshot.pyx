@@ -91,6 +91,23 @@ cdef class Directory:
             value = get(NUMBER.pack(bucket), None, database)
             self.pointers[bucket] = NULL if value is None else value_pointer(value, bucket)
 
+    def copy(self, Directory other not None):
+        """Take every pointer of another directory; 8 bytes a bucket, 2 to 4 ms for 16 MB."""
+        if other.buckets != self.buckets:
+            raise ValueError("the directories are of different registers")
+        with nogil:
+            memcpy(self.pointers, other.pointers, self.buckets * sizeof(void *))
+
+    def copy_some(self, Directory other not None, const uint32_t[::1] buckets not None):
+        """Take the pointers of ``buckets`` from another directory."""
+        cdef Py_ssize_t i
+        if other.buckets != self.buckets:
+            raise ValueError("the directories are of different registers")
+        for i in range(buckets.shape[0]):
+            if buckets[i] >= self.buckets:
+                raise StoreCorruptError("a change list names a bucket beyond the last")
+            self.pointers[buckets[i]] = other.pointers[buckets[i]]
+
     def address(self, uint64_t bucket):
         """The pointer of a bucket as an int, 0 for none; for self-checks and tests."""
         if bucket >= self.buckets:

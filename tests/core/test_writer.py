@@ -21,7 +21,7 @@ from jukinet.core.index import LookupBatch
 from jukinet.core.records.resident import Resident
 from jukinet.core.store import schema
 from jukinet.core.store.check import check_register
-from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.reader import DIRECTORIES_MAX, RegisterReader
 from jukinet.core.store.snapshot import Snapshot
 from jukinet.core.store.writer import CHANGES_PER_TRANSACTION_MAX, RegisterWriter
 
@@ -69,17 +69,69 @@ def test_readers_follow_transactions_and_pinned_ones_stay(tmp_path: Path) -> Non
                         table[key] = person(key, f"版{version}")
                         assert change.get(key) == table[key]
                 assert change.commit() == version
-            moved = reader.refresh()
-            # The first refresh takes the spare directory; the next must wait for the pinned snapshot's.
-            assert moved == (version == 2)
+            assert reader.refresh()
             assert answer(old, keys) == old_answer
         old.release()
-        assert reader.refresh()
         with reader.pin() as snapshot:
             assert snapshot.version == 8
             assert answer(snapshot, keys) == expected(keys, 8, table)
         assert reader.self_check(list(range(0, reader.buckets, 3))) == []
     assert check_register(tmp_path / "r").faults == []
+
+
+def rewrite(writer: RegisterWriter, table: dict[int, Resident], keys: list[int], name: str) -> int:
+    with writer.transaction() as change:
+        for key in keys:
+            table[key] = person(key, name)
+            change.put(table[key])
+        return change.commit()
+
+
+def test_each_pinned_snapshot_keeps_its_version_and_at_most_so_many_are_kept(tmp_path: Path) -> None:
+    table = build_store(tmp_path / "r", [person(key * 10**6, "初め") for key in range(2_000)])
+    keys = list(table)
+    with RegisterWriter(tmp_path / "r") as writer, writer.reader() as reader:
+        pinned = [(reader.pin(), dict(table))]
+        for version in range(2, DIRECTORIES_MAX + 1):
+            rewrite(writer, table, random.Random(version).sample(keys, 300), f"版{version}")
+            assert reader.refresh()
+            pinned.append((reader.pin(), dict(table)))
+        rewrite(writer, table, keys[:10], "後")
+        assert not reader.refresh()  # all directories are in use
+        for version, (snapshot, then) in enumerate(pinned, 1):
+            assert answer(snapshot, keys) == expected(keys, version, then)
+        pinned.pop(2)[0].release()
+        assert reader.refresh()
+        with reader.pin() as snapshot:
+            assert answer(snapshot, keys) == expected(keys, DIRECTORIES_MAX + 1, table)
+        for snapshot, _ in pinned:
+            snapshot.release()
+        assert reader.self_check(list(range(0, reader.buckets, 3))) == []
+
+
+def test_a_refresh_in_steps_serves_the_old_version_until_its_last(tmp_path: Path) -> None:
+    table = build_store(tmp_path / "r", [person(key * 10**6, "初め") for key in range(2_000)])
+    keys = list(table)
+    with RegisterWriter(tmp_path / "r") as writer, writer.reader() as reader:
+        assert not reader.begin_refresh()
+        for version in (2, 4):
+            before = dict(table)
+            rewrite(writer, table, random.Random(version).sample(keys, 500), f"版{version}")
+            assert reader.begin_refresh()
+            rewrite(writer, table, keys[::50], f"版{version + 1}")  # committed while the refresh is under way
+            steps = 0
+            while not reader.advance(1):
+                steps += 1
+                with reader.pin() as snapshot:
+                    assert answer(snapshot, keys) == expected(keys, version - 1, before)
+            assert steps > 3
+            assert reader.version == version
+            assert reader.refresh()
+            with reader.pin() as snapshot:
+                assert answer(snapshot, keys) == expected(keys, version + 1, table)
+        rewrite(writer, table, keys[::3], "終")
+        assert reader.begin_refresh()
+        assert not reader.advance(1)  # closing in the middle gives everything back
 
 
 @given(steps=st.lists(st.lists(st.tuples(st.integers(0, 40), st.one_of(st.none(), residents()))), max_size=6))

@@ -85,6 +85,13 @@ def test_every_relation_can_be_broken(tmp_path: Path) -> None:
             "unsent_bytes_per_connection_max": 8_192,
             "unsent_bytes_max": 4_096,
         },
+        "server": {"port": 7_000},
+        "feed": {
+            "enabled": True,
+            "port": 7_000,
+            "key": "k",
+            "queued_bytes_max": 65_536,
+        },
         "fairness": {"interactive_codes_max": 4_096, "slice_codes": 64, "write_bytes": 16_384},
         "record_of_use": {"directory": "d", "segment_bytes_max": 1 << 20, "segment_step_bytes": 1 << 21},
         "supervision": {"restart_delay_seconds": 2.0, "restart_delay_seconds_max": 1.0},

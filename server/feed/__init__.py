@@ -1,0 +1,1 @@
+"""The feed port: one process that takes the prefectures' notifications into the register."""

@@ -1,0 +1,343 @@
+"""The feed writer's process: accepts the prefectures' connections and joins them, writer thread and register."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import signal
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from importlib import metadata
+from typing import Final
+
+import trio
+
+from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError
+from jukinet.core.feed.engine import FeedRegister
+from jukinet.core.feed.holdings import HoldingsReader
+from jukinet.core.feed.positions import read_feed
+from jukinet.core.records.resident import REGISTERED_EPOCH
+from jukinet.core.store import schema
+from jukinet.core.vocabulary import Prefecture, Role
+from jukinet.core.wire import feed_messages as fm
+from jukinet.core.wire import messages as m
+from jukinet.server import control
+from jukinet.server.acceptor import Acceptor
+from jukinet.server.admission import Admission
+from jukinet.server.credentials import load_feed_context
+from jukinet.server.event_log import EventLog
+from jukinet.server.feed.applying import Applying
+from jukinet.server.feed.claims import Claims
+from jukinet.server.feed.comparing import Comparing
+from jukinet.server.feed.connection import FeedConnection
+from jukinet.server.identity import from_certificate
+from jukinet.server.listening import listen
+from jukinet.server.metrics import Metrics, Snapshot
+from jukinet.server.readiness import Readiness
+from jukinet.server.transport import TlsStream
+
+CHECK_SECONDS: Final = 0.25
+"""How often deadlines are looked at; they are kept to within this."""
+DRAIN_STEP_SECONDS: Final = 0.02
+REST_SECONDS: Final = 1.0
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 5
+ROLES: Final = frozenset(Role)
+"""All are read from the certificate, so that a wrong one is told what is wrong."""
+
+
+class Hub:
+    """Everything of the feed writer's process.
+
+    Invariant: ``_connections`` holds exactly the connections that passed the handshake and are not closed.
+    """
+
+    def __init__(self, start: control.Start, channel: control.Channel) -> None:
+        self.configuration = start.configuration
+        feed = start.configuration.feed
+        self.limits = fm.FeedLimits(
+            batch_bytes_max=feed.batch_bytes_max,
+            requests_in_flight_max=feed.requests_in_flight_max,
+            idle_seconds_max=max(1, int(feed.idle_seconds)),
+        )
+        self.events = EventLog(start.configuration.observation.log_level, worker="feed")
+        self.metrics = Metrics()
+        self.now = time.monotonic()
+        self.readiness = Readiness(self._begin_turn, self._after_turn)
+        self.claims = Claims(feed.takeover_seconds, self._admit, self._turn_away_taken)
+        self.applying: Applying
+        self._start = start
+        self._channel = channel
+        self._admission = Admission(start.configuration.limits)
+        self._acceptor = Acceptor(
+            self._open_stream,
+            self._take,
+            self._admission,
+            self.metrics,
+            self.events,
+            start.configuration.waits.handshake_seconds,
+        )
+        self._connections: set[FeedConnection] = set()
+        self._resumable: set[FeedConnection] = set()
+        self._draining = trio.Event()
+        self._is_broken = False
+        self._context: ssl.SSLContext | None = None
+        self._register: FeedRegister
+        self._comparing: Comparing
+        self._nursery: trio.Nursery
+        self._product = f"jukinet {metadata.version('jukinet')}"
+
+    async def run(self) -> int:
+        """Serve until told to drain: the exit code."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's SIGHUP arrives as a Reload message
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that may not grow is an error of the write
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._heed_signals, signals)
+                nursery.start_soon(self._watch_supervisor)
+                code = await self._serve()
+                nursery.cancel_scope.cancel()
+        return code
+
+    async def _serve(self) -> int:
+        settings = self.configuration
+        try:
+            self._context = load_feed_context(settings)
+            self._register = await trio.to_thread.run_sync(FeedRegister, settings.register.store)
+            identifier = self._meta().identifier
+            listener = listen(settings.feed.address, self._start.port, settings.server.backlog, "feed")
+        except JukinetError as error:
+            self.events.error("start_failed", reason=str(error))
+            await self._channel.send(control.Failed(str(error)))
+            return EXIT_FAILED
+        self._comparing = Comparing(self._register)
+        self.applying = Applying(
+            self._register,
+            self.readiness,
+            self.metrics,
+            self.events,
+            self._broken,
+            notifications_max=settings.feed.transaction_notifications_max,
+            seconds_max=settings.feed.transaction_milliseconds_max / 1000,
+            retry_seconds=settings.feed.retry_seconds,
+        )
+        self.events.info("feed_writer_ready", port=self._start.port, register=identifier)
+        await self._channel.send(control.Ready(identifier))
+        with listener:
+            async with trio.open_nursery() as serving:
+                self._nursery = serving
+                serving.start_soon(self.readiness.run)
+                serving.start_soon(self._check_deadlines)
+                serving.start_soon(self._report)
+                serving.start_soon(self._acceptor.accept, listener, serving)
+                await self._draining.wait()
+                self._acceptor.end(listener)
+                await self._drain()
+                serving.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._channel.send(control.Figures(self._snapshot()))
+        self.applying.close()
+        with contextlib.suppress(JukinetError):
+            self._comparing.close()
+            self._register.close()
+        self.readiness.close()
+        self.events.info("worker_stopped")
+        return EXIT_FAILED if self._is_broken else EXIT_OK
+
+    def _broken(self) -> None:
+        """The register must be opened anew: end, and be started again."""
+        self.events.error("register_lost")
+        self._is_broken = True
+        self._draining.set()
+
+    # Connections ---------------------------------------------------------------------------------------------------
+
+    def _open_stream(self, accepted: socket.socket) -> TlsStream:
+        assert self._context is not None
+        return TlsStream(accepted, self._context)
+
+    def _take(self, number: int, stream: TlsStream) -> None:
+        """Take a connection after its handshake. Raises IdentityError; what fails later ends this one only."""
+        identity = from_certificate(stream.certificate(), ROLES)
+        self.now = time.monotonic()
+        prefecture = Prefecture.of_body(identity.body) if identity.role is Role.PREFECTURE else None
+        connection = FeedConnection(number, stream, identity, prefecture, self)
+        self._connections.add(connection)
+        try:
+            if prefecture is None:
+                self._acceptor.refused(number, "not_a_feed", **connection.identity_fields)
+                connection.fail(ErrorCode.NOT_A_FEED, "this port serves prefectures only", "turned_away")
+            elif self._draining.is_set():
+                connection.goodbye("draining")
+            else:
+                self.claims.claim(connection, self.now)
+        except Exception as error:
+            self.events.failure("connection_failed", error, connection=number)
+            connection.close("defect")
+
+    def _admit(self, connection: FeedConnection) -> None:
+        """The feed is the connection's: greet it. Never raises."""
+        try:
+            greeting = self._greeting(connection)
+        except JukinetError as error:
+            self.events.failure("request_failed", error, connection=connection.number)
+            connection.fail(error.code, "the register cannot be read; connect again later", "turned_away")
+            return
+        except Exception as error:
+            self.events.failure("connection_failed", error, connection=connection.number)
+            connection.close("defect")
+            return
+        self.events.info("connection_opened", connection=connection.number, **connection.identity_fields)
+        connection.greet(greeting)
+
+    def _turn_away_taken(self, connection: FeedConnection) -> None:
+        self._acceptor.refused(connection.number, "feed_taken", **connection.identity_fields)
+        connection.fail(ErrorCode.FEED_TAKEN, "another client of this prefecture is connected", "turned_away")
+
+    def _greeting(self, connection: FeedConnection) -> fm.FeedGreeting:
+        """Where the feed stands, in one snapshot. Raises StoreError."""
+        writer, prefecture = self._register.writer, connection.prefecture
+        with writer.reading() as transaction:
+            meta = schema.read_meta(transaction, writer.databases["meta"], writer.directory)
+            digest = HoldingsReader(transaction, writer.databases, writer.places).prefecture(prefecture)
+            position = read_feed(transaction, writer.databases["feeds"], prefecture).position
+        today = (self._register.today() - REGISTERED_EPOCH).days
+        day = REGISTERED_EPOCH + datetime.timedelta(max(today, meta.newest_day))  # as the engine reckons it
+        return fm.FeedGreeting(
+            server=self._product,
+            register=meta.identifier,
+            body=connection.identity.body,
+            prefecture=prefecture,
+            position=position,
+            digest_count=digest.count,
+            digest_sum=digest.sum,
+            areas=sorted(a.jis for a in writer.areas if a.connected and a.jis // 1000 == prefecture),
+            today=day.year * 10_000 + day.month * 100 + day.day,
+            limits=self.limits,
+        )
+
+    def _meta(self) -> schema.Meta:
+        writer = self._register.writer
+        with writer.reading() as transaction:
+            return schema.read_meta(transaction, writer.databases["meta"], writer.directory)
+
+    def connection_closed(self, connection: FeedConnection, kind: str) -> None:
+        """A connection has given everything back."""
+        self._connections.discard(connection)
+        self._admission.connections -= 1
+        self.metrics.count("connections_closed_total", kind)
+        self.events.info("connection_closed", connection=connection.number, kind=kind, **connection.identity_fields)
+        self.claims.closed(connection)
+
+    # Requests ------------------------------------------------------------------------------------------------------
+
+    def compare(self, connection: FeedConnection, message: fm.Compare) -> None:
+        """Answer a COMPARE, in a thread."""
+        self._nursery.start_soon(self._compare, connection, message)
+
+    async def _compare(self, connection: FeedConnection, message: fm.Compare) -> None:
+        try:
+            answer = await self._comparing.compare(connection.prefecture, message)
+            if not connection.closed:
+                connection.send(answer)
+        except JukinetError as error:
+            if error.code is not ErrorCode.BAD_REQUEST:
+                self.events.failure("request_failed", error, connection=connection.number)
+            text = str(error) if error.code is ErrorCode.BAD_REQUEST else "the register cannot be read; repeat later"
+            connection.refuse(message.request_id, error.code, text)
+        except Exception as error:
+            self.events.failure("connection_failed", error, connection=connection.number)
+            connection.close("defect")
+        connection.flush()
+
+    def notice(self, connection: FeedConnection, message: m.Message) -> None:
+        """Move-in notices are not kept by this server yet."""
+        connection.refuse(message.request_id, ErrorCode.BAD_REQUEST, "this server keeps no move-in notices")
+
+    # Turns and time ------------------------------------------------------------------------------------------------
+
+    def resume_later(self, connection: FeedConnection) -> None:
+        """Let the connection go on at the end of a turn; there will be one."""
+        if not self._resumable:
+            self.readiness.wake()
+        self._resumable.add(connection)
+
+    def _begin_turn(self) -> None:
+        self.now = time.monotonic()
+
+    def _after_turn(self, _ready: int) -> bool:
+        if self._resumable:
+            resumable, self._resumable = self._resumable, set()
+            for connection in resumable:
+                connection.resume()
+        return False
+
+    async def _check_deadlines(self) -> None:
+        rested = time.monotonic()
+        while True:
+            await trio.sleep(CHECK_SECONDS)
+            self.now = now = time.monotonic()
+            for connection in list(self._connections):
+                connection.check(now)
+            self.claims.check(now)
+            if now - rested >= REST_SECONDS:
+                rested = now
+                try:
+                    await self._comparing.rest()
+                except JukinetError as error:
+                    self.events.failure("register_not_refreshed", error)
+
+    async def _report(self) -> None:
+        """Hand the metrics to the supervisor."""
+        while True:
+            await trio.sleep(min(1.0, self.configuration.observation.metrics_seconds))
+            await self._channel.send(control.Figures(self._snapshot()))
+
+    def _snapshot(self) -> Snapshot:
+        self.metrics.gauges = {
+            "feed_connections": len(self.claims),
+            "feed_queued_bytes": self.applying.queued_bytes,
+            "feed_writing": int(self.applying.writing),
+        }
+        return self.metrics.snapshot()
+
+    # Being told ----------------------------------------------------------------------------------------------------
+
+    async def _heed_signals(self, signals: AsyncIterator[int]) -> None:
+        async for _ in signals:
+            self._draining.set()
+
+    async def _watch_supervisor(self) -> None:
+        """Reload when the supervisor says so, drain when it is gone."""
+        while (message := await self._channel.receive()) is not None:
+            if isinstance(message, control.Reload):
+                await self._reload()
+        self.events.error("supervisor_gone")
+        self._draining.set()
+
+    async def _reload(self) -> None:
+        """Take up the certificates as they are now; when they cannot be used, they stay as they were."""
+        try:
+            self._context = await trio.to_thread.run_sync(load_feed_context, self.configuration)
+        except ConfigurationError as error:
+            self.metrics.count("reloads_total", "failed")
+            self.events.error("reload_failed", reason=str(error))
+            return
+        self.metrics.count("reloads_total", "done")
+        self.events.info("reloaded")
+
+    async def _drain(self) -> None:
+        """Say goodbye to every connection and commit what is under way, within waits.drain_seconds."""
+        self.now = time.monotonic()
+        self.events.info("worker_draining", connections=len(self._connections))
+        for connection in list(self._connections):
+            connection.goodbye("draining")
+        with trio.move_on_after(0 if self._is_broken else self.configuration.waits.drain_seconds) as scope:
+            while self._connections or not self.applying.idle:
+                await trio.sleep(DRAIN_STEP_SECONDS)
+        if scope.cancelled_caught and not self._is_broken:
+            self.events.warning("drain_cut_off", connections=len(self._connections))
+        for connection in list(self._connections):
+            connection.close("drained")
