@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -31,6 +31,8 @@ RANGES_AHEAD_MAX: Final = 8
 LOOK_SECONDS: Final = 0.5
 FAULTS_SHOWN_MAX: Final = 20
 EXIT_INTERRUPTED: Final = 130
+
+Result = TypeVar("Result")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +128,7 @@ def send_files(arguments: argparse.Namespace, settings: FeedSettings) -> int:
             code = max(code, _put(arguments, feed, path))
         if arguments.no_deliver:
             return code
-        trio.run(feed.sender.deliver, strict_exception_groups=True)
+        in_trio(feed.sender.deliver)
         return max(code, feed.summary())
 
 
@@ -158,7 +160,18 @@ def keep_delivering(arguments: argparse.Namespace, settings: FeedSettings) -> in
     with ExitStack() as stack:
         feed = Feed(arguments, settings, stack)
         inbox = Inbox(settings.inbox, arguments.encoding) if settings.inbox else None
-        return trio.run(_run, feed, inbox, strict_exception_groups=False)
+        return in_trio(_run, feed, inbox)
+
+
+def in_trio(function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
+    """Run in Trio; of several errors at once the first is raised, as every command's errors are told one by one."""
+    try:
+        return trio.run(function, *arguments)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
 
 
 async def _run(feed: Feed, inbox: Inbox | None) -> int:
@@ -247,11 +260,11 @@ def load(arguments: argparse.Namespace, settings: FeedSettings) -> int:
         if feed.holdings is None:
             raise UsageError("a load needs the prefecture's own register: give --holdings DIR")
         if arguments.rebind:
-            trio.run(feed.sender.rebind)
+            in_trio(feed.sender.rebind)
         done = feed.outbox.state.load
         if arguments.anew or (done is not None and done.next_key >= RESIDENT_KEYS):
             feed.outbox.forget_load()
-        trio.run(_load, feed, arguments.range_rows, strict_exception_groups=False)
+        in_trio(_load, feed, arguments.range_rows)
         found = feed.outbox.state.load
         assert found is not None
         feed.line.end()
@@ -290,7 +303,7 @@ def compare(arguments: argparse.Namespace, settings: FeedSettings) -> int:
             await feed.sender.deliver()
             return await Comparison(feed.sender, holdings).run()
 
-        found = trio.run(compared, strict_exception_groups=False)
+        found = in_trio(compared)
         feed.line.end()
         cost = f"{found.exchanges} exchanges, {found.bytes:,} bytes"
         sides = f"{found.held_here:,} residents here, {found.held_there:,} there"
@@ -309,7 +322,7 @@ def compare(arguments: argparse.Namespace, settings: FeedSettings) -> int:
         if not arguments.mend:
             return EXIT_ROWS_IN_ERROR
         print(f"{mend(holdings, found):,} rows put to mend it", file=sys.stderr)
-        after = trio.run(compared, strict_exception_groups=False)
+        after = in_trio(compared)
         feed.line.end()
         print(f"{after.count:,} codes differ now" if after.count else f"equal now: {after.held_here:,} residents")
         return EXIT_ROWS_IN_ERROR if after.count else 0
