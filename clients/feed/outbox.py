@@ -121,6 +121,10 @@ class Outbox:
             self._databases = {
                 name.decode(): self._environment.open_db(name, create=not self.readonly) for name in names
             }
+        except lmdb.NotFoundError:
+            raise OutboxError(
+                f"{self.directory}: an outbox that was never finished; `jukinet feed send` makes it anew"
+            ) from None
         except lmdb.Error as error:
             raise OutboxError(f"{self.directory}: the outbox cannot be opened: {error}") from error
         if not exists:
@@ -132,7 +136,9 @@ class Outbox:
             value = transaction.get(_STATE, db=self._databases["state"])
         if value is None:
             if prefecture is None or self.readonly:
-                raise OutboxError(f"{self.directory}: an outbox that was never finished; make it anew")
+                raise OutboxError(
+                    f"{self.directory}: an outbox that was never finished; `jukinet feed send` makes it anew"
+                )
             self._state = OutboxState(prefecture=prefecture)
             self._write(lambda _transaction, _state: None)
             return

@@ -283,3 +283,13 @@ def test_reports_stay_until_they_were_read(tmp_path: Path) -> None:
         assert outbox.remove_reports([reports[0][0]]) == 1
         assert len(outbox.reports()) == 2
         assert len(outbox.reports(reports[1][0])) == 1
+
+
+def test_an_outbox_whose_making_was_broken_off_is_made_anew(tmp_path: Path) -> None:
+    lmdb.open(str(tmp_path), max_dbs=8, map_size=1 << 20).close()
+    with pytest.raises(OutboxError, match="never finished"):
+        Outbox(tmp_path, readonly=True, bytes_max=1 << 20)
+    with pytest.raises(OutboxError, match="never finished"):
+        Outbox(tmp_path, bytes_max=1 << 20)
+    with make(tmp_path) as outbox:
+        assert outbox.put([(entry(1), "a:1")]) == range(1, 2)
