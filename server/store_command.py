@@ -6,12 +6,18 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jukinet.core import limits
+from jukinet.core.errors import StoreError
+from jukinet.core.feed.holdings import HoldingsReader
+from jukinet.core.feed.positions import FeedState, unpack_feed
+from jukinet.core.store import schema
 from jukinet.core.store.check import CheckReport, check_register
 from jukinet.core.store.reader import RegisterReader
 
@@ -53,6 +59,11 @@ def show_report(directory: Path, report: CheckReport, seconds: float) -> None:
     print(f"{directory}: {report.entries:,} entries in {report.blocks:,} blocks read in {seconds:.1f} s")
     states = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in report.by_state.items() if count)
     print(f"  {states or 'nobody'}")
+    if report.journal_entries:
+        print(
+            f"  {report.contributions:,} contributions in the history, {report.journal_entries:,} journal entries, "
+            f"{report.quarantined:,} rows in quarantine"
+        )
     for fault in report.faults:
         print(f"  fault: {fault}")
     if report.faults_count > len(report.faults):
@@ -60,10 +71,34 @@ def show_report(directory: Path, report: CheckReport, seconds: float) -> None:
     print("no faults" if not report.faults_count else f"{report.faults_count:,} faults: restore from a good copy")
 
 
+def holdings_of(reader: RegisterReader) -> dict[int, dict[str, Any]]:
+    """Count and digest of what each prefecture holds, by its number; without those that hold nobody."""
+    with reader.pin() as snapshot:
+        if snapshot.transaction is None:
+            raise StoreError("the snapshot has ended")
+        holdings = HoldingsReader(snapshot.transaction, reader.databases, snapshot.places)
+        digests = {prefecture: holdings.prefecture(prefecture) for prefecture in range(1, limits.PREFECTURES + 1)}
+    return {number: {"count": held.count, "sum": held.sum.hex()} for number, held in digests.items() if held.count}
+
+
+def feeds_of(reader: RegisterReader) -> dict[int, FeedState]:
+    """Where each feed that ever sent stands, by its prefecture's number."""
+    with reader.pin() as snapshot:
+        if snapshot.transaction is None:
+            raise StoreError("the snapshot has ended")
+        with snapshot.transaction.cursor(db=reader.databases["feeds"]) as cursor:
+            return {
+                schema.NUMBER.unpack(key)[0]: unpack_feed(value)
+                for key, value in cursor.iternext(keys=True, values=True)
+            }
+
+
 def info(directory: Path, *, as_json: bool) -> int:
     """What the register says of itself, and how large it is."""
     with RegisterReader(directory) as reader:
         meta = reader.meta
+        held = holdings_of(reader)
+        feeds = feeds_of(reader)
         size = (directory / "data.mdb").stat().st_size
         described = {
             "directory": str(directory),
@@ -77,6 +112,9 @@ def info(directory: Path, *, as_json: bool) -> int:
             "areas": meta.areas,
             "areas_not_connected": reader.areas_not_connected,
             "towns": meta.towns,
+            "holdings": held,
+            "feeds": feeds,
+            "journal_next": meta.journal_next,
             "bytes": size,
             "bytes_per_entry": round(size / max(1, meta.entries), 1),
             "origin": meta.origin,
@@ -88,6 +126,11 @@ def info(directory: Path, *, as_json: bool) -> int:
     for name, value in described.items():
         if isinstance(value, list):
             shown = ", ".join(f"{area:05d}" for area in value) or "none"
+        elif name == "holdings":
+            shown = f"{len(held)} prefectures hold {sum(row['count'] for row in held.values()):,} current residents"
+        elif name == "feeds":
+            counted = [sum(getattr(feed, count) for feed in feeds.values()) for count in ("applied", "quarantined")]
+            shown = f"{len(feeds)} sent, {counted[0]:,} notifications applied, {counted[1]:,} refused"
         elif isinstance(value, dict):
             shown = ", ".join(f"{key} {item}" for key, item in value.items())
         else:

@@ -6,7 +6,8 @@ Every read is inside the buffer whatever the bytes say. The plain-Python twin st
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
+
+from jukinet.core.columns.loading cimport load_u32, load_u64
 
 cdef enum:
     SOUND = 0
@@ -56,18 +57,6 @@ FAULT_NAMES = {
     VALUE: "a value is not allowed",
     TEXT_TOO_LONG: "a text is too long",
 }
-
-
-cdef inline uint32_t load_u32(const unsigned char *place) noexcept nogil:
-    cdef uint32_t value
-    memcpy(&value, place, 4)
-    return value
-
-
-cdef inline uint64_t load_u64(const unsigned char *place) noexcept nogil:
-    cdef uint64_t value
-    memcpy(&value, place, 8)
-    return value
 
 
 # UTF-8 (RFC 3629) byte by byte, each against the three before it, without a branch: compilers make 16 or 32 bytes a step

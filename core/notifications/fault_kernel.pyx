@@ -3,9 +3,9 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
+from jukinet.core.columns.loading cimport load_u32, load_u64
 
 from jukinet.core import limits
 
@@ -59,18 +59,6 @@ cdef struct Columns:
     uint32_t today
     uint32_t last_day
     uint32_t last_move_out_day
-
-
-cdef inline uint32_t load_u32(const unsigned char *place) noexcept nogil:
-    cdef uint32_t value
-    memcpy(&value, place, 4)
-    return value
-
-
-cdef inline uint64_t load_u64(const unsigned char *place) noexcept nogil:
-    cdef uint64_t value
-    memcpy(&value, place, 8)
-    return value
 
 
 cdef inline bint code_holds(uint64_t code) noexcept nogil:

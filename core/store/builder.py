@@ -66,11 +66,10 @@ class RegisterBuilder:
             shutil.rmtree(self.building)
         self.building.mkdir(parents=True)
         self._environment = schema.open_environment(self.building, readonly=False, sync=False)
-        opened = {
+        self._databases = {
             name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=True)
             for name in schema.DATABASES
         }
-        self._residents, self._meta, self._digests = opened["residents"], opened["meta"], opened
         self._put_tables(areas, towns)
         self._places = PlaceTables(list(areas), list(towns))
         self._totals = self.new_totals()
@@ -78,15 +77,15 @@ class RegisterBuilder:
         self._finished = False
 
     def _put_tables(self, areas: Sequence[Area], towns: Sequence[Town]) -> None:
-        areas_database = schema.open_database(self._environment, b"areas", integer=True, create=True)
-        towns_database = schema.open_database(self._environment, b"towns", integer=True, create=True)
         with self._environment.begin(write=True) as transaction:
             for number, area in enumerate(areas):
-                transaction.put(schema.NUMBER.pack(number), schema.pack_area(area), db=areas_database)
+                transaction.put(schema.NUMBER.pack(number), schema.pack_area(area), db=self._databases["areas"])
             for page in range(0, len(towns), schema.TOWNS_PER_PAGE):
                 packed = schema.pack_towns(list(towns[page : page + schema.TOWNS_PER_PAGE]))
-                transaction.put(schema.NUMBER.pack(page // schema.TOWNS_PER_PAGE), packed, db=towns_database)
-            transaction.put(schema.META_KEY, schema.pack_meta(self._describe("building", 0, 0)), db=self._meta)
+                transaction.put(schema.NUMBER.pack(page // schema.TOWNS_PER_PAGE), packed, db=self._databases["towns"])
+            transaction.put(
+                schema.META_KEY, schema.pack_meta(self._describe("building", 0, 0)), db=self._databases["meta"]
+            )
 
     def _describe(self, state: str, entries: int, residents: int) -> Meta:
         return Meta(
@@ -137,7 +136,7 @@ class RegisterBuilder:
             self._transaction = self._environment.begin(write=True)
         put = self._transaction.put
         pack = schema.NUMBER.pack
-        database = self._residents
+        database = self._databases["residents"]
         for bucket, block in pairs:
             if bucket <= self._last_bucket:
                 raise StoreError(f"blocks must come in ascending order of buckets: {bucket} after {self._last_bucket}")
@@ -157,9 +156,9 @@ class RegisterBuilder:
                 self._transaction.commit()
                 self._transaction = None
             with self._environment.begin(write=True) as transaction:
-                store_totals(transaction, self._digests, self._totals)
+                store_totals(transaction, self._databases, self._totals)
                 meta = self._describe("complete", entries, residents)
-                transaction.put(schema.META_KEY, schema.pack_meta(meta), db=self._meta)
+                transaction.put(schema.META_KEY, schema.pack_meta(meta), db=self._databases["meta"])
             self._environment.sync(True)
         except lmdb.Error as error:
             raise StoreError(f"{self.building}: writing failed: {error}") from error

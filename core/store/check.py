@@ -12,6 +12,8 @@ import lmdb
 import msgspec
 
 from jukinet.core.errors import StoreCorruptError, StoreError
+from jukinet.core.feed.check import check_feeds
+from jukinet.core.feed.holdings import page_name
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.survey import BlockSurvey
@@ -29,6 +31,9 @@ class CheckReport(msgspec.Struct, kw_only=True):
     retired: int = 0
     block_bytes: int = 0
     pages: int = 0
+    contributions: int = 0
+    journal_entries: int = 0
+    quarantined: int = 0
     by_state: dict[str, int] = msgspec.field(default_factory=dict)
     faults: list[str] = msgspec.field(default_factory=list)
     faults_count: int = 0
@@ -52,12 +57,16 @@ def check_register(directory: str | Path, progress: Callable[[int, int], None] |
             transaction = snapshot.transaction
             if transaction is None:
                 raise StoreError("the snapshot ended before the check began")
-            survey = BlockSurvey(reader.meta.width, reader.meta.wide, reader.meta.areas, reader.meta.towns)
+            survey = BlockSurvey(reader.meta.width, reader.meta.wide, snapshot.places)
             try:
                 _check_blocks(reader, transaction, survey, report, progress)
                 for bucket in survey.dangling_successors(snapshot):
                     report.add(f"bucket {bucket}: a retired code's successor does not exist or holds nobody")
+                _check_digests(reader, transaction, survey, report)
                 _check_changes(reader, transaction, report)
+                feeds = check_feeds(reader, transaction, report.add)
+                report.contributions, report.journal_entries = feeds.contributions, feeds.journal_entries
+                report.quarantined = feeds.quarantined
             except (StoreCorruptError, lmdb.Error) as error:
                 report.add(str(error))
             report.blocks, report.entries, report.residents = survey.blocks, survey.entries, survey.residents
@@ -95,6 +104,31 @@ def _check_blocks(
                 progress(bucket, reader.buckets)
     if progress is not None:
         progress(reader.buckets, reader.buckets)
+
+
+def _check_digests(
+    reader: RegisterReader, transaction: lmdb.Transaction, survey: BlockSurvey, report: CheckReport
+) -> None:
+    """Every stored row of digests against what the blocks give, and no row beyond them."""
+    digests = survey.digests
+    rows = {
+        "holdings": {schema.NUMBER.pack(area): digests.area(area) for area in digests.touched_areas()},
+        "digests": {page_name(*page): digests.page(*page) for page in digests.touched_pages()},
+    }
+    for name, wanted in rows.items():
+        with transaction.cursor(db=reader.databases[name]) as cursor:
+            for key, value in cursor.iternext(keys=True, values=True):
+                number = schema.NUMBER.unpack(key)[0]
+                try:
+                    stored = schema.unseal(value, f"row {number} of {name}")
+                except StoreCorruptError as error:
+                    report.add(str(error))
+                    wanted.pop(bytes(key), None)
+                    continue
+                if stored != wanted.pop(bytes(key), None):
+                    report.add(f"row {number} of {name} is not what the blocks give")
+        for key in wanted:
+            report.add(f"row {schema.NUMBER.unpack(key)[0]} of {name} is missing")
 
 
 def _check_changes(reader: RegisterReader, transaction: lmdb.Transaction, report: CheckReport) -> None:

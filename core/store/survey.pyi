@@ -1,6 +1,7 @@
 from typing_extensions import Buffer
 
-from jukinet.core.store.snapshot import Snapshot
+from jukinet.core.feed.digest_kernel import DigestTotals
+from jukinet.core.store.snapshot import PlaceTables, Snapshot
 
 class BlockSurvey:
     width: int
@@ -11,7 +12,8 @@ class BlockSurvey:
     block_bytes: int
     pages: int
     wide: bool
-    def __init__(self, width: int, wide: bool, areas: int, towns: int) -> None: ...
+    digests: DigestTotals
+    def __init__(self, width: int, wide: bool, places: PlaceTables) -> None: ...
     def add(self, bucket: int, block: Buffer) -> str | None: ...
     @property
     def by_state(self) -> dict[str, int]: ...

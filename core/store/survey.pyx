@@ -5,14 +5,15 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
+from jukinet.core.feed.digest_kernel cimport DigestTotals, tally_add
 from jukinet.core.index.gather cimport OUTCOME_CODE_CHANGED, OUTCOME_EXPIRED, OUTCOME_NOT_CONNECTED, SWEEP_DONE, Entry, sweep
 from jukinet.core.records.record cimport (
-    STATE_RETIRED, ResidentRecord, record_decode, status_state,
+    STATE_CURRENT, STATE_RETIRED, ResidentRecord, record_decode, status_state,
 )
 from jukinet.core.store.block cimport (
-    FAULT_NONE, BlockFault, BlockView, block_record_start, block_status, block_verify, block_view,
+    FAULT_NONE, BlockFault, BlockView, block_delta, block_record_start, block_status, block_verify, block_view,
 )
-from jukinet.core.store.snapshot cimport Snapshot
+from jukinet.core.store.snapshot cimport PlaceTables, Snapshot
 
 from jukinet.core.store.block import FAULTS
 from jukinet.core.vocabulary import State
@@ -33,8 +34,11 @@ cdef int keep_outcomes(void *context, size_t row, const Entry *entries, size_t c
 
 
 cdef class BlockSurvey:
-    """Totals over all blocks, and the successors that retired codes name (8 bytes each), to be looked up at the end."""
+    """Totals over all blocks, the digests of all holdings, and the successors that retired codes name (8 bytes each), to be
+    looked up at the end.
+    """
 
+    cdef readonly DigestTotals digests
     cdef readonly uint64_t width, blocks, entries, residents, retired, block_bytes, pages
     cdef readonly bint wide
     cdef uint32_t areas, towns
@@ -42,8 +46,9 @@ cdef class BlockSurvey:
     cdef uint64_t *successors
     cdef size_t successors_count, successors_room
 
-    def __cinit__(self, uint64_t width, bint wide, uint32_t areas, uint32_t towns):
-        self.width, self.wide, self.areas, self.towns = width, wide, areas, towns
+    def __cinit__(self, uint64_t width, bint wide, PlaceTables places not None):
+        self.width, self.wide, self.areas, self.towns = width, wide, places.areas_count, places.towns_count
+        self.digests = DigestTotals(places)
         memset(self.states, 0, sizeof(self.states))
 
     def __dealloc__(self):
@@ -81,13 +86,16 @@ cdef class BlockSurvey:
             state = status_state(block_status(&view, i))
             self.states[state] += 1
             self.residents += state < STATE_RETIRED
-            if state != STATE_RETIRED:
+            if state != STATE_RETIRED and state != STATE_CURRENT:
                 continue
-            self.retired += 1
             start = block_record_start(&view, i)
             record_decode(
                 view.records + start, block_record_start(&view, i + 1) - start, block_status(&view, i), &record
             )
+            if state == STATE_CURRENT:
+                tally_add(self.digests.tally, view.bucket * self.width + block_delta(&view, i), &record)
+                continue
+            self.retired += 1
             if record.successor_key == 0:
                 continue
             if self.successors_count == self.successors_room:

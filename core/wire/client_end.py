@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
+
+from msgspec import Struct
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
@@ -15,6 +17,14 @@ from jukinet.core.wire.states import CLOSING_CODES
 
 _ERROR: Final = int(MessageType.ERROR)
 _GOODBYE: Final = int(MessageType.GOODBYE)
+
+
+_L = TypeVar("_L", bound=Struct)
+
+
+def smaller_of(own: _L, told: _L) -> _L:
+    """The smaller of each of two sets of limits."""
+    return type(own)(*(min(getattr(own, name), getattr(told, name)) for name in own.__struct_fields__))
 
 
 class ClientEnd(Connection):

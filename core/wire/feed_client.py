@@ -10,7 +10,7 @@ from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import control, feed_columns, feed_notices
 from jukinet.core.wire import feed_messages as f
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.client_end import ClientEnd
+from jukinet.core.wire.client_end import ClientEnd, smaller_of
 from jukinet.core.wire.connection import Sendable
 from jukinet.core.wire.feed_frames import FeedMessageType, feed_payload_limits
 from jukinet.core.wire.feed_states import (
@@ -67,9 +67,7 @@ class FeedClientConnection(ClientEnd):
         if any(area // 1000 != greeting.prefecture for area in greeting.areas):
             raise RemoteProtocolError("the greeting's areas do not lie in its prefecture")
         self.greeting = greeting
-        own, told = self.limits, greeting.limits
-        names = f.FeedLimits.__struct_fields__
-        self.limits = f.FeedLimits(*(min(getattr(own, name), getattr(told, name)) for name in names))
+        self.limits = smaller_of(self.limits, greeting.limits)
         self._in_flight_max = self.limits.requests_in_flight_max
         self._enter(self._incoming[_T.FEED_GREETING])
         return greeting
@@ -78,13 +76,9 @@ class FeedClientConnection(ClientEnd):
         message = control.decode(_T.ACKNOWLEDGED, request_id, payload)
         assert isinstance(message, f.Acknowledged)
         first, last = self._asked[request_id]
-        if message.position < last:
-            raise RemoteProtocolError("the position is below what is acknowledged")
-        rows = [row for row, _ in message.quarantined]
-        if rows != sorted(rows):
-            raise RemoteProtocolError("quarantined is not in ascending order")
-        if rows and self.under_way[request_id] == _T.NOTIFY and not first <= rows[0] <= rows[-1] <= last:
-            raise RemoteProtocolError("quarantined names what is not of the batch")
+        fault = feed_columns.acknowledged_fault(message, self.under_way[request_id], first, last)
+        if fault is not None:
+            raise RemoteProtocolError(fault)
         self._answered(request_id)
         return message
 

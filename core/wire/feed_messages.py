@@ -130,7 +130,7 @@ class Compare(Message, frozen=True):
 
     type: ClassVar[IntEnum] = FeedMessageType.COMPARE
     kind: CompareKind
-    ranges: Sequence[tuple[int, int]] = ()
+    ranges: Sequence[tuple[int, int]] = []
 
 
 class Compared(Message, frozen=True):

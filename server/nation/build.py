@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreError
+from jukinet.core.feed.digest_kernel import DigestTotals
 from jukinet.core.store.builder import Area, RegisterBuilder, Town
 from jukinet.core.vocabulary import State
 from jukinet.server.nation import range_kernel
@@ -110,11 +112,22 @@ def plan_ranges(entries: int, width: int, entries_per_range: int = ENTRIES_PER_R
 class RangeBuilder:
     """Makes the ranges and pieces of one nation. Its methods run on worker threads; ``stopped`` ends long scans."""
 
-    def __init__(self, population: Population, plan: RangePlan, wide: bool) -> None:
+    def __init__(self, population: Population, plan: RangePlan, register: RegisterBuilder) -> None:
         self.population = population
         self.plan = plan
-        self.wide = wide
+        self.wide = register.wide
         self.stopped = False
+        self._register = register
+        self._own = threading.local()
+        self.totals: list[DigestTotals] = []
+
+    def own_totals(self) -> DigestTotals:
+        """The digests of what this thread encodes."""
+        found: DigestTotals | None = getattr(self._own, "totals", None)
+        if found is None:
+            found = self._own.totals = self._register.new_totals()
+            self.totals.append(found)
+        return found
 
     def collect(self, number: int) -> KeyRange:
         """The sorted entries of one range."""
@@ -161,6 +174,7 @@ class RangeBuilder:
                 self.population, key_range.words, start, stop, key_range.low, self.plan.width, self.wide, out, buckets,
                 ends, states,
             )  # fmt: skip
+            self.own_totals().add_blocks(self.plan.width, out.data, ends[:blocks].data)
             made.append(Piece(out, buckets[:blocks], ends[:blocks], states, following - start))
             start = following
         return made
@@ -208,7 +222,7 @@ def write_entries(
     executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="nation")
     try:
         for piece in ordered_pieces(builder, executor):
-            register.append(piece.pairs())
+            register.append(piece.pairs(), digested=True)
             states += piece.states
             done += piece.entries
             if progress is not None:
@@ -216,6 +230,8 @@ def write_entries(
     finally:
         builder.stopped = True
         executor.shutdown(wait=True, cancel_futures=True)
+    for totals in builder.totals:
+        register.add_totals(totals)
     if done != entries:
         raise StoreError(f"{register.directory}: {done} of {entries} entries were made; this is a defect, report it")
     return states
@@ -249,7 +265,7 @@ def build_nation(
         origin=nation_origin(tables, seed, residents, date),
         replace=replace,
     ) as register:
-        builder = RangeBuilder(population, plan_ranges(entries, register.width, entries_per_range), register.wide)
+        builder = RangeBuilder(population, plan_ranges(entries, register.width, entries_per_range), register)
         try:
             states = write_entries(builder, register, entries, progress)
             held = {state.name: int(states[state]) for state in State}

@@ -41,7 +41,7 @@ def damage(directory: Path, change: Damage) -> None:
     environment = lmdb.open(str(directory), map_size=1 << 30, max_dbs=16)
     databases = {
         name: environment.open_db(name, integerkey=name != b"meta", create=False)
-        for name in (b"meta", b"residents", b"changes", b"areas", b"towns")
+        for name in (b"meta", b"residents", b"changes", b"areas", b"towns", b"holdings", b"digests")
     }
     with environment.begin(write=True) as transaction:
         change(transaction, databases.__getitem__)
@@ -302,3 +302,38 @@ def test_a_flipped_bit_in_any_table_is_found(tmp_path: Path, database: bytes, ke
     damage(tmp_path / "r", flip_one)
     with pytest.raises(StoreError, match="checksum"):
         check_register(tmp_path / "r")
+
+
+def without_a_row(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    transaction.delete(N.pack(0), db=database(b"holdings"))
+
+
+def with_another_sum(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    with transaction.cursor(db=database(b"digests")) as cursor:
+        cursor.first()
+        page = bytearray(schema.unseal(cursor.value(), "a page"))
+        page[9] ^= 1
+        transaction.put(bytes(cursor.key()), schema.seal(bytes(page)), db=database(b"digests"))
+
+
+def with_a_row_too_many(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    transaction.put(N.pack(3), schema.seal(bytes(24)), db=database(b"holdings"))
+
+
+def with_a_damaged_row(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
+    transaction.put(N.pack(0), bytes(28), db=database(b"holdings"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (without_a_row, "row 0 of holdings is missing"),
+        (with_another_sum, "row 851968 of digests is not what the blocks give"),
+        (with_a_row_too_many, "row 3 of holdings is not what the blocks give"),
+        (with_a_damaged_row, "row 0 of holdings is damaged: its checksum does not hold"),
+    ],
+)
+def test_digests_that_disagree_with_the_blocks_are_faults(tmp_path: Path, change: Damage, said: str) -> None:
+    build_store(tmp_path / "r", people())
+    damage(tmp_path / "r", change)
+    assert check_register(tmp_path / "r").faults == [said]

@@ -145,7 +145,7 @@ def test_an_error_in_the_middle_leaves_nothing_behind(tables: NationTables, tmp_
 
 
 def test_a_full_disk_is_named(tables: NationTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut_short(self: RegisterBuilder, blocks: object) -> int:
+    def cut_short(self: RegisterBuilder, blocks: object, *, digested: bool = False) -> int:
         raise StoreError("mdb_txn_commit: Input/output error")
 
     monkeypatch.setattr(RegisterBuilder, "append", cut_short)

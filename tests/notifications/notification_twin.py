@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import struct
 import unicodedata
+from typing import TYPE_CHECKING
 
-from jukinet.core.notifications import Notification
+if TYPE_CHECKING:
+    from jukinet.core.notifications import Notification
 
 COLUMNS = (
     ("reason", "B"),

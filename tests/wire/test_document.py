@@ -17,7 +17,7 @@ from jukinet.core.wire import MessageType, states
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.questions import is_full_date
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+DOCUMENT, FEEDS = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8").split("\n# Part II")
 
 
 def test_message_types_and_their_senders() -> None:

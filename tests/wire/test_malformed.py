@@ -13,6 +13,7 @@ from wire_frames import ANSWERS, CODES, LIMITS, NEW_ID, SINCE, UNDER_WAY, S, T, 
 from wire_pair import PATIENT, SESSION, deliver, opened
 
 from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from jukinet.core.notifications import NotificationBatch
 from jukinet.core.wire import columns
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.connection import Connection
@@ -29,6 +30,8 @@ def read_all(event: object) -> None:
             assert len(value.to_list()) == len(value)
         elif isinstance(value, memoryview):
             value.tolist()
+        elif isinstance(value, NotificationBatch):
+            assert len(list(value)) == len(value)
 
 
 def survives(connection: Connection, data: bytes) -> None:
@@ -105,6 +108,11 @@ def refused_with(data: bytes, state: S = S.OPEN, end: int = 0) -> ErrorCode:
     return caught.value.error
 
 
+def history(outcomes: list[int], row_ends: list[int], replaced: int = 20240401) -> bytes:
+    payload = twin.history_answer(1, 3, outcomes, row_ends, replaced_dates=[replaced], names=["山田太郎"])
+    return twin.frame(payload, T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY])
+
+
 SOUND = twin.question(SESSION, 1, CODES)
 NAMES = twin.text_column(["山田", ""])
 
@@ -155,6 +163,13 @@ def test_each_way_to_break_the_stream_has_its_code(data: bytes, code: ErrorCode)
         twin.header(bytes(48), T.STATUS_ANSWER, UNDER_WAY[T.STATUS]),
         twin.frame(twin.verify_answer(1, 3, [1, 9], [4, 0]), T.VERIFY_ANSWER, UNDER_WAY[T.VERIFY]),
         twin.header(bytes(40), T.VERIFY_ANSWER, UNDER_WAY[T.VERIFY]),
+        history([1, 9], [1, 0]),
+        history([1, 9], [1, 2]),
+        history([2, 9], [1, 1]),
+        history([1], [1]),
+        history([1, 9], [1, 1], replaced=20241301),
+        twin.frame(ANSWERS[T.HISTORY_ANSWER][:-8], T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY]),
+        twin.frame(ANSWERS[T.HISTORY_ANSWER][:24], T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY]),
         twin.frame(b"12345678", T.PONG, UNDER_WAY[T.PING]),
         twin.frame(b"1234", T.PONG, UNDER_WAY[T.PING]),
     ],

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Mapping
+from enum import IntEnum
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from state_checks import check_sent, received, without_error_of_the_connection
+from test_document import DOCUMENT
 from wire_frames import ANSWERS, LIMITS, STATES, UNDER_WAY, S, T, client_messages, pair_in, raw_frames, server_messages
 from wire_pair import PATIENT, answer, deliver
 
@@ -15,40 +18,51 @@ from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolErr
 from jukinet.core.wire import messages as m
 from jukinet.core.wire import states
 
-PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
-REQUESTS = {T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY}
-ANSWER_TYPES = {T.SESSION_OPENED, T.SESSION_CLOSED, T.PONG, T.LOOKUP_ANSWER, T.STATUS_ANSWER, T.VERIFY_ANSWER}
+REQUESTS = {T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY}
+ANSWER_TYPES = {
+    T.SESSION_OPENED,
+    T.SESSION_CLOSED,
+    T.PONG,
+    T.LOOKUP_ANSWER,
+    T.STATUS_ANSWER,
+    T.VERIFY_ANSWER,
+    T.HISTORY_ANSWER,
+}
 CLIENT_TYPES = REQUESTS | {T.CANCEL, T.GOODBYE}
 SERVER_TYPES = ANSWER_TYPES | {T.GREETING, T.PROGRESS, T.ERROR, T.GOODBYE}
 FRAMES = raw_frames(LIMITS)
 
 
-def printed_cell(state: S, cell: str) -> dict[T, S]:
-    """One cell of the printed table: the messages and the state that each leads to."""
-    row: dict[T, S] = {}
+Rows = dict[S, dict[int, S]]
+
+
+def printed_cell(state: S, cell: str, types: type[IntEnum], words: Mapping[str, set[int]]) -> dict[int, S]:
+    """One cell of a printed table: the messages and the state that each leads to."""
+    row: dict[int, S] = {}
     for part in re.split("[,;]", re.sub(r"\(.*?\)", "", cell)):
         name, _, target = (word.strip() for word in part.partition("->"))
         if name == "none":
             continue
-        kinds = {"requests": REQUESTS, "answers": ANSWER_TYPES}.get(name) or {T[name]}
+        kinds = words.get(name) or {types[name]}
         row |= dict.fromkeys(kinds, S[target] if target else state)
     return row
 
 
-def printed_table() -> tuple[dict[S, dict[T, S]], dict[S, dict[T, S]]]:
-    client: dict[S, dict[T, S]] = {}
-    server: dict[S, dict[T, S]] = {}
-    for line in PROTOCOL.read_text().splitlines():
+def printed_table(text: str, types: type[IntEnum], words: Mapping[str, set[int]]) -> tuple[Rows, Rows]:
+    """The rows of the client and of the server in the table of a part of the document."""
+    client: Rows = {}
+    server: Rows = {}
+    for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 3 and cells[0] in S.__members__:
             state = S[cells[0]]
-            client[state] = printed_cell(state, cells[1])
-            server[state] = printed_cell(state, cells[2])
+            client[state] = printed_cell(state, cells[1], types, words)
+            server[state] = printed_cell(state, cells[2], types, words)
     server[S.GREETING][T.ERROR] = S.CLOSED  # rule 2
     return client, server
 
 
-FROM_CLIENT, FROM_SERVER = printed_table()
+FROM_CLIENT, FROM_SERVER = printed_table(DOCUMENT, T, {"requests": set(REQUESTS), "answers": set(ANSWER_TYPES)})
 
 
 def test_the_printed_table_is_the_table() -> None:
@@ -66,24 +80,13 @@ def test_answers_and_questions_pair_up() -> None:
 def test_server_receives(state: S, kind: T) -> None:
     server, _ = pair_in(state)
     frame = FRAMES.get(("client", kind)) or FRAMES["server", kind]
-    if state is S.CLOSED:
-        assert deliver(server, frame) == []
-        return
-    if kind not in CLIENT_TYPES or kind not in FROM_CLIENT[state]:
-        with pytest.raises(RemoteProtocolError) as caught:
-            deliver(server, frame)
-        unknown = kind not in CLIENT_TYPES
-        assert caught.value.error == (ErrorCode.UNKNOWN_TYPE if unknown else ErrorCode.WRONG_STATE)
-        assert server.state is S.CLOSED
-        return
-    (event,) = deliver(server, frame)
+    event = received(server, frame, kind, CLIENT_TYPES, FROM_CLIENT)
     if state is S.SERVER_DONE and kind in REQUESTS:
         assert isinstance(event, m.Refused)
         assert (event.code, event.kind) == (ErrorCode.DRAINING, kind)
-    else:
+    elif event is not None:
         assert isinstance(event, m.Message)
         assert event.type is kind
-    assert server.state is FROM_CLIENT[state][kind]
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
@@ -91,58 +94,31 @@ def test_server_receives(state: S, kind: T) -> None:
 def test_client_receives(state: S, kind: T) -> None:
     _, client = pair_in(state)
     frame = FRAMES.get(("server", kind)) or FRAMES["client", kind]
-    if state is S.CLOSED:
-        assert deliver(client, frame) == []
-        return
-    if kind not in SERVER_TYPES or kind not in FROM_SERVER[state] or (state is S.GREETING and kind is T.ERROR):
-        with pytest.raises(RemoteProtocolError) as caught:
-            deliver(client, frame)
-        unknown = kind not in SERVER_TYPES
-        assert caught.value.error == (ErrorCode.UNKNOWN_TYPE if unknown else ErrorCode.WRONG_STATE)
-        assert client.state is S.CLOSED
-        return
-    (event,) = deliver(client, frame)
-    assert isinstance(event, m.Message)
-    assert event.type is kind
-    assert client.state is FROM_SERVER[state][kind]
+    event = received(client, frame, kind, SERVER_TYPES, without_error_of_the_connection(FROM_SERVER))
+    assert event is None or (isinstance(event, m.Message) and event.type is kind)
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
 @pytest.mark.parametrize("kind", sorted(CLIENT_TYPES), ids=lambda kind: kind.name)
 def test_client_sends(state: S, kind: T) -> None:
     _, client = pair_in(state)
-    before = dict(client.under_way)
     message = client_messages()[kind]
-    allowed = kind in FROM_CLIENT[state] and not (state is S.SERVER_DONE and kind in REQUESTS)
-    if allowed:
-        client.send(message)  # type: ignore[arg-type]
-        assert client.state is FROM_CLIENT[state][kind]
-    else:
-        with pytest.raises(LocalProtocolError):
-            client.send(message)  # type: ignore[arg-type]
-        assert client.state is state
-        assert client.under_way == before
+    is_allowed = kind in FROM_CLIENT[state] and not (state is S.SERVER_DONE and kind in REQUESTS)
+    check_sent(client, lambda: client.send(message), kind, FROM_CLIENT, is_allowed=is_allowed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
 @pytest.mark.parametrize("kind", sorted(SERVER_TYPES), ids=lambda kind: kind.name)
 def test_server_sends(state: S, kind: T) -> None:
     server, _ = pair_in(state)
-    before = dict(server.under_way)
 
     def send() -> object:
         if kind in ANSWERS:
             return server.send_answer(UNDER_WAY[T(kind - 1)], kind, answer(ANSWERS[kind]))
         return server.send(server_messages(server.limits)[kind])  # type: ignore[arg-type]
 
-    if kind in FROM_SERVER[state] and not (state is S.GREETING and kind is T.ERROR):
-        send()
-        assert server.state is FROM_SERVER[state][kind]
-    else:
-        with pytest.raises(LocalProtocolError):
-            send()
-        assert server.state is state
-        assert server.under_way == before
+    is_allowed = kind in without_error_of_the_connection(FROM_SERVER)[state]
+    check_sent(server, send, kind, FROM_SERVER, is_allowed=is_allowed)
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state is not S.CLOSED], ids=lambda state: state.name)
@@ -155,14 +131,14 @@ def test_an_error_of_the_connection_closes_from_every_state(state: S) -> None:
         server.send(error)
 
 
-@pytest.mark.parametrize("answered", range(1, 7))
+@pytest.mark.parametrize("answered", range(1, 8))
 def test_both_done_closes_with_the_last_answer(answered: int) -> None:
     server, client = pair_in(S.BOTH_DONE)
     for number, request_id in enumerate(list(server.under_way), 1):
         assert server.state is client.state is S.BOTH_DONE
         deliver(client, server.send(m.Error(request_id, ErrorCode.CANCELLED, "")))
-        if number == answered < 6:
-            assert len(client.under_way) == 6 - answered
+        if number == answered < 7:
+            assert len(client.under_way) == 7 - answered
     assert server.state is client.state is S.CLOSED
 
 

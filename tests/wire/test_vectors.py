@@ -6,6 +6,7 @@ import json
 from array import array
 from typing import Any
 
+import make_feed_vectors
 import make_vectors
 import pytest
 from wire_pair import answer, deliver, joined
@@ -21,7 +22,15 @@ CLASSES = {
     for cls in vars(m).values()
     if isinstance(cls, type) and issubclass(cls, m.Message) and cls is not m.Message
 }
-FORMATS = {"codes": "Q", "successor_codes": "Q", "birth_dates": "I", "change_dates": "I", "areas": "I"}
+FORMATS = {
+    "codes": "Q",
+    "successor_codes": "Q",
+    "birth_dates": "I",
+    "change_dates": "I",
+    "areas": "I",
+    "row_ends": "I",
+    "replaced_dates": "I",
+}
 
 
 def message_of(step: dict[str, Any]) -> m.Message:
@@ -71,7 +80,10 @@ def test_the_files_are_what_the_program_makes(name: str) -> None:
 
 
 def test_every_file_is_checked_and_every_type_occurs() -> None:
-    assert {path.name for path in make_vectors.FOLDER.glob("*")} == set(make_vectors.vectors())
+    assert {path.name for path in make_vectors.FOLDER.glob("*")} == {
+        *make_vectors.vectors(),
+        *make_feed_vectors.vectors(),
+    }
     seen = {step["type"] for name in make_vectors.CONVERSATIONS for step in load(f"{name}.json")["frames"]}
     assert seen == set(MessageType.__members__)
 
@@ -83,6 +95,7 @@ def test_every_file_is_checked_and_every_type_occurs() -> None:
         ("lookup", ConnectionState.OPEN),
         ("status", ConnectionState.OPEN),
         ("verify", ConnectionState.OPEN),
+        ("history", ConnectionState.OPEN),
         ("under-way", ConnectionState.CLOSED),
         ("closing", ConnectionState.CLOSED),
     ],
