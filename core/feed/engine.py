@@ -22,12 +22,14 @@ from jukinet.core import codes, limits
 from jukinet.core.errors import RecordFormatError, StoreError
 from jukinet.core.feed import contribution, history, journal, positions
 from jukinet.core.feed.contribution import Contribution, Kind, Standing
-from jukinet.core.feed.errors import RangeError, SequenceGapError
+from jukinet.core.feed.errors import SequenceGapError
 from jukinet.core.feed.holdings import Digest, HoldingsDelta, HoldingsReader
 from jukinet.core.feed.journal import EntryKind, JournalEntry, Result
 from jukinet.core.feed.key_state import KeyState
 from jukinet.core.feed.places import Places
 from jukinet.core.feed.positions import FeedState, Loading, Quarantined
+from jukinet.core.feed.range_kernel import TownIndex, check_rows
+from jukinet.core.feed.range_load import load_range
 from jukinet.core.notifications import Fault, Notification, NotificationBatch, faults_of
 from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
@@ -71,6 +73,7 @@ class FeedRegister:
         self.writer = RegisterWriter(directory)
         self.today = today
         self.places = Places(self.writer.areas, self.writer.towns)
+        self.town_index = TownIndex(self.writer.places, self.writer.towns)
 
     @property
     def directory(self) -> Path:
@@ -183,19 +186,18 @@ class FeedTransaction:
         entered and that are not among the rows get an ex officio removal. The range takes one sequence number. Raises
         RangeError when it is none, SequenceGapError and StoreError as apply() does.
         """
-        check_range(first_key, stop_key, batch)
+        check_rows(batch.payload, batch.positions, batch.count, first_key, stop_key)
         feed = self._begin(prefecture, sequence, 1)
         try:
             if sequence <= feed.position:
                 reports = self._quarantined_before(prefecture, sequence)
                 return Applied(position=feed.position, digest=self.holdings(prefecture), quarantined=reports)
-            rows = self._accept_all(prefecture, batch)
+            rows = self._load(prefecture, first_key, stop_key, batch)
             bad = [row for row, outcome in enumerate(rows) if isinstance(outcome, Fault)]
             if bad:
                 faults = [outcome for outcome in rows if isinstance(outcome, Fault)]
                 refused = NotificationBatch.from_notifications([batch.row(row) for row in bad])
                 self._quarantine(prefecture, sequence, faults, refused)
-            self._remove_others(prefecture, first_key, stop_key, {code // 10 for code in batch.codes})
             entry = JournalEntry(
                 kind=EntryKind.RANGE,
                 prefecture=prefecture,
@@ -333,6 +335,9 @@ class FeedTransaction:
                 results.append(Result.QUARANTINED)
                 reports.append((sequence, outcome))
                 continue
+            if not outcome:  # a plain row of a range
+                results.append(Result.APPLIED)
+                continue
             standings = [self._state(key).standing_of(c) for key, c in outcome]
             results.append(Result.KEPT if not _KEPT_ASIDE.isdisjoint(standings) else Result.APPLIED)
             reports += [(sequence, _REPORTED[s]) for s in standings[-1:] if s in _REPORTED]
@@ -388,12 +393,34 @@ class FeedTransaction:
             reports += [(first_sequence + row, _REPORTED[s]) for s in standings if s in _REPORTED]
         return reports
 
-    def _remove_others(self, prefecture: int, first_key: int, stop_key: int, present: set[int]) -> None:
-        """Ex officio removals of those whom the prefecture's areas hold in the range and who are not present."""
+    def _load(
+        self, prefecture: int, first_key: int, stop_key: int, batch: NotificationBatch
+    ) -> list[Fault | list[tuple[int, Contribution]]]:
+        """As _accept_all, with the plain rows of a range put into their blocks at once, without contributions here."""
+        stateless = faults_of(batch, prefecture, self.date)
+        loaded = load_range(
+            self._change,
+            self._databases,
+            self._register.town_index,
+            self._delta,
+            prefecture=prefecture,
+            day=self.day,
+            first_key=first_key,
+            stop_key=stop_key,
+            batch=batch,
+            faults=stateless,
+            at_work=self._keys,
+        )
+        rows: list[Fault | list[tuple[int, Contribution]]] = [[]] * batch.count
+        for row in loaded.general_rows:
+            rows[row] = Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row))
+        self._remove_others(prefecture, loaded.others)
+        return rows
+
+    def _remove_others(self, prefecture: int, keys: list[int]) -> None:
+        """Ex officio removals of those among ``keys`` whom the prefecture's areas hold."""
         area_numbers = {number for number, jis in enumerate(self._places.jis) if jis // 1000 == prefecture}
-        for key in self._keys_between(first_key, stop_key):
-            if key in present:
-                continue
+        for key in keys:
             state = self._state(key)
             last = {c.area: c for c in state.contributions if c.area in area_numbers}
             for area, c in last.items():
@@ -402,17 +429,6 @@ class FeedTransaction:
                     if state.fault(removal) is None:
                         state.add(removal)
                         self._touched[key] = state
-
-    def _keys_between(self, first_key: int, stop_key: int) -> list[int]:
-        """Keys of the range that have an entry or a history, with those of this transaction."""
-        width = self._change.meta.width
-        keys = {key for key in self._keys if first_key <= key < stop_key}
-        for bucket in range(first_key // width, -(-stop_key // width)):
-            keys.update(self._change.keys_of_bucket(bucket))
-            value = self._change.handle.get(schema.NUMBER.pack(bucket), None, self._databases["history"])
-            if value is not None:
-                keys.update(bucket * width + entry[0] for entry in history.decode(value, bucket))
-        return sorted(key for key in keys if first_key <= key < stop_key)
 
     def _write_history(self) -> None:
         """Write the history of the keys whose contributions changed, block by block."""
@@ -435,16 +451,3 @@ class FeedTransaction:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._change.abort()
-
-
-def check_range(first_key: int, stop_key: int, batch: NotificationBatch) -> None:
-    """Raises RangeError unless the rows are statements with ascending keys inside [first_key, stop_key)."""
-    if not 0 <= first_key < stop_key <= limits.RESIDENT_KEYS:
-        raise RangeError("a range of keys is empty or leaves the keys")
-    before = first_key - 1
-    for code in batch.codes:
-        if not before < code // 10 < stop_key:
-            raise RangeError("the keys of a range must ascend and lie inside it")
-        before = code // 10
-    if not all(batch.states):
-        raise RangeError("the rows of a range are statements")

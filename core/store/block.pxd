@@ -116,6 +116,8 @@ cdef size_t block_encode(
     uint32_t bucket, size_t count, bint wide, const uint32_t *deltas, const uint64_t *statuses,
     const uint32_t *record_ends, const unsigned char *records, unsigned char *out,
 ) noexcept nogil
+# Whether a block that may be damaged is safe to read: header of this bucket, lengths and checksum.
+cdef bint block_usable(const unsigned char *data, size_t length, uint32_t bucket, bint wide) noexcept nogil
 # Checks every byte; width, areas and towns bound what the entries may say. Reads only data[0:length].
 cdef BlockFault block_verify(
     const unsigned char *data, size_t length, uint32_t bucket, uint64_t width, bint wide,

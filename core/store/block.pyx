@@ -62,6 +62,10 @@ cdef inline bint block_whole(const unsigned char *block, size_t padded) noexcept
     )
 
 
+cdef bint block_usable(const unsigned char *data, size_t length, uint32_t bucket, bint wide) noexcept nogil:
+    return length >= BLOCK_BYTES_MIN and block_bucket(data) == bucket and data[7] == wide and block_whole(data, length)
+
+
 cdef size_t block_encode(
     uint32_t bucket, size_t count, bint wide, const uint32_t *deltas, const uint64_t *statuses,
     const uint32_t *record_ends, const unsigned char *records, unsigned char *out,

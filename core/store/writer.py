@@ -100,6 +100,7 @@ class ChangeTransaction:
         self._changes: dict[int, Entry | None] = {}
         self._before: dict[int, Entry | None] = {}
         self._new_towns: list[Town] = []
+        self._rewritten: set[int] = set()
 
     def _open(self) -> lmdb.Transaction:
         if self._transaction is None:
@@ -112,13 +113,13 @@ class ChangeTransaction:
         return None if found is None else record.decode(key, *found)
 
     def stored(self, key: int) -> Entry | None:
-        """The entry of a key as it was when the transaction began: its status and the bytes of its record."""
+        """The entry of a key in its block, without what was put here since: its status and the bytes of its record."""
         bucket, delta = divmod(key, self.meta.width)
         present = self._open().get(schema.NUMBER.pack(bucket), None, self._writer.databases["residents"])
         return None if present is None else block.find(present, delta)
 
     def keys_of_bucket(self, bucket: int) -> list[int]:
-        """Keys of the bucket's entries as they were when the transaction began."""
+        """Keys of the entries in the bucket's block, without what was put here since."""
         present = self._open().get(schema.NUMBER.pack(bucket), None, self._writer.databases["residents"])
         if present is None:
             return []
@@ -142,6 +143,17 @@ class ChangeTransaction:
         self._limit(key)
         self._before.setdefault(key, before)
         self._changes[key] = after
+
+    def put_block(self, bucket: int, block: bytes) -> None:
+        """Write a whole block at once: entries of it that were put or removed one by one are merged at the commit."""
+        self._open().put(schema.NUMBER.pack(bucket), block, db=self._writer.databases["residents"])
+        self._rewritten.add(bucket)
+
+    def count_entries(self, entries: int, persons: int) -> None:
+        """Add to the register's counts what blocks written whole have more than those before."""
+        self.meta = msgspec.structs.replace(
+            self.meta, entries=self.meta.entries + entries, residents=self.meta.residents + persons
+        )
 
     def _set(self, key: int, after: Entry | None) -> None:
         self.put_entry(key, None if key in self._before else self.stored(key), after)
@@ -177,7 +189,7 @@ class ChangeTransaction:
         commit even when no entry changed. Raises StoreError when the disk is full or fails; then nothing was changed.
         """
         transaction = self._open()
-        if not self._changes and not self._new_towns and not always:
+        if not self._changes and not self._new_towns and not self._rewritten and not always:
             self.abort()
             return self.meta.version
         try:
@@ -208,7 +220,7 @@ class ChangeTransaction:
         databases = self._writer.databases
         meta = self.meta
         entries, persons = meta.entries, meta.residents
-        rewritten = array("I")
+        rewritten = self._rewritten
         for bucket, keys in groupby(sorted(self._changes), key=lambda key: key // meta.width):
             name = schema.NUMBER.pack(bucket)
             present = transaction.get(name, None, databases["residents"])
@@ -220,10 +232,11 @@ class ChangeTransaction:
                 transaction.put(name, merged, db=databases["residents"])
             elif present is not None:
                 transaction.delete(name, db=databases["residents"])
-            rewritten.append(bucket)
+            rewritten.add(bucket)
         self._write_towns(transaction)
         version = meta.version + 1
-        transaction.put(schema.NUMBER.pack(version), rewritten.tobytes(), append=True, db=databases["changes"])
+        changed = array("I", sorted(rewritten))
+        transaction.put(schema.NUMBER.pack(version), changed.tobytes(), append=True, db=databases["changes"])
         self._trim(transaction, version)
         described = msgspec.structs.replace(
             meta, entries=entries, residents=persons, version=version, towns=meta.towns + len(self._new_towns)

@@ -44,6 +44,7 @@ PIECE_BYTES_PER_ENTRY: Final = 256
 WORKERS: Final = 2
 NUMBER_BITS: Final = np.uint64(range_kernel.NUMBERS_MAX.bit_length() - 1)
 """A word's number stands in its lower bits, its key's offset in the range above them."""
+SAMPLED_ENTRIES: Final = 20_000
 DISK_FULL_BYTES: Final = 16_000_000
 
 Progress = Callable[[int, int], None]
@@ -112,8 +113,15 @@ def plan_ranges(entries: int, width: int, entries_per_range: int = ENTRIES_PER_R
 class RangeBuilder:
     """Makes the ranges and pieces of one nation. Its methods run on worker threads; ``stopped`` ends long scans."""
 
-    def __init__(self, population: Population, plan: RangePlan, register: RegisterBuilder) -> None:
+    def __init__(
+        self,
+        population: Population,
+        plan: RangePlan,
+        register: RegisterBuilder,
+        wanted: npt.NDArray[np.uint8] | None = None,
+    ) -> None:
         self.population = population
+        self.wanted = wanted
         self.plan = plan
         self.wide = register.wide
         self.stopped = False
@@ -172,7 +180,7 @@ class RangeBuilder:
             states = np.zeros(8, dtype=np.uint64)
             following, blocks = range_kernel.encode(
                 self.population, key_range.words, start, stop, key_range.low, self.plan.width, self.wide, out, buckets,
-                ends, states,
+                ends, states, self.wanted,
             )  # fmt: skip
             self.own_totals().add_blocks(self.plan.width, out.data, ends[:blocks].data)
             made.append(Piece(out, buckets[:blocks], ends[:blocks], states, following - start))
@@ -237,6 +245,28 @@ def write_entries(
     return states
 
 
+def wanted_areas(tables: NationTables, prefecture: int | None) -> npt.NDArray[np.uint8] | None:
+    """1 for the number of each area of the prefecture; None for the whole nation."""
+    if prefecture is None:
+        return None
+    wanted = np.zeros(limits.AREAS_MAX + 1, dtype=np.uint8)
+    for number, area in enumerate(tables.areas):
+        wanted[number] = area.jis // 1000 == prefecture
+    if not wanted.any():
+        raise ValueError(f"no area of the tables lies in prefecture {prefecture}")
+    return wanted
+
+
+def expected_share(population: Population, wanted: npt.NDArray[np.uint8] | None) -> float:
+    """The share of entries that are wanted, from a sample: it only decides the width of buckets."""
+    if wanted is None:
+        return 1.0
+    entries = population.residents + population.retired
+    step = max(1, entries // SAMPLED_ENTRIES)
+    sample = range(0, entries, step)
+    return max(1, sum(int(wanted[population.describe(number).area]) for number in sample)) / len(sample)
+
+
 def build_nation(
     directory: Path,
     residents: int,
@@ -244,36 +274,48 @@ def build_nation(
     *,
     date: datetime.date = NATION_DATE,
     replace: bool = False,
+    areas_only: bool = False,
+    prefecture: int | None = None,
     tables: NationTables | None = None,
     progress: Progress | None = None,
     entries_per_range: int = ENTRIES_PER_RANGE,
 ) -> BuildSummary:
     """Build the register of a nation in ``directory``.
 
+    areas_only: the areas and towns and nobody in them, with room for the nation: what feeds are loaded into.
+    prefecture (1 to 47): only the entries of its areas, with the same codes and records as in the whole nation.
     Raises ValueError for a plan outside its limits, ConfigurationError when the data packages are missing, StoreError
     when the directory is taken, the disk full or the store cannot be written.
     """
     started = time.monotonic()
     tables = tables or load_tables()
     population = Population(tables, seed, residents, date)
+    wanted = wanted_areas(tables, prefecture)
     entries = population.residents + population.retired
+    origin = nation_origin(tables, seed, residents, date)
+    if areas_only:
+        origin["areas_only"] = True
+    if prefecture is not None:
+        origin["prefecture"] = prefecture
     with RegisterBuilder(
         directory,
-        expected_entries=entries,
+        expected_entries=max(1, round(entries * expected_share(population, wanted))),
         areas=[Area(area.jis, area.name, area.kana, area.connected) for area in tables.areas],
         towns=[Town(area, text) for area, text in tables.town_texts],
-        origin=nation_origin(tables, seed, residents, date),
+        origin=origin,
         replace=replace,
     ) as register:
-        builder = RangeBuilder(population, plan_ranges(entries, register.width, entries_per_range), register)
+        plan = plan_ranges(entries, register.width, entries_per_range)
         try:
-            states = write_entries(builder, register, entries, progress)
+            states = np.zeros(8, dtype=np.uint64)
+            if not areas_only:
+                states = write_entries(RangeBuilder(population, plan, register, wanted), register, entries, progress)
             held = {state.name: int(states[state]) for state in State}
             persons = sum(held[state.name] for state in State if state < State.RETIRED)
-            register.finish(entries=entries, residents=persons)
+            register.finish(entries=int(states.sum()), residents=persons)
         except StoreError as error:
             # LMDB reports a write that was cut short as an I/O error, whatever cut it.
             if shutil.disk_usage(register.building).free < DISK_FULL_BYTES:
                 raise StoreError(f"{directory}: the disk is full; nothing was built") from error
             raise
-    return BuildSummary(entries, held, disk_bytes(directory), time.monotonic() - started)
+    return BuildSummary(int(states.sum()), held, disk_bytes(directory), time.monotonic() - started)

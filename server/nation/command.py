@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -75,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--date", type=nation_date, default=None, metavar="YYYY-MM-DD",
         help="the nation's date: ages and changes are as of this day (default 2026-10-01)")  # fmt: skip
     build.add_argument("--force", action="store_true", help="replace a register that is there already")
+    part = build.add_mutually_exclusive_group()
+    part.add_argument(
+        "--areas-only", action="store_true",
+        help="only the areas and towns, with room for N residents: a register to be loaded by feeds")  # fmt: skip
+    part.add_argument(
+        "--prefecture", type=whole_number(1, limits.PREFECTURES), default=None, metavar="P",
+        help="only the residents of prefecture P (1 to 47), with the codes and records of the whole nation")  # fmt: skip
     count = whole_number(0, RESIDENTS_MAX)
     codes.add_argument("--count", type=count, default=0, metavar="K", help="residents' codes to print")
     codes.add_argument("--absent", type=count, default=0, metavar="A", help="valid codes to print that name nobody")
@@ -156,11 +164,18 @@ def build(arguments: argparse.Namespace) -> int:
     from jukinet.server.nation.build import NATION_DATE, build_nation  # noqa: PLC0415
 
     directory: Path = arguments.store
-    check_place(directory, arguments.residents, force=arguments.force)
+    check_place(directory, 0 if arguments.areas_only else arguments.residents, force=arguments.force)
     date = arguments.date or NATION_DATE
     with shown_progress() as progress:
         summary = build_nation(
-            directory, arguments.residents, arguments.seed, date=date, replace=arguments.force, progress=progress
+            directory,
+            arguments.residents,
+            arguments.seed,
+            date=date,
+            replace=arguments.force,
+            areas_only=arguments.areas_only,
+            prefecture=arguments.prefecture,
+            progress=progress,
         )
     show_summary(directory, summary)
     return 0
@@ -170,8 +185,8 @@ def show_summary(directory: Path, summary: BuildSummary) -> None:
     """Counts, bytes and seconds; nothing about anybody."""
     states = ", ".join(f"{count:,} {name.lower().replace('_', ' ')}" for name, count in summary.states.items() if count)
     print(f"{directory}: {summary.entries:,} entries")
-    print(f"  {states}")
-    print(f"  {summary.bytes:,} bytes on disk ({summary.bytes / summary.entries:.1f} an entry)")
+    print(f"  {states or 'nobody'}")
+    print(f"  {summary.bytes:,} bytes on disk ({summary.bytes / max(1, summary.entries):.1f} an entry)")
     print(f"  built in {summary.seconds:.1f} s ({summary.entries / summary.seconds:,.0f} entries/s)")
 
 

@@ -22,4 +22,5 @@ def encode(
     buckets: npt.NDArray[np.uint32],
     ends: npt.NDArray[np.uint64],
     states: npt.NDArray[np.uint64],
+    wanted: npt.NDArray[np.uint8] | None = None,
 ) -> tuple[int, int]: ...

@@ -134,6 +134,7 @@ ctypedef struct Workspace:
     unsigned char records[BLOCK_ENTRIES_MAX * 128 + RECORD_ROOM_BYTES]
 
 cdef enum:
+    AREA_NUMBERS = 4096
     FAULT_NONE = 0
     FAULT_RECORD = 1            # record_encode refused an entry
     FAULT_BLOCK = 2             # more entries or bytes than a block holds
@@ -148,40 +149,44 @@ cdef int64_t bucket_end(const uint64_t *words, int64_t start, int64_t stop, uint
     return place
 
 
-cdef int encode_bucket(
+cdef int64_t encode_bucket(
     Population population, const uint64_t *words, int64_t count, uint64_t low, uint64_t bucket_key,
-    Workspace *space, uint64_t *states
+    const unsigned char *wanted, Workspace *space, uint64_t *states
 ) noexcept nogil:
-    """Entries of one bucket into the workspace; 0 or a fault."""
+    """Entries of one bucket into the workspace; how many, or a fault with its sign turned."""
     cdef ResidentRecord record
     cdef uint64_t key
     cdef uint32_t end = 0
     cdef int written
-    cdef int64_t i
+    cdef int64_t i, kept = 0
     for i in range(count):
         key = low + (words[i] >> NUMBER_BITS)
         population.resident(words[i] & ((<uint64_t>1 << NUMBER_BITS) - 1), key, &record, space.room)
+        if wanted != NULL and not wanted[record.area]:
+            continue
         if end > BLOCK_ENTRIES_MAX * 128:
-            return FAULT_BLOCK
+            return -FAULT_BLOCK
         written = record_encode(&record, space.records + end)
         if written < 0:
-            return FAULT_RECORD
+            return -FAULT_RECORD
         end += <uint32_t>written
-        space.deltas[i] = <uint32_t>(key - bucket_key)
-        space.statuses[i] = status_encode(&record)
-        space.record_ends[i] = end
+        space.deltas[kept] = <uint32_t>(key - bucket_key)
+        space.statuses[kept] = status_encode(&record)
+        space.record_ends[kept] = end
         states[record.state] += 1
-    return FAULT_NONE
+        kept += 1
+    return kept
 
 
 def encode(
     population: Population, words: object, start: int, stop: int, low: int, width: int, wide: bool, out: object,
-    buckets: object, ends: object, states: object,
+    buckets: object, ends: object, states: object, wanted: object = None,
 ) -> tuple[int, int]:
     """Blocks of words[start:stop], whole buckets each, one after another into out until it is full.
 
     low is the range's first key. buckets (u32) and ends (u64) receive each block's bucket and where it ends in out; states
-    (u64[8]) is increased by the entries of each state. Returns the next word to encode and the number of blocks.
+    (u64[8]) is increased by the entries of each state. wanted: 4,096 bytes, 1 for each area whose entries are to be made; None
+    makes all. Returns the next word to encode and the number of blocks.
     """
     cdef View word_view = View(words, 8, False), out_view = View(out, 1, True)
     cdef View bucket_view = View(buckets, 4, True), end_view = View(ends, 8, True), state_view = View(states, 8, True)
@@ -195,7 +200,15 @@ def encode(
     cdef uint64_t low_key = low, bucket_width = width, bucket, written = 0, room = out_view.count(), needed
     cdef bint wide_deltas = wide
     cdef int fault = FAULT_NONE
+    cdef int64_t kept
     cdef Workspace *space
+    cdef const unsigned char *wanted_areas = NULL
+    cdef View wanted_view
+    if wanted is not None:
+        wanted_view = View(wanted, 1, False)
+        if wanted_view.count() != AREA_NUMBERS:
+            raise ValueError("wanted areas are 4,096 bytes")
+        wanted_areas = <const unsigned char *>wanted_view.buffer.buf
     if not 0 <= start <= stop <= word_view.count() or state_view.count() != STATES or width < 1:
         raise ValueError("start, stop, width or the states' buffer is out of range")
     space = <Workspace *>malloc(sizeof(Workspace))
@@ -211,16 +224,21 @@ def encode(
             # Room for the records at their longest usual size; a longer block ends this output.
             if written + block_bytes(following - place, (following - place) * 200, wide_deltas) > room:
                 break
-            fault = encode_bucket(
-                population, entries + place, following - place, low_key, bucket * bucket_width, space, state_out)
-            if fault != FAULT_NONE:
+            kept = encode_bucket(
+                population, entries + place, following - place, low_key, bucket * bucket_width, wanted_areas, space,
+                state_out)
+            if kept < 0:
+                fault = <int>-kept
                 break
-            needed = block_bytes(following - place, space.record_ends[following - place - 1], wide_deltas)
+            if kept == 0:
+                place = following
+                continue
+            needed = block_bytes(kept, space.record_ends[kept - 1], wide_deltas)
             if written + needed > room:
                 fault = FAULT_ROOM
                 break
             needed = block_encode(
-                <uint32_t>bucket, following - place, wide_deltas, space.deltas, space.statuses, space.record_ends,
+                <uint32_t>bucket, kept, wide_deltas, space.deltas, space.statuses, space.record_ends,
                 space.records, target + written)
             if needed == 0:
                 fault = FAULT_BLOCK

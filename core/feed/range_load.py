@@ -1,0 +1,75 @@
+"""Loading a range of a prefecture's residents: what is plain goes into the blocks natively, the rest to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import lmdb
+
+from jukinet.core.feed import history
+from jukinet.core.feed.holdings import HoldingsDelta
+from jukinet.core.feed.range_kernel import SortedRows, TownIndex
+from jukinet.core.notifications import NotificationBatch
+from jukinet.core.store import schema
+from jukinet.core.store.writer import ChangeTransaction
+
+
+class LoadedRange(NamedTuple):
+    """What is left of a range: rows for the engine, and keys of the range that no row names but that may be held."""
+
+    general_rows: list[int]
+    others: list[int]
+
+
+def load_range(
+    change: ChangeTransaction,
+    databases: Mapping[str, lmdb._Database],
+    towns: TownIndex,
+    delta: HoldingsDelta,
+    *,
+    prefecture: int,
+    day: int,
+    first_key: int,
+    stop_key: int,
+    batch: NotificationBatch,
+    faults: bytes,
+    at_work: Collection[int],
+) -> LoadedRange:
+    """Put the plain rows of a range into their blocks and the digests.
+
+    The batch has passed check_rows; faults: one byte a row. at_work: keys that the transaction holds elsewhere.
+    Keys with a history, keys at work, and rows that differ from the entry under their key are left to the engine.
+    """
+    width, wide = change.meta.width, change.meta.wide
+    buckets = range(first_key // width, -(-stop_key // width))
+    general = {key for key in at_work if first_key <= key < stop_key}
+    general.update(_history_keys(change.handle, databases["history"], width, first_key, stop_key))
+    rows = SortedRows(
+        towns, batch.payload, batch.positions, batch.count, faults, prefecture, day, sorted(general)
+    )  # fmt: skip
+    get, residents, pack = change.handle.get, databases["residents"], schema.NUMBER.pack
+    for bucket in buckets:
+        name = pack(bucket)
+        merged = rows.merge(bucket, width, wide, get(name, None, residents), first_key, stop_key, delta.totals)
+        if merged is not None:
+            change.put_block(bucket, merged)
+    change.count_entries(rows.entries_added, rows.persons_added)
+    named = {code // 10 for code in batch.codes} if general else set()
+    return LoadedRange(rows.general_rows(), sorted({*rows.others, *(general - named)}))
+
+
+def _history_keys(
+    transaction: lmdb.Transaction, database: lmdb._Database, width: int, first_key: int, stop_key: int
+) -> list[int]:
+    """Keys in [first_key, stop_key) that have a history."""
+    found: list[int] = []
+    with transaction.cursor(db=database) as cursor:
+        if not cursor.set_range(schema.NUMBER.pack(first_key // width)):
+            return found
+        for name, value in cursor.iternext(keys=True, values=True):
+            bucket = schema.NUMBER.unpack(name)[0]
+            if bucket * width >= stop_key:
+                break
+            found += {bucket * width + entry[0] for entry in history.decode(value, bucket)}
+    return [key for key in found if first_key <= key < stop_key]
