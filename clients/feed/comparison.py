@@ -176,7 +176,7 @@ def mend(holdings: Holdings, differences: Differences) -> int:
     put = 0
     for start in range(0, len(codes), MENDED_ROWS):
         keys = [code // 10 for code in codes[start : start + MENDED_ROWS]]
-        statements = holdings.statements.of_keys(keys)
+        statements = holdings.statements_of(keys)
         holdings.outbox.put([(each, "compare") for each in statements if each is not None])
         holdings.catch_up()
         for key, statement in zip(keys, statements, strict=True):

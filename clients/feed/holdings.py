@@ -18,12 +18,15 @@ from jukinet.clients.errors import EXIT_SERVER, EXIT_USAGE, ClientError
 from jukinet.clients.feed.outbox import Outbox
 from jukinet.clients.feed.outbox_format import Entry, LoadState, RowKind, read_notification_row
 from jukinet.core.feed.engine import FeedRegister, day_in_japan
-from jukinet.core.feed.statements import Statements
+from jukinet.core.feed.range_statements import statements
 from jukinet.core.limits import RESIDENT_KEYS
-from jukinet.core.notifications import Fault, NotificationBatch
+from jukinet.core.notifications import Fault, Notification, NotificationBatch
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.store.snapshot import Snapshot
 
 ROWS_PER_TRANSACTION: Final = 10_000
 BYTES_PER_READ: Final = 16 * 1_024 * 1_024
+RANGE_BYTES_MAX: Final = 16 * 1_024 * 1_024
 RANGE_ROWS_DEFAULT: Final = 16_384
 """Statements in one range of a load: 2 to 3 MB, a part of a second to send and to apply."""
 
@@ -63,9 +66,9 @@ class Holdings:
         self.register = FeedRegister(directory, today=today)
         self.refused: dict[Fault, int] = {}
         """What the holdings' own engine put into quarantine since they were opened, by fault."""
+        self._reader: RegisterReader | None = None
         try:
             self._join(adopt)
-            self.statements = Statements(self.register, self.prefecture)
         except BaseException:
             self.register.close()
             raise
@@ -127,10 +130,29 @@ class Holdings:
         load = self.outbox.state.load or LoadState(next_key=0)
         if load.next_key >= RESIDENT_KEYS:
             return None
-        stop_key, batch = self.statements.of_range(load.next_key, rows_max)
-        after = LoadState(next_key=stop_key, ranges=load.ranges + 1, residents=load.residents + batch.count)
-        self.outbox.put_range(load.next_key, stop_key, batch.count, batch.payload, after, held=True)
+        with self.snapshot() as snapshot:
+            payload, count, stop_key = statements(
+                snapshot, self.prefecture, load.next_key, RESIDENT_KEYS, rows_max, RANGE_BYTES_MAX
+            )
+        after = LoadState(next_key=stop_key, ranges=load.ranges + 1, residents=load.residents + count)
+        self.outbox.put_range(load.next_key, stop_key, count, payload, after, held=True)
         return after
+
+    def statements_of(self, keys: list[int]) -> list[Notification | None]:
+        """The statement of each key's record; None where the prefecture holds nothing to state."""
+        found: list[Notification | None] = []
+        with self.snapshot() as snapshot:
+            for key in keys:
+                payload, count, _ = statements(snapshot, self.prefecture, key, key + 1, 1, RANGE_BYTES_MAX)
+                found.append(NotificationBatch.parse(payload, count).row(0) if count else None)
+        return found
+
+    def snapshot(self) -> Snapshot:
+        """The register as it is now, pinned: a context."""
+        if self._reader is None:
+            self._reader = self.register.reader()
+        self._reader.refresh()
+        return self._reader.pin()
 
     def put_nothing_at(self, key: int) -> None:
         """Put a range of one key under which the prefecture holds nothing: the centre removes what it has there."""
@@ -142,6 +164,9 @@ class Holdings:
         return found.count, found.sum
 
     def close(self) -> None:
+        """Let go of the register."""
+        if self._reader is not None:
+            self._reader.close()
         self.register.close()
 
     def __enter__(self) -> Self:
