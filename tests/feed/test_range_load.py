@@ -184,12 +184,12 @@ def test_plain_rows_are_shown_and_the_rest_of_the_range_is_removed(tmp_path: Pat
         state = register.feed(13)
         assert state.loading is not None
         assert state.loading.next_key == 1_000
-    before = dump(tmp_path / "r", without=("journal", "changes", "feeds", "meta"))
+    before = dump(tmp_path / "r", without=("journal", "changes", "feeds"))
     with FeedRegister(tmp_path / "r", today=lambda: LATER) as register:
         load(register, [person(7, address="東京都千代田区丸の内九"), person(10)], 0, 10**10)
         assert register.feed(13).loading is None
-    after = dump(tmp_path / "r", without=("journal", "changes", "feeds", "meta"))
-    assert before == after, "loading the same again changes nothing"
+    after = dump(tmp_path / "r", without=("journal", "changes", "feeds"))
+    assert {**before, "meta": []} == {**after, "meta": []}, "loading the same again changes nothing"
     assert check_register(tmp_path / "r").faults == []
 
 
