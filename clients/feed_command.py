@@ -307,13 +307,12 @@ def compare(arguments: argparse.Namespace, settings: FeedSettings) -> int:
         feed.line.end()
         cost = f"{found.exchanges} exchanges, {found.bytes:,} bytes"
         sides = f"{found.held_here:,} residents here, {found.held_there:,} there"
-        if not found.count:
+        if not found.count():
             print(f"equal: {found.held_here:,} residents ({cost})")
             return 0
-        kinds = (
-            f"{len(found.only_here):,} only here, {len(found.only_there):,} only there, {len(found.unequal):,} unequal"
-        )
-        print(f"{found.count:,} codes differ: {kinds}; {sides} ({cost})")
+        more = "" if found.complete else " at least"
+        only = f"{found.count('only_here'):,} only here, {found.count('only_there'):,} only there"
+        print(f"{found.count():,} codes differ{more}: {only}, {found.count('unequal'):,} unequal; {sides} ({cost})")
         if arguments.out is not None:
             with private_csv(arguments.out) as file:
                 file.write("code,difference\n")
@@ -324,5 +323,5 @@ def compare(arguments: argparse.Namespace, settings: FeedSettings) -> int:
         print(f"{mend(holdings, found):,} rows put to mend it", file=sys.stderr)
         after = in_trio(compared)
         feed.line.end()
-        print(f"{after.count:,} codes differ now" if after.count else f"equal now: {after.held_here:,} residents")
-        return EXIT_ROWS_IN_ERROR if after.count else 0
+        print(f"{after.count():,} codes differ now" if after.count() else f"equal now: {after.held_here:,} residents")
+        return EXIT_ROWS_IN_ERROR if after.count() else 0

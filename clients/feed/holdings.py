@@ -158,11 +158,6 @@ class Holdings:
         """Put a range of one key under which the prefecture holds nothing: the centre removes what it has there."""
         self.outbox.put_range(key, key + 1, 0, NotificationBatch.from_notifications([]).payload, None, held=True)
 
-    def digest(self) -> tuple[int, bytes]:
-        """Count and sum of what the prefecture holds."""
-        found = self.register.holdings(self.prefecture)
-        return found.count, found.sum
-
     def close(self) -> None:
         """Let go of the register."""
         if self._reader is not None:
