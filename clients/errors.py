@@ -184,6 +184,22 @@ class DrainingError(RequestError):
     remedy = "connect again"
 
 
+class FeedTakenError(RequestError):
+    """Another client holds this prefecture's feed; a silent one loses it after a while."""
+
+    code = ErrorCode.FEED_TAKEN
+    exit_code = EXIT_CONNECTION
+    repeatable = True
+    remedy = "stop the other client of this prefecture, or wait until the server has found it silent"
+
+
+class NotAFeedError(RefusedError):
+    """The certificate is no prefecture's, or of one whose feed this register does not take."""
+
+    code = ErrorCode.NOT_A_FEED
+    remedy = "check that the certificate is the prefecture's own, and that the register takes its feed"
+
+
 class ProtocolRefusedError(RequestError):
     """The server says that this client broke the protocol."""
 
@@ -212,6 +228,8 @@ BY_CODE: Final[dict[int, type[RequestError]]] = {
     ErrorCode.REGISTER_UNAVAILABLE: RegisterUnavailableError,
     ErrorCode.TIMED_OUT: ServerTimedOutError,
     ErrorCode.DRAINING: DrainingError,
+    ErrorCode.FEED_TAKEN: FeedTakenError,
+    ErrorCode.NOT_A_FEED: NotAFeedError,
 }
 assert set(BY_CODE) == set(ErrorCode), "every code of the protocol has its class"
 

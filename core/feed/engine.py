@@ -36,7 +36,6 @@ from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.writer import RegisterWriter
-from jukinet.core.vocabulary import State
 
 JAPAN: Final = datetime.timezone(datetime.timedelta(hours=9))
 _REPORTED: Final = {Standing.CONFLICT: Fault.ANOTHER_PERSON, Standing.AFTER_RETIREMENT: Fault.CODE_RETIRED}
@@ -147,7 +146,7 @@ class FeedTransaction:
         self._changed_feeds: set[int] = set()
         self._stored_holdings: dict[int, Digest] = {}
         self._delta = HoldingsDelta(register.writer.places)
-        self._always = False
+        self._beside = False
 
     def apply(self, prefecture: int, first_sequence: int, batch: NotificationBatch) -> Applied:
         """Apply rows that the feed has not sent before; the others are reported again.
@@ -258,7 +257,7 @@ class FeedTransaction:
         except BaseException:
             self._change.abort()
             raise
-        self._always = True
+        self._beside = True
         return purged
 
     def feed(self, prefecture: int) -> FeedState:
@@ -274,10 +273,16 @@ class FeedTransaction:
             self._stored_holdings[prefecture] = reader.prefecture(prefecture)
         return self._delta.prefecture(self._stored_holdings[prefecture], prefecture)
 
+    @property
+    def handle(self) -> lmdb.Transaction:
+        """LMDB's transaction, for tables beside the register (notices); commit() then has something to commit."""
+        self._beside = True
+        return self._change.handle
+
     def commit(self) -> int:
         """Make everything durable; returns the register's version. StoreError: nothing was changed."""
-        if self._journal_next == self._change.meta.journal_next:
-            return self._change.commit(holdings=self._delta, always=self._always)
+        if not self._beside and self._journal_next == self._change.meta.journal_next:
+            return self._change.commit(holdings=self._delta)
         try:
             self._write_history()
             for prefecture in self._changed_feeds:
@@ -465,13 +470,11 @@ class FeedTransaction:
         area_numbers = {number for number, jis in enumerate(self._places.jis) if jis // 1000 == prefecture}
         for key in keys:
             state = self._state(key)
-            last = {c.area: c for c in state.contributions if c.area in area_numbers}
-            for area, c in last.items():
-                if c.status & 15 == State.CURRENT:
-                    removal = contribution.removal_ex_officio(c, self._places.jis[area], self.date, self.day)
-                    if state.fault(removal) is None:
-                        state.add(removal)
-                        self._touched[key] = state
+            for last in state.entered(area_numbers):
+                removal = contribution.removal_ex_officio(last, self.date, self.day)
+                if state.fault(removal) is None:
+                    state.add(removal)
+                    self._touched[key] = state
 
     def _write_history(self) -> None:
         """Write the history of the keys whose contributions changed, block by block."""

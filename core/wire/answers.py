@@ -1,12 +1,22 @@
-"""LOOKUP_ANSWER, STATUS_ANSWER and VERIFY_ANSWER: received payloads become messages over the same bytes."""
+"""Answers to LOOKUP, STATUS, VERIFY and HISTORY: received payloads become messages over the same bytes."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from jukinet.core.columns.column_kernel import ColumnFault, locate_columns
 from jukinet.core.columns.layout import ANY_TEXT_BYTES, TextColumn, padded
 from jukinet.core.errors import RemoteProtocolError
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.columns import STATUS_PLAN, VERIFY_ANSWER_PLAN, lookup_plan, matches_mask
+from jukinet.core.wire.columns import (
+    HISTORY_CODES_PLAN,
+    HISTORY_ITEMS,
+    STATUS_PLAN,
+    VERIFY_ANSWER_PLAN,
+    history_plan,
+    lookup_plan,
+    matches_mask,
+)
 from jukinet.core.wire.frames import ANSWER_HEAD, ANSWER_HEAD_BYTES, MessageType
 
 
@@ -29,9 +39,11 @@ def _head(payload: bytes | bytearray, asked: int, count: int) -> int:
     return int(register_version)
 
 
-def _locate(payload: bytes | bytearray, count: int, plan: bytes, mask: int) -> tuple[int, ...]:
+def _locate(
+    payload: bytes | bytearray | memoryview, count: int, plan: bytes, mask: int, start: int = ANSWER_HEAD_BYTES
+) -> tuple[int, ...]:
     try:
-        return locate_columns(payload, ANSWER_HEAD_BYTES, count, plan, mask, ANY_TEXT_BYTES)
+        return locate_columns(payload, start, count, plan, mask, ANY_TEXT_BYTES)
     except ColumnFault as fault:
         raise RemoteProtocolError(f"the answer does not hold: {fault}") from None
 
@@ -41,10 +53,15 @@ def parse_lookup_answer(request_id: int, items: int, count: int, payload: bytes 
     register_version = _head(payload, items, count)
     at = _locate(payload, count, lookup_plan(items), 0)
     view = memoryview(payload)
-    view4 = view.cast("I")
     outcomes = view[ANSWER_HEAD_BYTES : ANSWER_HEAD_BYTES + count]
+    groups = _groups(view, at, 1, count, items)
+    return m.LookupAnswer(request_id, items, count, register_version, outcomes, *groups)
+
+
+def _groups(view: memoryview, at: tuple[int, ...], i: int, count: int, items: int) -> tuple[Any, ...]:
+    """The groups of these items, in the order of LookupAnswer's fields, from position i of ``at`` on."""
+    view4 = view.cast("I")
     names = kana = aliases = birth_dates = sexes = areas = addresses = reasons = change_dates = successors = None
-    i = 1
     if items & 1:
         start = at[i] >> 2
         names = TextColumn(view4[start : start + count + 1], view[at[i + 1] : at[i + 2]])
@@ -80,22 +97,32 @@ def parse_lookup_answer(request_id: int, items: int, count: int, payload: bytes 
     if items & 128:
         start = at[i] >> 3
         successors = view.cast("Q")[start : start + count]
-    return m.LookupAnswer(
+    return names, kana, aliases, birth_dates, sexes, areas, addresses, reasons, change_dates, successors
+
+
+def parse_history_answer(request_id: int, items: int, count: int, payload: bytes | bytearray) -> m.HistoryAnswer:
+    """The answer to a HISTORY of count codes for these items (never 0). Raises RemoteProtocolError."""
+    register_version = _head(payload, items, count)
+    ends_at = ANSWER_HEAD_BYTES + padded(count)
+    start = ends_at + padded(4 * count)
+    view = memoryview(payload)
+    _locate(view[:start], count, HISTORY_CODES_PLAN, 0)
+    row_ends = view[ends_at : ends_at + 4 * count].cast("I")
+    ends = row_ends.tolist()
+    if ends != sorted(ends):
+        raise RemoteProtocolError("the rows of the answer's codes do not ascend")
+    rows = ends[-1]
+    at = _locate(view, rows, history_plan(items), 0, start)
+    groups = _groups(view, at, 1, rows, items & HISTORY_ITEMS)
+    return m.HistoryAnswer(
         request_id,
         items,
         count,
         register_version,
-        outcomes,
-        names,
-        kana,
-        aliases,
-        birth_dates,
-        sexes,
-        areas,
-        addresses,
-        reasons,
-        change_dates,
-        successors,
+        view[ANSWER_HEAD_BYTES : ANSWER_HEAD_BYTES + count],
+        row_ends,
+        view.cast("I")[at[0] >> 2 : (at[0] >> 2) + rows],
+        *groups[:-1],
     )
 
 

@@ -24,7 +24,6 @@ from jukinet.core.wire.states import (
 
 _PROGRESS: Final = int(MessageType.PROGRESS)
 _REPORTS: Final = frozenset(ANSWER_OF[question] for question in REPORTED)
-_LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
 
@@ -82,6 +81,12 @@ class ClientConnection(ClientEnd):
         self._answered(request_id)
         return message
 
+    def _accept_history_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        items, count = self._asked[request_id]
+        message = answers.parse_history_answer(request_id, items, count, payload)
+        self._answered(request_id)
+        return message
+
     def _accept_greeting(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         greeting = control.decode(MessageType.GREETING, request_id, payload)
         assert isinstance(greeting, m.Greeting)
@@ -122,6 +127,7 @@ class ClientConnection(ClientEnd):
         MessageType.LOOKUP_ANSWER: _accept_lookup_answer,
         MessageType.STATUS_ANSWER: _accept_status_answer,
         MessageType.VERIFY_ANSWER: _accept_verify_answer,
+        MessageType.HISTORY_ANSWER: _accept_history_answer,
         MessageType.GREETING: _accept_greeting,
         MessageType.SESSION_OPENED: _accept_session_opened,
         MessageType.SESSION_CLOSED: _accept_session_closed,
@@ -148,13 +154,13 @@ class ClientConnection(ClientEnd):
             raise LocalProtocolError("more codes than codes_per_request_max or request_bytes_max: split the batch")
         return session
 
-    def _send_lookup(self, message: m.LookupRequest) -> Sendable:
+    def _send_lookup(self, message: m.LookupRequest | m.HistoryRequest) -> Sendable:
         request_id, items, codes = message.request_id, message.items, message.codes
         self._check_request(request_id)
         count = len(codes)
         session = self._check_question(message.session_id, count)
-        data = questions.encode_codes_question(_LOOKUP, request_id, message.session_id, items, codes)
-        self.under_way[request_id] = _LOOKUP
+        data = questions.encode_codes_question(message.type, request_id, message.session_id, items, codes)
+        self.under_way[request_id] = message.type
         self._asked[request_id] = (items or session.items, count)
         return data
 
@@ -208,6 +214,7 @@ class ClientConnection(ClientEnd):
         MessageType.LOOKUP: _send_lookup,
         MessageType.STATUS: _send_status,
         MessageType.VERIFY: _send_verify,
+        MessageType.HISTORY: _send_lookup,
         MessageType.OPEN_SESSION: _send_open_session,
         MessageType.CLOSE_SESSION: _send_close_session,
         MessageType.PING: ClientEnd._send_ping,

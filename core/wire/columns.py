@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from jukinet.core.columns.layout import CODE, TEXT, TextColumn
+from jukinet.core.columns.layout import CODE, NUMBER, TEXT, TextColumn
 from jukinet.core.vocabulary import Item
 
-__all__ = ["TextColumn", "claim_plan", "lookup_plan", "matches_mask"]
+__all__ = ["TextColumn", "claim_plan", "history_plan", "lookup_plan", "matches_mask"]
 
 DATE: Final = b"d"
 SEX: Final = b"s"
@@ -40,6 +40,10 @@ CLAIM_GROUPS: Final[tuple[tuple[Item, bytes], ...]] = (
 )
 """The claims of a VERIFY, lowest bit first. The position of an item is the position of its two bits in a match."""
 
+HISTORY_ITEMS: Final = 0xFF & ~Item.CODE
+"""Items that an earlier record may have: the code is what was asked."""
+
+HISTORY_CODES_PLAN: Final = OUTCOME + NUMBER
 STATUS_PLAN: Final = STATUS_OUTCOME + DATE
 VERIFY_ANSWER_PLAN: Final = OUTCOME + MATCHES
 
@@ -48,6 +52,12 @@ VERIFY_ANSWER_PLAN: Final = OUTCOME + MATCHES
 def lookup_plan(items: int) -> bytes:
     """The columns of a LOOKUP_ANSWER with these items (0 to 255)."""
     return OUTCOME + b"".join(kinds for item, kinds in LOOKUP_GROUPS if items & item)
+
+
+@cache
+def history_plan(items: int) -> bytes:
+    """The columns of the records in a HISTORY_ANSWER with these items: the day of replacing, then the groups."""
+    return DATE + b"".join(kinds for item, kinds in LOOKUP_GROUPS if items & item & HISTORY_ITEMS)
 
 
 @cache

@@ -76,13 +76,9 @@ class FeedClientConnection(ClientEnd):
         message = control.decode(_T.ACKNOWLEDGED, request_id, payload)
         assert isinstance(message, f.Acknowledged)
         first, last = self._asked[request_id]
-        if message.position < last:
-            raise RemoteProtocolError("the position is below what is acknowledged")
-        rows = [row for row, _ in message.quarantined]
-        if rows != sorted(rows):
-            raise RemoteProtocolError("quarantined is not in ascending order")
-        if rows and self.under_way[request_id] == _T.NOTIFY and not first <= rows[0] <= rows[-1] <= last:
-            raise RemoteProtocolError("quarantined names what is not of the batch")
+        fault = feed_columns.acknowledged_fault(message, self.under_way[request_id], first, last)
+        if fault is not None:
+            raise RemoteProtocolError(fault)
         self._answered(request_id)
         return message
 

@@ -102,6 +102,18 @@ def parse_batch(kind: int, payload: bytes | bytearray, count: int) -> Notificati
         raise RemoteProtocolError(f"the batch does not hold: {fault}") from None
 
 
+def acknowledged_fault(message: f.Acknowledged, kind: int, first: int, last: int) -> str | None:
+    """What does not fit in the answer to a request of this kind with these sequence numbers, or None."""
+    if message.position < last:
+        return "the position is below what is acknowledged"
+    rows = [row for row, _ in message.quarantined]
+    if rows != sorted(rows):
+        return "quarantined is not in ascending order"
+    if rows and kind == NOTIFY and not first <= rows[0] <= rows[-1] <= last:
+        return "quarantined names what is not of the batch"
+    return None
+
+
 # COMPARE and COMPARED.
 
 

@@ -190,8 +190,10 @@ class FeedServerConnection(ServerEnd):
         return data
 
     def _send_acknowledged(self, message: f.Acknowledged) -> bytes:
-        if message.position < self._check_in_order(message)[1]:
-            raise LocalProtocolError("the position is below what is acknowledged")
+        first, last = self._check_in_order(message)
+        fault = feed_columns.acknowledged_fault(message, self.under_way[message.request_id], first, last)
+        if fault is not None:
+            raise LocalProtocolError(fault)
         return self._answer(message)
 
     def _send_out_of_sequence(self, message: f.OutOfSequence) -> bytes:

@@ -29,13 +29,15 @@ class MessageType(IntEnum):
     STATUS_ANSWER = 0x13
     VERIFY = 0x14
     VERIFY_ANSWER = 0x15
+    HISTORY = 0x16
+    HISTORY_ANSWER = 0x17
 
 
 PROTOCOL_VERSION: Final = 1
 ALPN_NAME: Final = "jukinet/1"
 HEADER_BYTES: Final = limits.FRAME_HEADER_BYTES
 QUESTION_HEAD_BYTES: Final = 16
-"""LOOKUP, STATUS and VERIFY begin with four u32; the last is reserved."""
+"""LOOKUP, STATUS, VERIFY and HISTORY begin with four u32; the last is reserved."""
 ANSWER_HEAD_BYTES: Final = 16
 """Their answers begin with u32, u32 count, u64 register_version."""
 PING_BYTES: Final = 8
@@ -57,7 +59,7 @@ def payload_limits(request_bytes_max: int, answer_bytes_max: int) -> dict[int, i
     longest = {int(kind): limits.CONTROL_BYTES_MAX for kind in MessageType if kind < MessageType.LOOKUP}
     longest[MessageType.PING] = longest[MessageType.PONG] = PING_BYTES
     longest[MessageType.CANCEL] = 0
-    for question in (MessageType.LOOKUP, MessageType.STATUS, MessageType.VERIFY):
+    for question in (MessageType.LOOKUP, MessageType.STATUS, MessageType.VERIFY, MessageType.HISTORY):
         longest[question] = request_bytes_max
         longest[question + 1] = answer_bytes_max
     return longest

@@ -165,6 +165,15 @@ class VerifyRequest(Message, frozen=True):
     addresses: TextColumn | None = None
 
 
+class HistoryRequest(Message, frozen=True):
+    """codes: u64[count] ('Q'); items: mask, 0 for all that the session may see. Asks for earlier records."""
+
+    type: ClassVar[MessageType] = MessageType.HISTORY
+    session_id: int
+    items: int
+    codes: memoryview
+
+
 class LookupAnswer(Message, frozen=True):
     """Columns of count rows in the order asked; None for items that were not asked.
 
@@ -210,6 +219,32 @@ class VerifyAnswer(Message, frozen=True):
     matches: memoryview
 
 
+class HistoryAnswer(Message, frozen=True):
+    """outcomes 'B' of count codes in the order asked, and their earlier records: row i of the request has the records
+    from row_ends[i - 1] (0 for the first) to row_ends[i] ('I'), the latest first.
+
+    replaced_dates: 'I', the day on which a later notification replaced each record. The other columns are as in a
+    LookupAnswer, a row a record; None for items that were not asked.
+    """
+
+    type: ClassVar[MessageType] = MessageType.HISTORY_ANSWER
+    items: int
+    count: int
+    register_version: int
+    outcomes: memoryview
+    row_ends: memoryview
+    replaced_dates: memoryview
+    names: TextColumn | None = None
+    kana: TextColumn | None = None
+    aliases: TextColumn | None = None
+    birth_dates: memoryview | None = None
+    sexes: memoryview | None = None
+    areas: memoryview | None = None
+    addresses: TextColumn | None = None
+    reasons: memoryview | None = None
+    change_dates: memoryview | None = None
+
+
 class Refused(Struct, frozen=True):
     """Event of a ServerConnection, not a message: a request that must be answered with ``answer()`` and nothing else.
 
@@ -227,7 +262,17 @@ class Refused(Struct, frozen=True):
         return Error(self.request_id, self.code, self.message, self.retry_after_ms)
 
 
-ClientMessage = OpenSession | CloseSession | Ping | Cancel | Goodbye | LookupRequest | StatusRequest | VerifyRequest
+ClientMessage = (
+    OpenSession
+    | CloseSession
+    | Ping
+    | Cancel
+    | Goodbye
+    | LookupRequest
+    | StatusRequest
+    | VerifyRequest
+    | HistoryRequest
+)
 ServerMessage = (
     Greeting
     | SessionOpened
@@ -239,4 +284,5 @@ ServerMessage = (
     | LookupAnswer
     | StatusAnswer
     | VerifyAnswer
+    | HistoryAnswer
 )

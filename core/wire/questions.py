@@ -1,4 +1,4 @@
-"""LOOKUP, STATUS and VERIFY: written from contiguous buffers and read back without an object a row."""
+"""LOOKUP, STATUS, VERIFY and HISTORY: written from contiguous buffers and read back without an object a row."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _CLAIMS: Final = int(FOUR_ITEMS)
 _LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
+_HISTORY: Final = int(MessageType.HISTORY)
 _U32_MAX: Final = 0xFFFF_FFFF
 
 
@@ -37,7 +38,7 @@ def head_fault(kind: int, second: int, count: int) -> str | None:
     """What is wrong with the values of a question's head, or None. ``second`` is items, or since for STATUS."""
     if count == 0:
         return "count is 1 at least"
-    if kind == _LOOKUP:
+    if kind in (_LOOKUP, _HISTORY):
         return None if second < _ITEMS_END else "items holds a bit that is no item"
     if kind == _STATUS:
         return None if is_full_date(second) else "since is not a full date"
@@ -72,7 +73,7 @@ def _check_question(kind: int, request_id: int, session_id: int, second: int, co
 def encode_codes_question(
     kind: int, request_id: int, session_id: int, second: int, codes: memoryview
 ) -> bytes | list[bytes | memoryview]:
-    """The frame of a LOOKUP (second: items) or STATUS (second: since). A list refers to the caller's codes."""
+    """The frame of a LOOKUP or HISTORY (second: items) or STATUS (since). A list refers to the caller's codes."""
     view = as_codes(codes)
     size = view.nbytes
     count = size >> 3
@@ -111,7 +112,7 @@ def encode_verify(message: m.VerifyRequest) -> bytes:
 
 
 def parse_codes(payload: bytes | bytearray) -> memoryview:
-    """The codes of a LOOKUP or STATUS whose head was checked: a 'Q' view of the payload."""
+    """The codes of a LOOKUP, HISTORY or STATUS whose head was checked: a 'Q' view of the payload."""
     return memoryview(payload).cast("Q")[2:]
 
 

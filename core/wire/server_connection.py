@@ -30,6 +30,12 @@ _CLOSE_SESSION: Final = int(MessageType.CLOSE_SESSION)
 _LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
+_HISTORY: Final = int(MessageType.HISTORY)
+_CODES_QUESTIONS: Final[dict[int, type[m.LookupRequest | m.StatusRequest | m.HistoryRequest]]] = {
+    _LOOKUP: m.LookupRequest,
+    _STATUS: m.StatusRequest,
+    _HISTORY: m.HistoryRequest,
+}
 
 
 class ServerConnection(ServerEnd):
@@ -80,14 +86,16 @@ class ServerConnection(ServerEnd):
             return refusal
         self.under_way[request_id] = kind
         self._asked[request_id] = session_id
-        question = m.LookupRequest if kind == _LOOKUP else m.StatusRequest
-        return question(request_id, session_id, second, questions.parse_codes(payload))
+        return _CODES_QUESTIONS[kind](request_id, session_id, second, questions.parse_codes(payload))
 
     def _accept_lookup(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         return self._accept_codes(_LOOKUP, request_id, payload)
 
     def _accept_status(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         return self._accept_codes(_STATUS, request_id, payload)
+
+    def _accept_history(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        return self._accept_codes(_HISTORY, request_id, payload)
 
     def _accept_verify(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         session_id, items, count, _ = questions.parse_head(payload)
@@ -136,6 +144,7 @@ class ServerConnection(ServerEnd):
         _LOOKUP: _accept_lookup,
         _STATUS: _accept_status,
         _VERIFY: _accept_verify,
+        _HISTORY: _accept_history,
         _OPEN_SESSION: _accept_open_session,
         _CLOSE_SESSION: _accept_close_session,
         _PING: ServerEnd._accept_ping,
@@ -148,7 +157,7 @@ class ServerConnection(ServerEnd):
     def send(self, message: m.ServerMessage) -> Sendable:
         """The message's bytes; the state has moved. Raises LocalProtocolError: not allowed now, nothing changed.
 
-        Answers to LOOKUP, STATUS and VERIFY are made elsewhere and go through ``send_answer``.
+        Answers to LOOKUP, STATUS, VERIFY and HISTORY are made elsewhere and go through ``send_answer``.
         """
         return self._send(message)
 

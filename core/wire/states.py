@@ -35,7 +35,7 @@ class ConnectionState(IntEnum):
 S = ConnectionState
 Row = Mapping[int, ConnectionState]
 
-REQUESTS: Final = (T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY)
+REQUESTS: Final = (T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY)
 ANSWER_OF: Final[Mapping[int, int]] = {
     T.OPEN_SESSION: T.SESSION_OPENED,
     T.CLOSE_SESSION: T.SESSION_CLOSED,
@@ -43,11 +43,12 @@ ANSWER_OF: Final[Mapping[int, int]] = {
     T.LOOKUP: T.LOOKUP_ANSWER,
     T.STATUS: T.STATUS_ANSWER,
     T.VERIFY: T.VERIFY_ANSWER,
+    T.HISTORY: T.HISTORY_ANSWER,
 }
 QUESTIONS_OF: Final[Mapping[int, frozenset[int]]] = {
     answer: frozenset((question,)) for question, answer in ANSWER_OF.items()
 }
-REPORTED: Final = frozenset((int(T.LOOKUP), int(T.STATUS), int(T.VERIFY)))
+REPORTED: Final = frozenset((int(T.LOOKUP), int(T.STATUS), int(T.VERIFY), int(T.HISTORY)))
 """Requests for which the server may send PROGRESS."""
 
 

@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only the areas and towns, with room for N residents: a register to be loaded by feeds")  # fmt: skip
     part.add_argument(
         "--prefecture", type=whole_number(1, limits.PREFECTURES), default=None, metavar="P",
-        help="only the residents of prefecture P (1 to 47), with the codes and records of the whole nation")  # fmt: skip
+        help="only the residents of prefecture P (1 to 47), with their codes and records in the nation")  # fmt: skip
     count = whole_number(0, RESIDENTS_MAX)
     codes.add_argument("--count", type=count, default=0, metavar="K", help="residents' codes to print")
     codes.add_argument("--absent", type=count, default=0, metavar="A", help="valid codes to print that name nobody")

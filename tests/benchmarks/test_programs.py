@@ -105,3 +105,16 @@ def test_another_nation_is_refused(store: Path) -> None:
     done = run_program("core_lookup.py", store, "--seed", "6", check=False)
     assert done.returncode == 1
     assert "another register" in done.stderr
+
+
+def test_feed_load(store: Path, tmp_path: Path) -> None:
+    found = figures("feed_load.py", store, tmp_path)
+    assert 100 < found["loaded_residents"] < RESIDENTS
+    assert found["reloaded_per_second"] > 100
+
+
+def test_compare_holdings(store: Path, tmp_path: Path) -> None:
+    found = figures("compare_holdings.py", store, tmp_path)
+    assert found["differences"] == 10
+    assert found["seconds"] > 0
+    assert 1_000 < found["bytes_exchanged"] < 200_000

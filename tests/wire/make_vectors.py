@@ -38,6 +38,8 @@ TYPES = {
     "STATUS_ANSWER": 0x13,
     "VERIFY": 0x14,
     "VERIFY_ANSWER": 0x15,
+    "HISTORY": 0x16,
+    "HISTORY_ANSWER": 0x17,
 }
 LIMITS = {
     "request_bytes_max": 1_000_000,
@@ -61,7 +63,7 @@ def payload_of(kind: str, fields: Json) -> bytes:
     if TYPES[kind] < 0x10:
         return msgspec.msgpack.encode(fields)
     columns = {name: value for name, value in fields.items() if isinstance(value, list)}
-    if kind in ("LOOKUP", "STATUS", "VERIFY"):
+    if kind in ("LOOKUP", "STATUS", "VERIFY", "HISTORY"):
         codes = [int(code) for code in columns.pop("codes")]
         claims = b"".join(
             claim(name, columns[name]) for name in ("names", "birth_dates", "sexes", "addresses") if name in columns
@@ -70,6 +72,8 @@ def payload_of(kind: str, fields: Json) -> bytes:
     version, outcomes = fields["register_version"], columns.pop("outcomes")
     if kind == "STATUS_ANSWER":
         return twin.status_answer(fields["since"], version, outcomes, columns["change_dates"])
+    if kind == "HISTORY_ANSWER":
+        return twin.history_answer(fields["items"], version, outcomes, **columns)
     if kind == "VERIFY_ANSWER":
         return twin.verify_answer(fields["items"], version, outcomes, columns["matches"])
     if "successor_codes" in columns:
@@ -210,6 +214,31 @@ def verify() -> list[Json]:
             addresses=["", "東京都千代田区丸の内１－１－１"],
         ),
         step("server", "VERIFY_ANSWER", 2, items=57, count=2, register_version=42, outcomes=[1, 9], matches=[0x2B, 0]),
+    ]
+
+
+def history() -> list[Json]:
+    codes = ["24727059608", "12345678903", "10000000006"]
+    return [
+        *opening(),
+        step("client", "HISTORY", 2, session_id=7, items=105, codes=codes),
+        step(
+            "server",
+            "HISTORY_ANSWER",
+            2,
+            items=105,
+            count=3,
+            register_version=42,
+            outcomes=[1, 3, 9],
+            row_ends=[2, 3, 3],
+            replaced_dates=[20240415, 20200401, 20240329],
+            names=["髙橋 𠮷子", "山田 𠮷子", "鈴木"],
+            birth_dates=[19650220, 19650220, 19400000],
+            areas=[13101, 47201, 13102],
+            addresses=["東京都千代田区丸の内1丁目1-1", "沖縄県那覇市1", "東京都中央区1"],
+            reasons=[11, 31, 33],
+            change_dates=[20200331, 19980401, 20010101],
+        ),
     ]
 
 
@@ -381,6 +410,7 @@ CONVERSATIONS = {
     "lookup": lookup,
     "status": status,
     "verify": verify,
+    "history": history,
     "under-way": under_way,
     "closing": closing,
 }

@@ -169,6 +169,7 @@ def test_values_of_one_byte_are_those_of_the_vocabulary(kind: str, allowed: set[
 def test_plans_follow_the_items() -> None:
     assert columns.lookup_plan(0) == b"o"
     assert columns.lookup_plan(255) == b"otttdsatrdc"
+    assert columns.history_plan(255) == b"dtttdsatrd"
     assert columns.lookup_plan(Item.ADDRESS | Item.CODE) == b"oatc"
     assert columns.claim_plan(57) == b"ktdst"
     assert columns.matches_mask(Item.NAME | Item.ADDRESS) == 0b11000011

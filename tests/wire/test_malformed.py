@@ -108,6 +108,11 @@ def refused_with(data: bytes, state: S = S.OPEN, end: int = 0) -> ErrorCode:
     return caught.value.error
 
 
+def history(outcomes: list[int], row_ends: list[int], replaced: int = 20240401) -> bytes:
+    payload = twin.history_answer(1, 3, outcomes, row_ends, replaced_dates=[replaced], names=["山田太郎"])
+    return twin.frame(payload, T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY])
+
+
 SOUND = twin.question(SESSION, 1, CODES)
 NAMES = twin.text_column(["山田", ""])
 
@@ -158,6 +163,13 @@ def test_each_way_to_break_the_stream_has_its_code(data: bytes, code: ErrorCode)
         twin.header(bytes(48), T.STATUS_ANSWER, UNDER_WAY[T.STATUS]),
         twin.frame(twin.verify_answer(1, 3, [1, 9], [4, 0]), T.VERIFY_ANSWER, UNDER_WAY[T.VERIFY]),
         twin.header(bytes(40), T.VERIFY_ANSWER, UNDER_WAY[T.VERIFY]),
+        history([1, 9], [1, 0]),
+        history([1, 9], [1, 2]),
+        history([2, 9], [1, 1]),
+        history([1], [1]),
+        history([1, 9], [1, 1], replaced=20241301),
+        twin.frame(ANSWERS[T.HISTORY_ANSWER][:-8], T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY]),
+        twin.frame(ANSWERS[T.HISTORY_ANSWER][:24], T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY]),
         twin.frame(b"12345678", T.PONG, UNDER_WAY[T.PING]),
         twin.frame(b"1234", T.PONG, UNDER_WAY[T.PING]),
     ],

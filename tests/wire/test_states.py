@@ -18,8 +18,16 @@ from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolErr
 from jukinet.core.wire import messages as m
 from jukinet.core.wire import states
 
-REQUESTS = {T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY}
-ANSWER_TYPES = {T.SESSION_OPENED, T.SESSION_CLOSED, T.PONG, T.LOOKUP_ANSWER, T.STATUS_ANSWER, T.VERIFY_ANSWER}
+REQUESTS = {T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY}
+ANSWER_TYPES = {
+    T.SESSION_OPENED,
+    T.SESSION_CLOSED,
+    T.PONG,
+    T.LOOKUP_ANSWER,
+    T.STATUS_ANSWER,
+    T.VERIFY_ANSWER,
+    T.HISTORY_ANSWER,
+}
 CLIENT_TYPES = REQUESTS | {T.CANCEL, T.GOODBYE}
 SERVER_TYPES = ANSWER_TYPES | {T.GREETING, T.PROGRESS, T.ERROR, T.GOODBYE}
 FRAMES = raw_frames(LIMITS)
@@ -123,14 +131,14 @@ def test_an_error_of_the_connection_closes_from_every_state(state: S) -> None:
         server.send(error)
 
 
-@pytest.mark.parametrize("answered", range(1, 7))
+@pytest.mark.parametrize("answered", range(1, 8))
 def test_both_done_closes_with_the_last_answer(answered: int) -> None:
     server, client = pair_in(S.BOTH_DONE)
     for number, request_id in enumerate(list(server.under_way), 1):
         assert server.state is client.state is S.BOTH_DONE
         deliver(client, server.send(m.Error(request_id, ErrorCode.CANCELLED, "")))
-        if number == answered < 6:
-            assert len(client.under_way) == 6 - answered
+        if number == answered < 7:
+            assert len(client.under_way) == 7 - answered
     assert server.state is client.state is S.CLOSED
 
 

@@ -22,7 +22,15 @@ CLASSES = {
     for cls in vars(m).values()
     if isinstance(cls, type) and issubclass(cls, m.Message) and cls is not m.Message
 }
-FORMATS = {"codes": "Q", "successor_codes": "Q", "birth_dates": "I", "change_dates": "I", "areas": "I"}
+FORMATS = {
+    "codes": "Q",
+    "successor_codes": "Q",
+    "birth_dates": "I",
+    "change_dates": "I",
+    "areas": "I",
+    "row_ends": "I",
+    "replaced_dates": "I",
+}
 
 
 def message_of(step: dict[str, Any]) -> m.Message:
@@ -87,6 +95,7 @@ def test_every_file_is_checked_and_every_type_occurs() -> None:
         ("lookup", ConnectionState.OPEN),
         ("status", ConnectionState.OPEN),
         ("verify", ConnectionState.OPEN),
+        ("history", ConnectionState.OPEN),
         ("under-way", ConnectionState.CLOSED),
         ("closing", ConnectionState.CLOSED),
     ],

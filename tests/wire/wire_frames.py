@@ -29,6 +29,7 @@ def question_messages(ids: dict[T, int]) -> dict[T, m.Message]:
         T.LOOKUP: m.LookupRequest(ids[T.LOOKUP], SESSION, 1, codes(CODES)),
         T.STATUS: m.StatusRequest(ids[T.STATUS], SESSION, SINCE, codes(CODES)),
         T.VERIFY: m.VerifyRequest(ids[T.VERIFY], SESSION, 1, codes(CODES), TextColumn.from_texts(["山田", ""])),
+        T.HISTORY: m.HistoryRequest(ids[T.HISTORY], SESSION, 1, codes(CODES)),
     }
 
 
@@ -67,6 +68,7 @@ ANSWERS = {
     T.LOOKUP_ANSWER: twin.lookup_answer(1, 3, [1, 9], names=["山田太郎", ""]),
     T.STATUS_ANSWER: twin.status_answer(SINCE, 3, [2, 9], [20240402, 0]),
     T.VERIFY_ANSWER: twin.verify_answer(1, 3, [1, 9], [3, 0]),
+    T.HISTORY_ANSWER: twin.history_answer(1, 3, [1, 9], [1, 1], replaced_dates=[20240401], names=["山田太郎"]),
 }
 
 
@@ -97,6 +99,7 @@ def raw_frames(limits: m.Limits) -> dict[tuple[str, T], bytes]:
         T.LOOKUP: (twin.question(SESSION, 1, CODES), NEW_ID),
         T.STATUS: (twin.question(SESSION, SINCE, CODES), NEW_ID),
         T.VERIFY: (twin.question(SESSION, 1, CODES, names), NEW_ID),
+        T.HISTORY: (twin.question(SESSION, 1, CODES), NEW_ID),
     }
     granted = {"session_id": 77, "functions": 7, "items": 255, "codes_per_request_max": 9, "valid_until": 0}
     told = {"protocol": 1, **GREETING, "limits": msgspec.structs.asdict(limits), "areas_not_connected": [13215]}

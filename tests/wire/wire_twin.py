@@ -70,6 +70,16 @@ def lookup_answer(items: int, version: int, outcomes: Sequence[int], **columns: 
     return out
 
 
+def history_answer(
+    items: int, version: int, outcomes: Sequence[int], row_ends: Sequence[int], **columns: Sequence[Any]
+) -> bytes:
+    """columns: replaced_dates, and those of lookup_answer; the groups are those of a LOOKUP_ANSWER of as many rows."""
+    replaced = columns.pop("replaced_dates")
+    head = struct.pack("<IIQ", items, len(outcomes), version) + u8(outcomes) + u32(row_ends) + u32(replaced)
+    rows = [1] * len(replaced)
+    return head + lookup_answer(items & 127, version, rows, **columns)[16 + len(u8(rows)) :]
+
+
 def status_answer(since: int, version: int, outcomes: Sequence[int], change_dates: Sequence[int]) -> bytes:
     return struct.pack("<IIQ", since, len(outcomes), version) + u8(outcomes) + u32(change_dates)
 
