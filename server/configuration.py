@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
+from jukinet.core.feed import retention_run
 
 MEBIBYTE: Final = 1 << 20
 KIBIBYTE: Final = 1 << 10
@@ -142,6 +143,30 @@ class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry_seconds: Annotated[
         float, Meta(ge=0.05, le=3_600, description="What a feed is told to wait when the register cannot be written.")
     ] = 1.0
+
+
+class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long records are kept and provided (docs/retention.md)."""
+
+    rule: Annotated[
+        Literal["five-years", "150-years"],
+        Meta(description="The rule of Order 30-11: the one of 2002, or the one in force since 20 June 2019."),
+    ] = "150-years"
+    at: Annotated[
+        str,
+        Meta(
+            pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$",
+            description="When the feed writer purges each day, HH:MM in Japan. Empty: it never does.",
+        ),
+    ] = "02:00"
+    journal_days: Annotated[
+        int,
+        Meta(
+            ge=retention_run.JOURNAL_DAYS_MIN,
+            le=retention_run.JOURNAL_DAYS_MAX,
+            description="Days for which the journal and the quarantine of the feeds are kept.",
+        ),
+    ] = 400
 
 
 class Authority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -342,6 +367,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     authority: Authority
     record_of_use: RecordOfUse
     feed: Feed = Feed()
+    retention: Retention = Retention()
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     waits: Waits = Waits()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import lmdb
 
+from jukinet.core import limits
 from jukinet.core.columns.column_kernel import ColumnFault
 from jukinet.core.errors import StoreCorruptError
 from jukinet.core.feed import history, journal, positions
@@ -139,7 +140,7 @@ class _JournalCheck:
 
     def run(self) -> None:
         """All entries, in order."""
-        expected = 1
+        expected = self._reader.meta.journal_first
         with self._transaction.cursor(db=self._reader.databases["journal"]) as cursor:
             for name, value in cursor.iternext(keys=True, values=True):
                 order = schema.NUMBER.unpack(name)[0]
@@ -158,11 +159,21 @@ class _JournalCheck:
             self._add(f"the journal ends before {expected}; the register says {meta.journal_next}")
         for prefecture in set(self._feeds) | set(self._positions):
             state = self._feeds.get(prefecture, FeedState())
+            if meta.journal_first > 1:
+                self._beyond_trimmed(prefecture, state)
+                continue
             found = self._positions[prefecture], self._rows[prefecture], self._refused[prefecture]
             if found != (state.position, state.notifications, state.quarantined):
                 self._add(
                     f"feed {prefecture}: the journal brought it to {found[0]}, the register says {state.position}"
                 )
+
+    def _beyond_trimmed(self, prefecture: int, state: FeedState) -> None:
+        """What can be said of a feed when the beginning of the journal has passed its retention."""
+        reached = self._positions.get(prefecture, state.position)
+        is_beyond = self._rows[prefecture] > state.notifications or self._refused[prefecture] > state.quarantined
+        if reached != state.position or is_beyond:
+            self._add(f"feed {prefecture}: the journal brought it to {reached}, the register says {state.position}")
 
     def _entry(self, order: int, entry: JournalEntry) -> None:
         self._counts.journal_entries += 1
@@ -172,8 +183,10 @@ class _JournalCheck:
         if not _RESULTS.issuperset(entry.results):
             self._add(f"journal entry {order}: a result that this format does not know")
         if entry.kind == EntryKind.PURGE:
+            self._purge(order, entry)
             return
-        if entry.first_sequence != self._positions[entry.prefecture] + 1:
+        is_first = self._reader.meta.journal_first > 1 and entry.prefecture not in self._positions
+        if not is_first and entry.first_sequence != self._positions[entry.prefecture] + 1:
             self._add(f"journal entry {order}: a gap in the sequence numbers of feed {entry.prefecture}")
         steps = entry.count if entry.kind == EntryKind.BATCH else 1
         self._positions[entry.prefecture] = entry.first_sequence + steps - 1
@@ -183,6 +196,11 @@ class _JournalCheck:
             NotificationBatch.parse(entry.payload, entry.count)
         except (ColumnFault, ValueError):
             self._add(f"journal entry {order}: its batch does not have the layout of a batch")
+
+    def _purge(self, order: int, entry: JournalEntry) -> None:
+        done = journal.unpack_purge(entry)
+        if entry.count or not 0 <= entry.first_key <= entry.stop_key <= limits.RESIDENT_KEYS or len(done.expired) % 8:
+            self._add(f"journal entry {order}: a step of purging that contradicts itself")
 
 
 def _check_quarantine(
@@ -211,5 +229,6 @@ def _check_quarantine(
             found[prefecture] += len(rows.faults)
             counts.quarantined += len(rows.faults)
     for prefecture, state in feeds.items():
-        if found[prefecture] != state.quarantined:
+        is_trimmed = reader.meta.journal_first > 1 and found[prefecture] <= state.quarantined
+        if found[prefecture] != state.quarantined and not is_trimmed:
             add(f"feed {prefecture}: {found[prefecture]} rows in quarantine, the register says {state.quarantined}")

@@ -20,7 +20,7 @@ import msgspec
 
 from jukinet.core import codes, limits
 from jukinet.core.errors import RecordFormatError, StoreError
-from jukinet.core.feed import contribution, history, journal, positions
+from jukinet.core.feed import contribution, history, journal, positions, purge
 from jukinet.core.feed.contribution import Contribution, Kind, Standing
 from jukinet.core.feed.errors import SequenceGapError
 from jukinet.core.feed.holdings import Digest, HoldingsDelta, HoldingsReader
@@ -28,6 +28,7 @@ from jukinet.core.feed.journal import EntryKind, JournalEntry, Result
 from jukinet.core.feed.key_state import KeyState
 from jukinet.core.feed.places import Places
 from jukinet.core.feed.positions import FeedState, Loading, Quarantined
+from jukinet.core.feed.purge import Purged, PurgeStep
 from jukinet.core.feed.range_kernel import TownIndex, check_rows
 from jukinet.core.feed.range_load import load_range
 from jukinet.core.notifications import Fault, Notification, NotificationBatch, faults_of
@@ -86,6 +87,11 @@ class FeedRegister:
     def reader(self) -> RegisterReader:
         """A reader in the same process; it must be closed before the register."""
         return self.writer.reader()
+
+    def meta(self) -> schema.Meta:
+        """The register's description, as committed."""
+        with self.writer.reading() as transaction:
+            return schema.read_meta(transaction, self.writer.databases["meta"], self.directory)
 
     def feed(self, prefecture: int) -> FeedState:
         """Where a feed stands, as committed."""
@@ -217,6 +223,42 @@ class FeedTransaction:
         except BaseException:
             self._change.abort()
             raise
+
+    @property
+    def meta(self) -> schema.Meta:
+        """The register's description as this transaction found it."""
+        return self._change.meta
+
+    def purge(self, step: PurgeStep) -> Purged:
+        """Take out what is past its last day, in a transaction of its own (docs/retention.md).
+
+        Raises StoreError when the store fails, or when the transaction has done something else; it is lost then.
+        """
+        if self._keys or self._journal_next != self._change.meta.journal_next:
+            self._change.abort()
+            raise StoreError("a step of purging has a transaction of its own")
+        try:
+            purged = purge.take(self._change, self._databases, self._places.jis, step, self._keys, self._delta)
+            meta = self._change.meta
+            place, done = purged.place(step), meta.purged_day
+            if step.is_replayed:
+                place = meta.purge
+            elif place is None:
+                done = step.day
+            first = purged.trimmed.journal_first or meta.journal_first
+            self._change.meta = msgspec.structs.replace(meta, journal_first=first, purge=place, purged_day=done)
+            if purged.changed:
+                entry = purged.entry(step, self.day)
+                self._put("journal", schema.NUMBER.pack(self._journal_next), journal.pack_entry(entry))
+                self._journal_next += 1
+        except lmdb.Error as error:
+            self._change.abort()
+            raise StoreError(f"{self._register.directory}: the purge could not be applied: {error}") from error
+        except BaseException:
+            self._change.abort()
+            raise
+        self._beside = True
+        return purged
 
     def feed(self, prefecture: int) -> FeedState:
         """Where a feed stands in this transaction."""

@@ -5,6 +5,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from jukinet.core.checksum cimport crc32c_update
+from jukinet.core.feed.expiry cimport Expiry, replaced_expired
+from jukinet.core.records.record cimport status_registered_day, status_state
 
 from jukinet.core.errors import StoreCorruptError, StoreError
 
@@ -13,6 +15,8 @@ cdef enum:
     ENTRY_BYTES = 17            # u32 delta, u8 standing, u16 day, u64 status, u16 length of the record
     CHECKSUM_BYTES = 4
     FORMAT = 1
+    STANDING_REPLACED = 1
+    STANDING_COMPOSED = 5
     STANDING_MAX = 5
     RECORD_BYTES_MIN = 3
     COUNT_MAX = 65535
@@ -103,6 +107,27 @@ def of_key(const unsigned char[::1] value not None, uint32_t bucket, uint32_t de
         elif kept.delta > delta:
             break
     return entries
+
+
+def expired_deltas(const unsigned char[::1] value not None, uint32_t bucket, cutoffs):
+    """Deltas of the keys that have an entry past its last day, ascending. What never stood expires like what was replaced."""
+    cdef uint32_t count, i, last = 0
+    cdef Kept kept
+    cdef Expiry expiry
+    cdef uint8_t state
+    cdef const unsigned char *place = opened(value, bucket, &count)
+    cdef list found = []
+    expiry.day, expiry.short_day, expiry.long_day = cutoffs.day, cutoffs.short, cutoffs.long
+    for i in range(count):
+        place = read_kept(place, &kept)
+        if kept.standing == STANDING_COMPOSED:
+            continue
+        state = status_state(kept.status) if kept.standing == STANDING_REPLACED else 0
+        if replaced_expired(&expiry, state, status_registered_day(kept.status), kept.day):
+            if not found or last != kept.delta:
+                found.append(kept.delta)
+            last = kept.delta
+    return found
 
 
 def merge(const unsigned char[::1] value, uint32_t bucket, changes):

@@ -36,9 +36,11 @@ class Result(IntEnum):
 
 
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One applied batch, range or step of purging; ``payload`` is the batch as it came (NotificationBatch.parse).
+    """One applied batch, range or step of purging; ``payload`` is the batch as it came (NotificationBatch.parse), or
+    what a step of purging did (unpack_purge), whose prefecture, first_sequence and count are 0.
 
-    registered_day: days since 2000-01-01. results: a Result for each row. first_key and stop_key: of a range, else 0.
+    registered_day: days since 2000-01-01. results: a Result for each row. first_key and stop_key: of a range or a step
+    of purging, else 0.
     """
 
     kind: int
@@ -54,6 +56,35 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Never shows the payload."""
         return f"<JournalEntry kind={self.kind} prefecture={self.prefecture} count={self.count}>"
+
+
+class PurgeDone(msgspec.Struct, frozen=True, kw_only=True):
+    """The payload of a purging step, as MessagePack: what it judged by, and what it did.
+
+    rule: core.law.retention. day: by which it judged, days since 2000-01-01. removed: contributions taken out of the
+    history. expired: codes whose shown record gave way to a tombstone, u64 each. trimmed_before: day before which the
+    journal and the quarantine were trimmed (0: not in this step), with the number of entries and of rows.
+    """
+
+    rule: int
+    day: int
+    removed: int = 0
+    expired: bytes = b""
+    trimmed_before: int = 0
+    trimmed_entries: int = 0
+    trimmed_rows: int = 0
+
+    def __repr__(self) -> str:
+        """Never shows the codes."""
+        return f"<PurgeDone expired={len(self.expired) // 8} removed={self.removed}>"
+
+
+def unpack_purge(entry: JournalEntry) -> PurgeDone:
+    """What a purging step did; StoreCorruptError when its payload cannot be read."""
+    try:
+        return msgspec.msgpack.decode(entry.payload, type=PurgeDone)
+    except msgspec.MsgspecError as error:
+        raise StoreCorruptError(f"a purging step of the journal cannot be read: {error}") from error
 
 
 def pack_entry(entry: JournalEntry) -> bytes:

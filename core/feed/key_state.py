@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from jukinet.core.feed import contribution as contributions_module
 from jukinet.core.feed.contribution import Contribution, Kind, Standing, from_stored, is_contribution
+from jukinet.core.feed.expired import left_of
 from jukinet.core.feed.fold import fold
+from jukinet.core.law.retention import Cutoffs
 from jukinet.core.notifications import Fault
 from jukinet.core.vocabulary import ChangeReason, State
 
@@ -97,6 +99,16 @@ class KeyState:
             elif standing is not c.standing:
                 self.contributions[at] = replace(c, standing=standing, day=day)
                 self.history_changed = True
+
+    def purge(self, cutoffs: Cutoffs, jis: list[int]) -> int:
+        """Take out what is past its last day; returns how many contributions of the history went."""
+        before = self.kept()
+        left = left_of(self.contributions, self.shown, cutoffs, jis)
+        self.contributions, self.shown = left.contributions, left.shown
+        self.refold(cutoffs.day)
+        kept = self.kept()
+        self.history_changed |= kept != before
+        return len(before) - len(kept)
 
     def entered(self, areas: Container[int]) -> list[Contribution]:
         """The last contribution of each of ``areas`` (numbers) under which, by itself, the person stands entered."""

@@ -54,11 +54,23 @@ class Town(msgspec.Struct, frozen=True, array_like=True):
     text: str
 
 
+class PurgePlace(msgspec.Struct, frozen=True):
+    """A purge under way: rule (core.law.retention), the day it judges by, and the key that it goes on with.
+
+    key is limits.RESIDENT_KEYS when all records have been looked at, and the journal remains.
+    """
+
+    rule: int
+    day: int
+    key: int
+
+
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """The one map under ``description`` in the ``meta`` database.
 
-    journal_next: national order that the next journal entry begins with. newest_day: the newest day, in days since
-    2000-01-01, on which a feed's transaction was committed; 0 before the first.
+    journal_first and journal_next: national orders that the journal's first entry and its next one begin with.
+    newest_day: the newest day, in days since 2000-01-01, on which a feed's transaction was committed; 0 before any.
+    purge: where a purge stands that has not come to its end. purged_day: the day by which the last whole one judged.
     """
 
     format: int
@@ -74,6 +86,9 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     origin: dict[str, Any]
     journal_next: int = 1
     newest_day: int = 0
+    journal_first: int = 1
+    purge: PurgePlace | None = None
+    purged_day: int = 0
 
 
 class _FormatOnly(msgspec.Struct, frozen=True):

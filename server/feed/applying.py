@@ -30,6 +30,7 @@ from jukinet.core.feed.errors import SequenceGapError
 from jukinet.core.feed.notices import NoticeBook
 from jukinet.core.wire import feed_messages as fm
 from jukinet.server.event_log import EventLog
+from jukinet.server.feed.daily_purge import CHECK_SECONDS, DailyPurge
 from jukinet.server.metrics import Metrics
 from jukinet.server.readiness import Readiness
 
@@ -106,6 +107,7 @@ class Applying:
         seconds_max: float,
         gather_seconds: float,
         retry_seconds: float,
+        daily_purge: DailyPurge,
     ) -> None:
         """``broken`` is called in the loop when the register must be opened anew."""
         self._register = register
@@ -118,6 +120,7 @@ class Applying:
         self._seconds_max = seconds_max
         self._gather_seconds = gather_seconds
         self._retry_ms = max(1, int(retry_seconds * 1000))
+        self._daily_purge = daily_purge
         self._queues: OrderedDict[int, deque[Work]] = OrderedDict()
         self._wanted = threading.Condition()
         self._busy = False
@@ -211,14 +214,18 @@ class Applying:
         while True:
             with self._wanted:
                 self._busy = False
-                while not (self._queues or self._ending or self._purge_before):
-                    self._wanted.wait()
+                purge_wanted = self._daily_purge.is_wanted()
+                while not (self._queues or self._ending or self._purge_before or purge_wanted):
+                    self._wanted.wait(CHECK_SECONDS)
+                    purge_wanted = self._daily_purge.is_wanted()
                 if self._ending:
                     return
                 self._busy = True
                 purge_before, self._purge_before = self._purge_before, 0
             if purge_before:
                 self._purge(purge_before)
+            if purge_wanted:
+                self._daily_purge.step()
             first = self._take()
             if first is None:
                 continue

@@ -32,6 +32,7 @@ from jukinet.server.feed.applying import Applying
 from jukinet.server.feed.claims import Claims
 from jukinet.server.feed.comparing import Comparing
 from jukinet.server.feed.connection import FeedConnection
+from jukinet.server.feed.daily_purge import DailyPurge
 from jukinet.server.identity import from_certificate
 from jukinet.server.listening import listen
 from jukinet.server.metrics import Metrics, Snapshot
@@ -128,6 +129,7 @@ class Hub:
             seconds_max=settings.feed.transaction_milliseconds_max / 1000,
             gather_seconds=settings.feed.gather_milliseconds / 1000,
             retry_seconds=settings.feed.retry_seconds,
+            daily_purge=DailyPurge(self._register, settings.retention, self.events),
         )
         self.events.info("feed_writer_ready", port=self._start.port, register=identifier)
         await self._channel.send(control.Ready(identifier))
