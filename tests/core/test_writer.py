@@ -311,6 +311,12 @@ def locked_bytes() -> int:
     return int(next(line for line in status.splitlines() if line.startswith("VmLck")).split()[1]) * 1_024
 
 
+locking_works = pytest.mark.skipif(
+    "libasan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer makes mlock do nothing"
+)
+
+
+@locking_works
 def test_a_locked_register_stays_locked_while_it_grows(tmp_path: Path) -> None:
     table = build_store(tmp_path / "r", [Resident(key=key * 19_003, state=6, area=0) for key in range(500)])
     with RegisterWriter(tmp_path / "r") as writer:
@@ -331,6 +337,7 @@ def test_a_locked_register_stays_locked_while_it_grows(tmp_path: Path) -> None:
     assert locked_bytes() == before
 
 
+@locking_works
 def test_a_lock_that_is_refused_is_an_error_of_the_system() -> None:
     with pytest.raises(OSError, match="memory"):
         lock_addresses(1 << 46, 4_096)

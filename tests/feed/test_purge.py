@@ -347,7 +347,7 @@ def test_purging_between_notifications_leaves_a_whole_register_that_a_replay_mak
         prefecture = chooser.choice(list(feeds))
         stop = min(len(feeds[prefecture]), sent[prefecture] + chooser.choice([1, 2, 9]))
         if stop > sent[prefecture]:
-            clock.send(*[row for row in feeds[prefecture][sent[prefecture] : stop]])
+            clock.send(*feeds[prefecture][sent[prefecture] : stop])
             sent[prefecture] = stop
         clock.day += datetime.timedelta(chooser.choice([0, 1, 700, 2000, 12_000]) if clock.day.year < 2120 else 0)
         if chooser.random() < 0.5:
