@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
+from jukinet.core import limits
 from jukinet.core.errors import ErrorCode, JukinetError, NotAuthorisedError, RecordOfUseError
-from jukinet.core.index import LookupBatch, StatusBatch, VerifyBatch
+from jukinet.core.index import HistoryBatch, LookupBatch, StatusBatch, VerifyBatch
+from jukinet.core.index.history import HistoryTooLongError
 from jukinet.core.law.authority import Grant, day_in_japan
+from jukinet.core.law.retention import Rule, cutoffs
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.snapshot import Snapshot
 from jukinet.core.vocabulary import Function
@@ -32,22 +35,27 @@ from jukinet.server.sessions import Session
 if TYPE_CHECKING:
     from jukinet.server.connection import Connection
 
-Question = m.LookupRequest | m.StatusRequest | m.VerifyRequest
-Batch = LookupBatch | StatusBatch | VerifyBatch
+Question = m.LookupRequest | m.StatusRequest | m.VerifyRequest | m.HistoryRequest
+Batch = LookupBatch | StatusBatch | VerifyBatch | HistoryBatch
 LOOKUP: Final = int(Function.LOOKUP)
 STATUS: Final = int(Function.STATUS)
 VERIFY: Final = int(Function.VERIFY)
+HISTORY: Final = int(Function.HISTORY)
+PROVIDED: Final = LOOKUP | STATUS | VERIFY | HISTORY
 LOOKUP_ANSWER: Final = int(m.LookupAnswer.type)
 ANSWER_TYPES: Final = {
     LOOKUP: LOOKUP_ANSWER,
     STATUS: int(m.StatusAnswer.type),
     VERIFY: int(m.VerifyAnswer.type),
+    HISTORY: int(m.HistoryAnswer.type),
 }
-FUNCTION_NAMES: Final = {LOOKUP: "lookup", STATUS: "status", VERIFY: "verify"}
+FUNCTION_NAMES: Final = {LOOKUP: "lookup", STATUS: "status", VERIFY: "verify", HISTORY: "history"}
 
 QUEUE_RETRY_MILLISECONDS: Final = 1_000
 INLINE_SLICE_CODES: Final = 1_024
 """About 0.15 ms of work; getting a thread to do it and hearing back takes about half as long."""
+HISTORY_SLICE_CODES: Final = 64
+"""Some 2 ms of work: it is done in the loop, for it reads LMDB."""
 RECENT_SCRATCH_MAX: Final = 4
 """Batches kept for reuse: each holds the columns of the longest request it has done."""
 
@@ -137,8 +145,9 @@ class Service:
         self.now = time.monotonic()
         self._resumable: set[Connection] = set()
         self._bulk_wanted = trio.Event()
-        self._scratch: dict[int, list[Batch]] = {LOOKUP: [], STATUS: [], VERIFY: []}
-        self._lookup, self._status, self._verify = LookupBatch(), StatusBatch(), VerifyBatch()
+        self._scratch: dict[int, list[Batch]] = {function: [] for function in BATCHES}
+        self._interactive: dict[int, Batch] = {function: batch() for function, batch in BATCHES.items()}
+        self._rule = Rule(configuration.retention.rule)
         self._interactive_codes_max = configuration.fairness.interactive_codes_max
         self._slice_codes = configuration.fairness.slice_codes
 
@@ -167,7 +176,7 @@ class Service:
             m.SessionOpened(
                 request_id,
                 session.session_id,
-                grant.functions & (LOOKUP | STATUS | VERIFY),
+                grant.functions & PROVIDED,
                 grant.items,
                 min(grant.codes_per_request_max, self.configuration.limits.codes_per_request_max),
                 grant.valid_until_decimal,
@@ -258,21 +267,36 @@ class Service:
         if session is not None:
             self._begin(connection, question, session, VERIFY, question.items, count)
 
+    def history(self, connection: Connection, question: m.HistoryRequest) -> None:
+        """Answer or queue a HISTORY."""
+        count = len(question.codes)
+        if count > limits.HISTORY_CODES_MAX:
+            text = f"a HISTORY takes {limits.HISTORY_CODES_MAX:,} codes at most"
+            connection.refuse(question.request_id, ErrorCode.TOO_MANY_CODES, text)
+            return
+        session = self._admit(connection, question, HISTORY, question.items, count)
+        if session is not None:
+            assert session.grant is not None
+            self._begin(connection, question, session, HISTORY, question.items or session.grant.items, count)
+
     def _begin(
         self, connection: Connection, question: Question, session: Session, function: int, items: int, count: int
     ) -> None:
         if count > self._interactive_codes_max:
             self._enqueue(connection, question, session, function, items)
             return
-        batch = self._lookup if function == LOOKUP else self._status if function == STATUS else self._verify
+        batch = self._interactive[function]
         snapshot = self.reader.pin()
         try:
-            _state(batch, question, items)
+            self._state(batch, question, items)
             batch.run(snapshot, 0, count)
             outcomes = batch.outcomes
-            matches = self._verify.matches if function == VERIFY else None
+            matches = batch.matches if isinstance(batch, VerifyBatch) else None
             frame = batch.finish()
             version = snapshot.version
+        except HistoryTooLongError as error:
+            connection.refuse(question.request_id, error.code, str(error))
+            return
         finally:
             snapshot.release()
         self._record(connection, question, session, function, items, version, outcomes, matches, frame, self.now, False)
@@ -372,6 +396,9 @@ class Service:
             self.now = time.monotonic()
             try:
                 await self._slice(connection, job)
+            except HistoryTooLongError as error:
+                self.drop(connection, job)
+                connection.refuse(job.question.request_id, error.code, str(error))
             except RecordOfUseError as error:
                 self._bulk_failed(connection, job, error, error.code, "the record of use cannot be kept; repeat later")
             except JukinetError as error:
@@ -398,8 +425,9 @@ class Service:
             scratch = self._scratch[job.function]
             job.batch = scratch.pop() if scratch else BATCHES[job.function]()
             job.snapshot = self.reader.pin()
-            _state(job.batch, job.question, job.items)
-        stop = min(job.done + self._slice_codes, job.count)
+            self._state(job.batch, job.question, job.items)
+        slice_codes = HISTORY_SLICE_CODES if job.function == HISTORY else self._slice_codes
+        stop = min(job.done + slice_codes, job.count)
         if stop - job.done <= INLINE_SLICE_CODES:
             work_off(job, stop)
         else:
@@ -435,6 +463,15 @@ class Service:
         # After its record is kept, so that a request whose record is refused is still there to be told so; and the
         # connection's next one has its turn only when the caller has taken enough of this answer.
         self.drop(connection, job)
+
+    def _state(self, batch: Batch, question: Question, items: int) -> None:
+        """Begin a batch with what was asked."""
+        if isinstance(batch, HistoryBatch):
+            reader = self.reader
+            rule = cutoffs(self._rule, self.today)
+            batch.begin(question.codes, items, reader.databases, reader.meta.width, rule)
+        else:
+            _state(batch, question, items)
 
     # Turns ---------------------------------------------------------------------------------------------------------
 
@@ -481,7 +518,12 @@ def work_off(job: BulkRequest, stop: int) -> None:
         job.answer = BulkAnswer(batch.outcomes, matches, batch.finish(), snapshot.version)
 
 
-BATCHES: Final[dict[int, type[Batch]]] = {LOOKUP: LookupBatch, STATUS: StatusBatch, VERIFY: VerifyBatch}
+BATCHES: Final[dict[int, type[Batch]]] = {
+    LOOKUP: LookupBatch,
+    STATUS: StatusBatch,
+    VERIFY: VerifyBatch,
+    HISTORY: HistoryBatch,
+}
 
 
 def _state(batch: Batch, question: Question, items: int) -> None:

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 from typing_extensions import Buffer
 
 from jukinet.core.store.snapshot import Snapshot
@@ -13,3 +15,5 @@ class LookupBatch:
     @property
     def outcomes(self) -> bytes: ...
     def finish(self) -> bytearray: ...
+
+def record_groups(snapshot: Snapshot, rows: Sequence[tuple[int, bytes]], items: int) -> bytearray: ...
