@@ -17,7 +17,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jukinet.clients.answers import LookupAnswer, LookupRow, StatusAnswer, StatusRow, VerifyAnswer, VerifyRow
+    from jukinet.clients.answers import (
+        EarlierRecord,
+        HistoryAnswer,
+        HistoryRow,
+        LookupAnswer,
+        LookupRow,
+        StatusAnswer,
+        StatusRow,
+        VerifyAnswer,
+        VerifyRow,
+    )
     from jukinet.clients.blocking_client import BlockingClient, BlockingSession, connect_blocking
     from jukinet.clients.codes import batches
     from jukinet.clients.errors import (
@@ -40,7 +50,17 @@ if TYPE_CHECKING:
     from jukinet.clients.trio_client import Client, Session, connect
 
 _PLACES = {
-    "answers": ("LookupAnswer", "LookupRow", "StatusAnswer", "StatusRow", "VerifyAnswer", "VerifyRow"),
+    "answers": (
+        "EarlierRecord",
+        "HistoryAnswer",
+        "HistoryRow",
+        "LookupAnswer",
+        "LookupRow",
+        "StatusAnswer",
+        "StatusRow",
+        "VerifyAnswer",
+        "VerifyRow",
+    ),
     "blocking_client": ("BlockingClient", "BlockingSession", "connect_blocking"),
     "codes": ("batches",),
     "errors": (
@@ -74,6 +94,9 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "Credentials",
     "Deadlines",
     "Retry",
+    "EarlierRecord",
+    "HistoryAnswer",
+    "HistoryRow",
     "LookupAnswer",
     "LookupRow",
     "StatusAnswer",

@@ -55,6 +55,31 @@ class LookupRow(Row, frozen=True):
     """For CODE_CHANGED: the code that replaced this one."""
 
 
+class EarlierRecord(Struct, frozen=True):
+    """One record that a later notification replaced. An item is None when it was not asked."""
+
+    replaced_date: datetime.date | PartialDate
+    """The day on which what replaced it was registered."""
+    name: str | None = None
+    kana: str | None = None
+    alias: str | None = None
+    birth_date: datetime.date | PartialDate | None = None
+    sex: Sex | None = None
+    area: str | None = None
+    address: str | None = None
+    change_reason: ChangeReason | None = None
+    change_date: datetime.date | PartialDate | None = None
+
+    def __repr__(self) -> str:
+        return "EarlierRecord(...)"
+
+
+class HistoryRow(Row, frozen=True):
+    """The earlier records under one code, the latest first; the outcome is of what the code shows now."""
+
+    records: tuple[EarlierRecord, ...] = ()
+
+
 class StatusRow(Row, frozen=True):
     """What became of one code. ``change_date`` is the date on which the reason arose, None where nothing changed."""
 
@@ -218,6 +243,66 @@ class VerifyAnswer(Answer[VerifyRow]):
     def _row(self, row: int, code: str, outcome: Outcome) -> VerifyRow:
         found = self.wire.matches[row]
         return VerifyRow(code, outcome, *(_MATCHES[found >> shift & 3] for shift in (0, 2, 4, 6)))
+
+
+class HistoryAnswer(Answer[HistoryRow]):
+    """Answer to a question for earlier records: a row for each code asked, with its records."""
+
+    __slots__ = ()
+
+    @property
+    def items(self) -> Item:
+        """The items it holds."""
+        return Item(self.wire.items)
+
+    @property
+    def records_count(self) -> int:
+        """Earlier records of all rows together."""
+        return len(self.wire.replaced_dates)
+
+    def places(self) -> tuple[list[int], list[int | None]]:
+        """(row, record) of a flat table: one line for each earlier record, and one without record (None) for each row
+        that has none."""
+        rows: list[int] = []
+        records: list[int | None] = []
+        start = 0
+        for row, end in enumerate(self.wire.row_ends):
+            rows += [row] * max(1, end - start)
+            records += range(start, end) if end > start else [None]
+            start = end
+        return rows, records
+
+    def to_numpy(self) -> dict[str, numpy.ndarray[Any, Any]]:
+        """The received columns, read-only: ``code``, ``outcome`` and ``row_ends`` have a place for each code,
+        ``replaced_date`` and the items one for each record (docs/protocol.md, 3.6)."""
+        return columns.to_numpy(columns.of_history(self.wire, self.codes))
+
+    def to_arrow(self) -> pyarrow.RecordBatch:
+        """A flat table (copied): code and outcome repeated beside each earlier record; a code that has none has one
+        line with nulls."""
+        rows, records = self.places()
+        by_code, by_record = columns.halves_of_history(self.wire, self.codes)
+        return columns.joined(columns.to_arrow(by_code), rows, columns.to_arrow(by_record), records)
+
+    def _row(self, row: int, code: str, outcome: Outcome) -> HistoryRow:
+        ends = self.wire.row_ends
+        return HistoryRow(code, outcome, tuple(map(self._record, range(ends[row - 1] if row else 0, ends[row]))))
+
+    def _record(self, at: int) -> EarlierRecord:
+        wire: m.HistoryAnswer = self.wire
+        area = wire.areas[at] if wire.areas is not None else 0
+        return EarlierRecord(
+            date_from_decimal(wire.replaced_dates[at]),
+            _text(wire.names, at),
+            _text(wire.kana, at),
+            _text(wire.aliases, at),
+            _date(wire.birth_dates, at),
+            _SEXES[wire.sexes[at]] if wire.sexes is not None else None,
+            f"{area:05}" if area else None,
+            _text(wire.addresses, at),
+            _reason(wire.reasons, at),
+            _date(wire.change_dates, at),
+        )
 
 
 def code_text(number: int) -> str:

@@ -18,6 +18,7 @@ Columns: TypeAlias = "list[tuple[str, memoryview[int] | TextColumn]]"
 
 NAMES: Final[tuple[tuple[str, str], ...]] = (
     ("outcome", "outcomes"),
+    ("replaced_date", "replaced_dates"),
     ("name", "names"),
     ("kana", "kana"),
     ("alias", "aliases"),
@@ -39,6 +40,28 @@ assert [OUTCOME_NAMES[outcome] for outcome in Outcome] == [outcome.name for outc
 def of_answer(wire: Any, codes: memoryview[int]) -> Columns:
     """The columns that an answer holds, the codes asked first."""
     return [("code", codes), *_present(wire)]
+
+
+def of_history(wire: Any, codes: memoryview[int]) -> Columns:
+    """The columns of a history: some have a place for each code, the others one for each record."""
+    by_code, by_record = halves_of_history(wire, codes)
+    return [*by_code, ("row_ends", wire.row_ends), *by_record]
+
+
+def halves_of_history(wire: Any, codes: memoryview[int]) -> tuple[Columns, Columns]:
+    """The columns of the codes, and those of the records."""
+    outcome, *records = _present(wire)
+    return [("code", codes), outcome], records
+
+
+def joined(
+    left: pyarrow.RecordBatch, left_rows: list[int], right: pyarrow.RecordBatch, right_rows: list[int | None]
+) -> pyarrow.RecordBatch:
+    """Rows of ``left`` beside rows of ``right``; None gives nulls."""
+    pa = optional("pyarrow")
+    arrays = [column.take(pa.array(left_rows, pa.int64())) for column in left.columns]
+    arrays += [column.take(pa.array(right_rows, pa.int64())) for column in right.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=[*left.schema.names, *right.schema.names])
 
 
 def _present(wire: Any) -> Iterator[tuple[str, Any]]:

@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "demo": CommandEntry("jukinet.clients.demo", "build a nation, serve it and query it, on this machine"),
     "lookup": CommandEntry("jukinet.clients.query_command", "the items an affair may see, by resident record code"),
     "status": CommandEntry("jukinet.clients.query_command", "what became of each code since a date"),
+    "history": CommandEntry("jukinet.clients.query_command", "earlier records of each code, inside their retention"),
     "verify": CommandEntry("jukinet.clients.query_command", "whether claimed items agree with the register"),
     "feed": CommandEntry("jukinet.clients.feed_command", "deliver a prefecture's notifications, load, compare"),
     "serve": CommandEntry("jukinet.server.serve_command", "run the server"),

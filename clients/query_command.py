@@ -1,4 +1,4 @@
-"""`jukinet lookup`, `jukinet status` and `jukinet verify`: codes in, answers out, one job at a time."""
+"""`jukinet lookup`, `status`, `verify` and `history`: codes in, answers out, one job at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from jukinet.clients.query.code_source import (
 from jukinet.clients.query.connection_settings import add_connection_arguments, connection_settings
 from jukinet.clients.query.job import Job, Progress, open_job
 from jukinet.clients.query.progress_line import ProgressLine
-from jukinet.clients.requests import Claims
+from jukinet.clients.requests import Claims, history_codes_max
 from jukinet.clients.settings import IN_FLIGHT_DEFAULT, Deadlines, Retry
 from jukinet.core.limits import CODES_PER_REQUEST_MAX
 from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS, Item, Outcome
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     function = str(parser.get_default("command"))
     parser.add_argument("codes", nargs="*", metavar="CODE", help="resident record codes, 11 digits")
     _add_input_arguments(parser, function)
-    if function == "lookup":
+    if function in ("lookup", "history"):
         parser.add_argument(
             "--items", type=item_list, metavar="LIST", default=None,
             help=f"items wanted, joined by commas: {', '.join(ITEM_NAMES)}; default: all that the affair may see",
@@ -219,6 +219,8 @@ class Query:
         many: Any
         if self.function == "lookup":
             many = session.lookup_many((b.codes for b in batches), items=self.arguments.items, in_flight=in_flight)
+        elif self.function == "history":
+            many = session.history_many((b.codes for b in batches), items=self.arguments.items, in_flight=in_flight)
         elif self.function == "status":
             many = session.status_many((b.codes for b in batches), since=self.arguments.since, in_flight=in_flight)
         else:
@@ -242,7 +244,8 @@ class Query:
         return iter(first)
 
     def _batch_rows(self, session: BlockingSession) -> int:
-        return min(int(self.arguments.batch), session.codes_per_request_max)
+        most = session.codes_per_request_max
+        return min(int(self.arguments.batch), history_codes_max(most) if self.function == "history" else most)
 
     def _items(self, session: BlockingSession) -> Item:
         if self.function == "verify":

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from jukinet.clients.codes import Codes, code_column
 from jukinet.clients.errors import BadRequestError, TooManyCodesError
 from jukinet.clients.partial_date import PartialDate, decimal_from_date
+from jukinet.core import limits
 from jukinet.core.errors import ErrorCode
 from jukinet.core.vocabulary import Function, Item, Sex
 from jukinet.core.wire.columns import TextColumn
@@ -82,6 +83,16 @@ def checked_column(codes: Codes, codes_max: int) -> memoryview[int]:
 def lookup_arguments(codes: Codes, items: Item | None, codes_max: int) -> tuple[Any, ...]:
     """Fields of LOOKUP after the session's id."""
     return (0 if items is None else int(items)), checked_column(codes, codes_max)
+
+
+def history_arguments(codes: Codes, items: Item | None, codes_max: int) -> tuple[Any, ...]:
+    """Fields of HISTORY after the session's id."""
+    return lookup_arguments(codes, items, history_codes_max(codes_max))
+
+
+def history_codes_max(codes_max: int) -> int:
+    """Codes of one HISTORY in a session that allows so many."""
+    return min(codes_max, limits.HISTORY_CODES_MAX)
 
 
 def status_arguments(codes: Codes, since: DateLike, codes_max: int) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from jukinet.clients import requests
-from jukinet.clients.answers import Answer, LookupAnswer, LookupRow, StatusAnswer, VerifyAnswer
+from jukinet.clients.answers import Answer, HistoryAnswer, LookupAnswer, LookupRow, StatusAnswer, VerifyAnswer
 from jukinet.clients.codes import Code, Codes, code_number
 from jukinet.clients.errors import ClientError, DrainingError
 from jukinet.clients.requests import Affair, Claims, DateLike, Grant
@@ -181,6 +181,14 @@ class Session:
         arguments = requests.verify_arguments(claims, self.codes_per_request_max)
         return VerifyAnswer(await self._ask(m.VerifyRequest, arguments, progress), arguments[1])
 
+    async def history(
+        self, codes: Codes, *, items: Item | None = None, progress: ProgressCallback | None = None
+    ) -> HistoryAnswer:
+        """The earlier records under each code, inside their retention, the latest first; None asks for all items that
+        the affair may see. At most 1,024 codes, and no more than ``codes_per_request_max``: TooManyCodesError."""
+        arguments = requests.history_arguments(codes, items, self.codes_per_request_max)
+        return HistoryAnswer(await self._ask(m.HistoryRequest, arguments, progress), arguments[1])
+
     def lookup_many(
         self, batches: Iterable[Codes], *, items: Item | None = None, in_flight: int = IN_FLIGHT_DEFAULT
     ) -> AnswersInOrder[LookupAnswer]:
@@ -190,6 +198,16 @@ class Session:
             return requests.lookup_arguments(batch, items, self.codes_per_request_max)
 
         return AnswersInOrder(self, m.LookupRequest, LookupAnswer, map(arguments, batches), in_flight)
+
+    def history_many(
+        self, batches: Iterable[Codes], *, items: Item | None = None, in_flight: int = IN_FLIGHT_DEFAULT
+    ) -> AnswersInOrder[HistoryAnswer]:
+        """`history` of batch after batch, like `lookup_many`."""
+
+        def arguments(batch: Codes) -> tuple[Any, ...]:
+            return requests.history_arguments(batch, items, self.codes_per_request_max)
+
+        return AnswersInOrder(self, m.HistoryRequest, HistoryAnswer, map(arguments, batches), in_flight)
 
     def status_many(
         self, batches: Iterable[Codes], *, since: DateLike, in_flight: int = IN_FLIGHT_DEFAULT

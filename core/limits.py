@@ -37,6 +37,10 @@ CHANGES_KEPT_TRANSACTIONS: Final = 4_096
 FRAME_HEADER_BYTES: Final = 16
 CONTROL_BYTES_MAX: Final = 65_536
 CODES_PER_REQUEST_MAX: Final = 65_536
+HISTORY_CODES_MAX: Final = 1_024
+"""Codes of one HISTORY, whatever the session allows: earlier records are looked for one by one."""
+HISTORY_ROWS_MAX: Final = 65_536
+"""Earlier records in one answer."""
 REQUEST_BYTES_MAX: Final = 64 * 1_024 * 1_024
 """A VERIFY of 65,536 rows with the longest texts would pass this and must be split."""
 ANSWER_BYTES_MAX: Final = 128 * 1_024 * 1_024
@@ -58,6 +62,9 @@ assert RECORD_BYTES_MAX > NAME_BYTES_MAX + KANA_BYTES_MAX + ALIAS_BYTES_MAX + AD
 assert CODES_PER_REQUEST_MAX * 8 < REQUEST_BYTES_MAX
 assert CODES_PER_REQUEST_MAX * 8 + CONTROL_BYTES_MAX < REQUEST_BYTES_MAX <= ANSWER_BYTES_MAX
 assert BLOCK_BYTES_MIN >= 2_048
+assert HISTORY_ROWS_MAX * (NAME_BYTES_MAX + 3 * KANA_BYTES_MAX + ALIAS_BYTES_MAX + ADDRESS_BYTES_MAX + 64) < (
+    ANSWER_BYTES_MAX
+)
 
 # Feeds (docs/protocol.md, part II).
 PREFECTURES: Final = 47

@@ -198,6 +198,8 @@ class Connection:
                     service.status(self, event)
                 elif isinstance(event, m.VerifyRequest):
                     service.verify(self, event)
+                elif isinstance(event, m.HistoryRequest):
+                    service.history(self, event)
                 else:
                     self._handle_control(event)
                 if self.closed:
@@ -222,8 +224,6 @@ class Connection:
 
     def _handle_control(self, event: object) -> None:
         match event:
-            case m.HistoryRequest(request_id=request_id):
-                self.refuse(request_id, ErrorCode.NOT_AUTHORISED, "this server does not provide earlier records")
             case m.Ping(request_id=request_id, data=data):
                 self.send(m.Pong(request_id, data))
             case m.OpenSession():

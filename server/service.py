@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from jukinet.core import limits
 from jukinet.core.errors import ErrorCode, JukinetError, NotAuthorisedError, RecordOfUseError
-from jukinet.core.index import LookupBatch, StatusBatch, VerifyBatch
+from jukinet.core.index import HistoryBatch, LookupBatch, StatusBatch, VerifyBatch
+from jukinet.core.index.history import HistoryTooLongError
 from jukinet.core.law.authority import Grant, day_in_japan
+from jukinet.core.law.retention import Rule, cutoffs
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import Function
 from jukinet.core.wire import messages as m
@@ -43,20 +46,30 @@ if TYPE_CHECKING:
 LOOKUP: Final = int(Function.LOOKUP)
 STATUS: Final = int(Function.STATUS)
 VERIFY: Final = int(Function.VERIFY)
+HISTORY: Final = int(Function.HISTORY)
+PROVIDED: Final = LOOKUP | STATUS | VERIFY | HISTORY
 LOOKUP_ANSWER: Final = int(m.LookupAnswer.type)
 ANSWER_TYPES: Final = {
     LOOKUP: LOOKUP_ANSWER,
     STATUS: int(m.StatusAnswer.type),
     VERIFY: int(m.VerifyAnswer.type),
+    HISTORY: int(m.HistoryAnswer.type),
 }
-FUNCTION_NAMES: Final = {LOOKUP: "lookup", STATUS: "status", VERIFY: "verify"}
-BATCHES: Final[dict[int, type[Batch]]] = {LOOKUP: LookupBatch, STATUS: StatusBatch, VERIFY: VerifyBatch}
+FUNCTION_NAMES: Final = {LOOKUP: "lookup", STATUS: "status", VERIFY: "verify", HISTORY: "history"}
+BATCHES: Final[dict[int, type[Batch]]] = {
+    LOOKUP: LookupBatch,
+    STATUS: StatusBatch,
+    VERIFY: VerifyBatch,
+    HISTORY: HistoryBatch,
+}
 
 QUEUE_RETRY_MILLISECONDS: Final = 1_000
 INLINE_CODES: Final = 1_024
 """A whole request of so many codes, about 0.15 ms, is worked off in the loop: a thread and a loop that hand it to each
 other take as long, and measured a sixth slower (docs/decisions.md)."""
 INLINE_CODES_PER_TURN_MAX: Final = 2_048
+HISTORY_SLICE_CODES: Final = 64
+"""Some 2 ms of work, in the loop, for it reads LMDB; one slice a turn."""
 RECENT_SCRATCH_MAX: Final = 4
 """Batches kept for reuse: each holds the columns of the longest request it has done."""
 
@@ -94,8 +107,9 @@ class Service:
         self.day = self.today.toordinal()
         self.now = time.monotonic()
         self._resumable: set[Connection] = set()
-        self._scratch: dict[int, list[Batch]] = {LOOKUP: [], STATUS: [], VERIFY: []}
-        self._lookup, self._status, self._verify = LookupBatch(), StatusBatch(), VerifyBatch()
+        self._scratch: dict[int, list[Batch]] = {function: [] for function in BATCHES}
+        self._interactive: dict[int, Batch] = {function: batch() for function, batch in BATCHES.items()}
+        self._rule = Rule(configuration.retention.rule)
         self._interactive_codes_max = configuration.fairness.interactive_codes_max
         self._slice_codes = configuration.fairness.slice_codes
 
@@ -124,7 +138,7 @@ class Service:
             m.SessionOpened(
                 request_id,
                 session.session_id,
-                grant.functions & (LOOKUP | STATUS | VERIFY),
+                grant.functions & PROVIDED,
                 grant.items,
                 min(grant.codes_per_request_max, self.configuration.limits.codes_per_request_max),
                 grant.valid_until_decimal,
@@ -215,21 +229,36 @@ class Service:
         if session is not None:
             self._begin(connection, question, session, VERIFY, question.items, count)
 
+    def history(self, connection: Connection, question: m.HistoryRequest) -> None:
+        """Answer or queue a HISTORY."""
+        count = len(question.codes)
+        if count > limits.HISTORY_CODES_MAX:
+            text = f"a HISTORY takes {limits.HISTORY_CODES_MAX:,} codes at most"
+            connection.refuse(question.request_id, ErrorCode.TOO_MANY_CODES, text)
+            return
+        session = self._admit(connection, question, HISTORY, question.items, count)
+        if session is not None:
+            assert session.grant is not None
+            self._begin(connection, question, session, HISTORY, question.items or session.grant.items, count)
+
     def _begin(
         self, connection: Connection, question: Question, session: Session, function: int, items: int, count: int
     ) -> None:
         if count > self._interactive_codes_max:
             self._enqueue(connection, question, session, function, items)
             return
-        batch = self._lookup if function == LOOKUP else self._status if function == STATUS else self._verify
+        batch = self._interactive[function]
         snapshot = self.reader.pin()
         try:
-            state(batch, question, items)
+            self._begin_batch(batch, question, items)
             batch.run(snapshot, 0, count)
             outcomes = batch.outcomes
-            matches = self._verify.matches if function == VERIFY else None
+            matches = batch.matches if isinstance(batch, VerifyBatch) else None
             frame = batch.finish()
             version = snapshot.version
+        except HistoryTooLongError as error:
+            connection.refuse(question.request_id, error.code, str(error))
+            return
         finally:
             snapshot.release()
         self._record(connection, question, session, function, items, version, outcomes, matches, frame, self.now, False)
@@ -332,6 +361,13 @@ class Service:
                 scratch = self._scratch[job.function]
                 job.batch = scratch.pop() if scratch else BATCHES[job.function]()
                 job.snapshot = self.reader.pin()
+                if isinstance(job.batch, HistoryBatch):
+                    self._begin_batch(job.batch, job.question, job.items)
+            if job.function == HISTORY:
+                slices.work_now(job, min(job.given + HISTORY_SLICE_CODES, job.count))
+                if self.queue:
+                    self._wake()
+                return
             if job.count > INLINE_CODES or self._slice_codes < job.count:
                 slices.give(job, min(job.given + self._slice_codes, job.count))
                 if job.given == job.count:
@@ -339,7 +375,7 @@ class Service:
                     self.schedule(connection)
                 continue
             self.queue.pass_on(connection.body_key, connection)
-            slices.work_now(job)
+            slices.work_now(job, job.count)
             inline += job.count
             if inline >= INLINE_CODES_PER_TURN_MAX and self.queue:
                 self._wake()
@@ -357,6 +393,9 @@ class Service:
                 self._provide(connection, job)
             elif job.failure is not None:
                 raise job.failure  # noqa: TRY301
+        except HistoryTooLongError as error:
+            self.drop(connection, job)
+            connection.refuse(job.question.request_id, error.code, str(error))
         except RecordOfUseError as error:
             self._bulk_failed(connection, job, error, error.code, "the record of use cannot be kept; repeat later")
         except JukinetError as error:
@@ -396,6 +435,15 @@ class Service:
         )
         # After its record is kept, so that a request whose record is refused is still there to be told so.
         self.drop(connection, job)
+
+    def _begin_batch(self, batch: Batch, question: Question, items: int) -> None:
+        """Begin a batch with what was asked."""
+        if isinstance(batch, HistoryBatch):
+            reader = self.reader
+            rule = cutoffs(self._rule, self.today)
+            batch.begin(question.codes, items, reader.databases, reader.meta.width, rule)
+        else:
+            state(batch, question, items)
 
     def close(self) -> None:
         """End the thread for slices; all connections must be closed."""

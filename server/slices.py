@@ -19,7 +19,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from jukinet.core.index import LookupBatch, StatusBatch, VerifyBatch
+from jukinet.core.index import HistoryBatch, LookupBatch, StatusBatch, VerifyBatch
 from jukinet.core.store.snapshot import Snapshot
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import AnswerFrame
@@ -29,8 +29,8 @@ from jukinet.server.sessions import Session
 if TYPE_CHECKING:
     from jukinet.server.connection import Connection
 
-Question = m.LookupRequest | m.StatusRequest | m.VerifyRequest
-Batch = LookupBatch | StatusBatch | VerifyBatch
+Question = m.LookupRequest | m.StatusRequest | m.VerifyRequest | m.HistoryRequest
+Batch = LookupBatch | StatusBatch | VerifyBatch | HistoryBatch
 READABLE: Final = 1  # EPOLLIN
 SLICES_GIVEN_MAX: Final = 16
 """Short requests are given many at once: each costs the loop more to hear of than the thread to answer."""
@@ -130,11 +130,11 @@ class SliceThread:
         self.slices += 1
         self._orders.put((request, stop, rows))
 
-    def work_now(self, request: BulkRequest) -> None:
-        """Answer a short request, of which the thread has nothing, here; ``over`` is told before this returns."""
-        request.given = request.count
+    def work_now(self, request: BulkRequest, stop: int) -> None:
+        """Answer rows of a request, of which the thread has nothing, here; ``over`` is told before this returns."""
+        request.given = stop
         try:
-            work_off(request, request.count)
+            work_off(request, stop)
         except Exception as error:
             request.failure = error
         self._over(request)
@@ -176,7 +176,7 @@ def work_off(request: BulkRequest, stop: int) -> None:
     batch, snapshot = request.batch, request.snapshot
     assert batch is not None
     assert snapshot is not None
-    if request.done == 0:
+    if request.done == 0 and not isinstance(batch, HistoryBatch):  # that one was begun by the loop
         state(batch, request.question, request.items)
     batch.run(snapshot, request.done, stop)
     request.done = stop

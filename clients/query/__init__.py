@@ -1,1 +1,1 @@
-"""Parts of the commands `jukinet lookup`, `status` and `verify`: settings, codes in, answers out, the resumable job."""
+"""Parts of the query commands (`jukinet lookup` and others): settings, codes in, answers out, the resumable job."""

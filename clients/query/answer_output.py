@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
-from jukinet.clients.answers import Answer, VerifyAnswer, code_text
+from jukinet.clients.answers import Answer, HistoryAnswer, VerifyAnswer, code_text
 from jukinet.clients.columns import optional
 from jukinet.clients.errors import UsageError
 from jukinet.clients.partial_date import PartialDate
@@ -39,6 +39,7 @@ LOOKUP_COLUMNS: Final[tuple[tuple[str, str, Item], ...]] = (
     ("change_date", "change_dates", Item.CHANGE),
     ("successor_code", "successor_codes", Item.CODE),
 )
+HISTORY_COLUMNS: Final = tuple(column for column in LOOKUP_COLUMNS if column[2] is not Item.CODE)
 VERIFY_ITEMS: Final = (
     ("name", Item.NAME, 0), ("birth_date", Item.BIRTH_DATE, 2), ("sex", Item.SEX, 4), ("address", Item.ADDRESS, 6),
 )  # fmt: skip
@@ -65,6 +66,7 @@ MATCH_TEXTS: Final = tuple(match.name for match in Match)
 RENDER: Final[dict[str, Callable[[int], str]]] = {
     "birth_date": date_text,
     "change_date": date_text,
+    "replaced_date": date_text,
     "area": area_text,
     "sex": {0: "", **{int(sex): str(int(sex)) for sex in Sex if sex}}.__getitem__,
     "change_reason": {0: "", **{int(reason): reason.name for reason in ChangeReason}}.__getitem__,
@@ -76,6 +78,8 @@ RENDER: Final[dict[str, Callable[[int], str]]] = {
 def text_columns(answer: Answer[Any]) -> list[tuple[str, list[str]]]:
     """The answer as columns of text with their names, the code first. RemoteProtocolError for a number that is none."""
     wire = answer.wire
+    if isinstance(answer, HistoryAnswer):
+        return history_text_columns(answer)
     try:
         columns: list[tuple[str, list[str]]] = [
             ("code", list(map(code_text, answer.codes))),
@@ -97,10 +101,36 @@ def text_columns(answer: Answer[Any]) -> list[tuple[str, list[str]]]:
     return columns
 
 
+def history_text_columns(answer: HistoryAnswer) -> list[tuple[str, list[str]]]:
+    """A line for each earlier record, and one for each code that has none."""
+    wire = answer.wire
+    rows, records = answer.places()
+    try:
+        columns = [
+            ("code", [code_text(answer.codes[row]) for row in rows]),
+            ("outcome", [OUTCOME_TEXTS[wire.outcomes[row]] for row in rows]),
+        ]
+        for name, field in (
+            ("replaced_date", "replaced_dates"),
+            *((name, field) for name, field, _ in HISTORY_COLUMNS),
+        ):
+            column = getattr(wire, field)
+            if column is not None:
+                is_text = isinstance(column, TextColumn)
+                texts = column.to_list() if is_text else list(map(RENDER[name], column))
+                columns.append((name, ["" if at is None else texts[at] for at in records]))
+    except (ValueError, KeyError):
+        raise RemoteProtocolError("the answer holds a value that cannot be") from None
+    return columns
+
+
 def column_names(function: str, items: Item) -> list[str]:
     """The names of the columns of an answer to this function with these items."""
     if function == "status":
         return ["code", "outcome", "change_date"]
+    if function == "history":
+        names = (name for name, _, item in HISTORY_COLUMNS if items & item)
+        return ["code", "outcome", "replaced_date", *names]
     if function == "verify":
         return ["code", "outcome", *(name for name, item, _ in VERIFY_ITEMS if items & item)]
     return ["code", "outcome", *(name for name, _, item in LOOKUP_COLUMNS if items & item)]
@@ -199,7 +229,13 @@ class ArrowWriter(AnswerWriter):
         pa = self._pa
         if self._function == "verify":
             return pa.string()
-        kinds = {"birth_date": pa.uint32(), "change_date": pa.uint32(), "sex": pa.uint8(), "change_reason": pa.uint8()}
+        kinds = {
+            "birth_date": pa.uint32(),
+            "change_date": pa.uint32(),
+            "replaced_date": pa.uint32(),
+            "sex": pa.uint8(),
+            "change_reason": pa.uint8(),
+        }
         return kinds.get(name, pa.string())
 
     def _codes(self, column: Any) -> Any:

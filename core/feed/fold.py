@@ -74,12 +74,12 @@ def _composed(
     if state_at > image_at:
         # A removal is shown with the image of the record that it removed.
         standings[state_at] = Standing.SHOWN
-        return Folded(state.status, with_image(state, image.record), standings)
+        return Folded(state.status, with_image(state.record, image.record), standings)
     # A correction of a removed record: its image and update number, the removal's state, reason and date.
     standings[state_at] = standings[image_at] = Standing.COMPOSED
-    return Folded(state.status, with_image(image, image.record), standings)
+    return Folded(state.status, with_image(image.record, image.record), standings)
 
 
-def with_image(numbered: Contribution, image: bytes) -> bytes:
+def with_image(numbered: bytes, image: bytes) -> bytes:
     """The record ``image`` with the update number of ``numbered``, marked as made by a notification."""
-    return bytes((image[0] | PART_NOTIFIED,)) + numbered.record[1:_IMAGE_AT] + image[_IMAGE_AT:]
+    return bytes((image[0] | PART_NOTIFIED,)) + numbered[1:_IMAGE_AT] + image[_IMAGE_AT:]

@@ -142,7 +142,7 @@ class KeyState:
                 if c.area != before.area or (c.kind is Kind.CORRECTION and before.status & 15 != State.CURRENT):
                     return False
                 if c.kind is Kind.REMOVAL:
-                    data = with_image(c, shown[1])
+                    data = with_image(c.record, shown[1])
             self.contributions[-2] = replace(before, standing=Standing.REPLACED, day=day)
             self.history_changed = True
         self.shown = contributions_module.with_day(c.status, day), data

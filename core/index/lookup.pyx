@@ -12,7 +12,7 @@ from jukinet.core.index.columns cimport (
     text_prepare, text_reserve, text_write,
 )
 from jukinet.core.index.gather cimport (
-    GROUP_ROWS, OUTCOME_CODE_CHANGED, SWEEP_DAMAGED, SWEEP_DONE, SWEEP_NO_MEMORY, Entry, sweep, tells_of_person,
+    GROUP_ROWS, OUTCOME_CODE_CHANGED, OUTCOME_CURRENT, SWEEP_DAMAGED, SWEEP_DONE, SWEEP_NO_MEMORY, Entry, sweep, tells_of_person,
 )
 from jukinet.core.records.record cimport (
     ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_change_date, status_reason,
@@ -237,6 +237,22 @@ cdef int write_group(void *context, size_t row, const Entry *entries, size_t cou
     return SWEEP_DONE
 
 
+cdef int columns_prepare(LookupColumns *columns, size_t rows) except -1:
+    if (not fixed_prepare(&columns.fixed, rows) or not text_prepare(&columns.names, rows)
+            or not text_prepare(&columns.kana, rows) or not text_prepare(&columns.aliases, rows)
+            or not text_prepare(&columns.addresses, rows)):
+        raise MemoryError
+    return 0
+
+
+cdef void columns_free(LookupColumns *columns) noexcept nogil:
+    free(columns.fixed.memory)
+    text_free(&columns.names)
+    text_free(&columns.kana)
+    text_free(&columns.aliases)
+    text_free(&columns.addresses)
+
+
 # Memory that no batch or answer uses; touched under the GIL only. Reused, because the kernel hands out new pages slowly.
 cdef LookupColumns spares[SPARES_MAX]
 cdef size_t spares_held = 0
@@ -261,11 +277,7 @@ cdef class ColumnMemory:
             spares[spares_held] = self.columns
             spares_held += 1
             return
-        free(self.columns.fixed.memory)
-        text_free(&self.columns.names)
-        text_free(&self.columns.kana)
-        text_free(&self.columns.aliases)
-        text_free(&self.columns.addresses)
+        columns_free(&self.columns)
 
     cdef size_t room(self) noexcept:
         """The bytes that are allocated."""
@@ -303,6 +315,49 @@ cdef void add_texts(list parts, ColumnMemory memory, TextColumn *column, size_t 
     parts.append(part_of(memory, column.offsets, 4 * (rows + 1)))
     if column.used:
         parts.append(part_of(memory, column.data, column.used))
+
+
+cdef size_t groups_bytes(const LookupColumns *columns, size_t n) noexcept nogil:
+    """Room of the items' groups."""
+    cdef size_t total = 0
+    if columns.items & ITEM_NAME:
+        total += text_column_bytes(&columns.names, n)
+    if columns.items & ITEM_KANA:
+        total += text_column_bytes(&columns.kana, n)
+    if columns.items & ITEM_ALIAS:
+        total += text_column_bytes(&columns.aliases, n)
+    if columns.items & ITEM_BIRTH_DATE:
+        total += pad8(4 * n)
+    if columns.items & ITEM_SEX:
+        total += pad8(n)
+    if columns.items & ITEM_ADDRESS:
+        total += pad8(4 * n) + text_column_bytes(&columns.addresses, n)
+    if columns.items & ITEM_CHANGE:
+        total += pad8(n) + pad8(4 * n)
+    if columns.items & ITEM_CODE:
+        total += 8 * n
+    return total
+
+
+cdef void write_groups(const LookupColumns *columns, size_t n, unsigned char *out) noexcept nogil:
+    if columns.items & ITEM_NAME:
+        out = text_write(&columns.names, n, out)
+    if columns.items & ITEM_KANA:
+        out = text_write(&columns.kana, n, out)
+    if columns.items & ITEM_ALIAS:
+        out = text_write(&columns.aliases, n, out)
+    if columns.items & ITEM_BIRTH_DATE:
+        out = fixed_write(columns.fixed.birth_dates, 4 * n, out)
+    if columns.items & ITEM_SEX:
+        out = fixed_write(columns.fixed.sexes, n, out)
+    if columns.items & ITEM_ADDRESS:
+        out = fixed_write(columns.fixed.areas, 4 * n, out)
+        out = text_write(&columns.addresses, n, out)
+    if columns.items & ITEM_CHANGE:
+        out = fixed_write(columns.fixed.reasons, n, out)
+        out = fixed_write(columns.fixed.change_dates, 4 * n, out)
+    if columns.items & ITEM_CODE:
+        fixed_write(columns.fixed.successor_codes, 8 * n, out)
 
 
 cdef class LookupBatch:
@@ -349,10 +404,7 @@ cdef class LookupBatch:
             raise ValueError("codes are 8 bytes each, and items a mask of 8 bits")
         count = self.codes.len // 8
         self.columns.items = items
-        if (not fixed_prepare(&self.columns.fixed, count) or not text_prepare(&self.columns.names, count)
-                or not text_prepare(&self.columns.kana, count) or not text_prepare(&self.columns.aliases, count)
-                or not text_prepare(&self.columns.addresses, count)):
-            raise MemoryError
+        columns_prepare(self.columns, count)
         self.count = count
 
     def run(self, Snapshot snapshot not None, size_t start, size_t stop):
@@ -404,24 +456,7 @@ cdef class LookupBatch:
 
     cdef size_t _answer_bytes(self) noexcept nogil:
         """The length of the answer's payload."""
-        cdef size_t n = self.count, total = ANSWER_HEADER_BYTES + pad8(n)
-        if self.columns.items & ITEM_NAME:
-            total += text_column_bytes(&self.columns.names, n)
-        if self.columns.items & ITEM_KANA:
-            total += text_column_bytes(&self.columns.kana, n)
-        if self.columns.items & ITEM_ALIAS:
-            total += text_column_bytes(&self.columns.aliases, n)
-        if self.columns.items & ITEM_BIRTH_DATE:
-            total += pad8(4 * n)
-        if self.columns.items & ITEM_SEX:
-            total += pad8(n)
-        if self.columns.items & ITEM_ADDRESS:
-            total += pad8(4 * n) + text_column_bytes(&self.columns.addresses, n)
-        if self.columns.items & ITEM_CHANGE:
-            total += pad8(n) + pad8(4 * n)
-        if self.columns.items & ITEM_CODE:
-            total += 8 * n
-        return total
+        return ANSWER_HEADER_BYTES + pad8(self.count) + groups_bytes(self.columns, self.count)
 
     def finish_in_parts(self):
         """The answer as a list of buffers to be sent in order: a bytearray as finish() gives it at the front, then
@@ -479,23 +514,43 @@ cdef class LookupBatch:
         return fixed_write(self.columns.fixed.outcomes, self.count, out + ANSWER_HEADER_BYTES)
 
     cdef void _lay_out(self, unsigned char *out) noexcept nogil:
-        cdef size_t n = self.count
-        out = self._write_head(out)
-        if self.columns.items & ITEM_NAME:
-            out = text_write(&self.columns.names, n, out)
-        if self.columns.items & ITEM_KANA:
-            out = text_write(&self.columns.kana, n, out)
-        if self.columns.items & ITEM_ALIAS:
-            out = text_write(&self.columns.aliases, n, out)
-        if self.columns.items & ITEM_BIRTH_DATE:
-            out = fixed_write(self.columns.fixed.birth_dates, 4 * n, out)
-        if self.columns.items & ITEM_SEX:
-            out = fixed_write(self.columns.fixed.sexes, n, out)
-        if self.columns.items & ITEM_ADDRESS:
-            out = fixed_write(self.columns.fixed.areas, 4 * n, out)
-            out = text_write(&self.columns.addresses, n, out)
-        if self.columns.items & ITEM_CHANGE:
-            out = fixed_write(self.columns.fixed.reasons, n, out)
-            out = fixed_write(self.columns.fixed.change_dates, 4 * n, out)
-        if self.columns.items & ITEM_CODE:
-            fixed_write(self.columns.fixed.successor_codes, 8 * n, out)
+        write_groups(self.columns, self.count, self._write_head(out))
+
+
+def record_groups(Snapshot snapshot not None, rows, uint32_t items):
+    """The groups of a LOOKUP_ANSWER (docs/protocol.md, 3.3) of records given one by one, as bytes.
+
+    rows: a list of (status, record bytes), each of a person. Raises StoreCorruptError when one does not decode.
+    """
+    cdef LookupColumns columns
+    cdef Entry entries[GROUP_ROWS]
+    cdef size_t n = len(rows), at = 0, i, count, used = 0
+    cdef int result = SWEEP_DONE
+    cdef bytes joined = b"".join([record for _, record in rows]) + bytes(COPY_WORD_BYTES)
+    cdef const unsigned char *place = joined
+    if snapshot.transaction is None:
+        raise ValueError("the snapshot has ended")
+    memset(&columns, 0, sizeof(columns))
+    columns.items, columns.view = items, &snapshot.view
+    try:
+        columns_prepare(&columns, n)
+        while at < n and result == SWEEP_DONE:
+            count = min(n - at, <size_t>GROUP_ROWS)
+            for i in range(count):
+                status, record = rows[at + i]
+                entries[i].status, entries[i].outcome = status, OUTCOME_CURRENT
+                entries[i].record, entries[i].record_bytes = place + used, <uint32_t>len(record)
+                if status_area(entries[i].status) >= snapshot.view.areas:
+                    raise StoreCorruptError("an earlier record is damaged; run `jukinet store check`")
+                used += entries[i].record_bytes
+            result = write_group(&columns, at, entries, count)
+            at += count
+        if result == SWEEP_NO_MEMORY:
+            raise MemoryError
+        if result != SWEEP_DONE:
+            raise StoreCorruptError("an earlier record is damaged; run `jukinet store check`")
+        out = PyByteArray_FromStringAndSize(NULL, groups_bytes(&columns, n))
+        write_groups(&columns, n, <unsigned char *>PyByteArray_AS_STRING(out))
+        return out
+    finally:
+        columns_free(&columns)

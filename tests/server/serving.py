@@ -51,6 +51,15 @@ valid_from = 2002-08-05
 
 [[body.affair]]
 schedule = 1
+item = "72"
+title = "Health insurance"
+legal_basis = "schedule 1"
+functions = ["LOOKUP", "HISTORY"]
+items = ["NAME", "BIRTH_DATE", "SEX", "ADDRESS", "CHANGE"]
+valid_from = 2002-08-05
+
+[[body.affair]]
+schedule = 1
 item = "39"
 title = "Deposits"
 legal_basis = "schedule 1"

@@ -191,12 +191,18 @@ def test_functions_items_and_counts_are_held_to_the_grant(place: Place, server: 
         assert len(list(read_segments(server.directory / "record-of-use"))) == before, "a refusal provides nothing"
 
 
-def test_earlier_records_are_not_provided_by_this_server(place: Place, caller: Caller) -> None:
+def test_earlier_records_need_their_own_authority(place: Place, caller: Caller) -> None:
     caller.open()
     column = memoryview(array("Q", place.codes[:2]))
     refused = caller.ask(m.HistoryRequest(caller.new(), caller.session, 0, column))
     assert refused.code is ErrorCode.NOT_AUTHORISED
     assert caller.lookup(place.codes[:2]).count == 2
+    assert caller.open("72").functions == Function.LOOKUP | Function.HISTORY
+    refused = caller.ask(m.HistoryRequest(caller.new(), caller.session, int(Item.KANA), column))
+    assert refused.code is ErrorCode.NOT_AUTHORISED
+    answer = caller.ask(m.HistoryRequest(caller.new(), caller.session, 0, column))
+    assert isinstance(answer, m.HistoryAnswer)
+    assert list(answer.row_ends) == [0, 0], "a register that was never fed has no earlier records"
 
 
 def test_codes_a_second_are_limited(place: Place, server: Server) -> None:
