@@ -10,6 +10,7 @@ import lmdb
 import pytest
 from msgspec.structs import replace
 
+from jukinet.core.errors import StoreError
 from jukinet.core.feed import history, journal, positions
 from jukinet.core.feed.engine import FeedRegister
 from jukinet.core.feed.key_state import KeyState
@@ -150,6 +151,6 @@ def test_an_error_in_the_middle_of_a_batch_ends_the_transaction(
         monkeypatch.setattr(KeyState, "refold", defect)
         with pytest.raises(RuntimeError):
             transaction.apply(13, 6, batch(notice(12, 9, 1)))
-        with pytest.raises(schema.StoreError, match="has ended"):
+        with pytest.raises(StoreError, match="has ended"):
             transaction.commit()
     assert dump(tmp_path / "r", without=()) == before
