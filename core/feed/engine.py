@@ -18,7 +18,7 @@ from typing import Final, Self
 import lmdb
 import msgspec
 
-from jukinet.core import codes, limits
+from jukinet.core import limits
 from jukinet.core.errors import RecordFormatError, StoreError
 from jukinet.core.feed import contribution, history, journal, positions, purge
 from jukinet.core.feed.contribution import Contribution, Kind, Standing
@@ -314,11 +314,11 @@ class FeedTransaction:
         """The feed's state. Raises SequenceGapError, ValueError for what no connection lets through."""
         if prefecture not in positions.PREFECTURES:
             raise ValueError("a prefecture is a number from 1 to 47")
-        if not 0 < first_sequence <= positions.SEQUENCE_MAX - count:
-            raise ValueError("a sequence number is out of range")
         feed = self.feed(prefecture)
         if first_sequence > feed.position + 1:
             raise SequenceGapError(feed.position + 1)
+        if not 0 < first_sequence <= positions.SEQUENCE_MAX - count:
+            raise ValueError("a sequence number is out of range")
         return feed
 
     def _put(self, database: str, key: bytes, value: bytes) -> None:
@@ -443,13 +443,14 @@ class FeedTransaction:
     ) -> list[tuple[int, Fault]]:
         """Reports on rows that had been sent before: the refused ones, and those that stand aside now."""
         reports: list[tuple[int, Fault]] = []
+        # What comes again need not be what came: only rows that could have been accepted are looked for.
+        stateless = faults_of(batch, prefecture, self.date) if known else b""
         for row in range(known):
             refused = self._quarantined_before(prefecture, first_sequence + row)
             if refused:
                 reports += refused
                 continue
-            notification = batch.row(row)
-            wanted = self._contributions(notification) if codes.is_valid(notification.code) else []
+            wanted = [] if stateless[row] else self._contributions(batch.row(row))
             if isinstance(wanted, Fault):
                 continue
             standings = [self._state(key).standing_of(c) for key, c in wanted[-1:]]

@@ -10,8 +10,10 @@ import lmdb
 import pytest
 from msgspec.structs import replace
 
+from jukinet.core.errors import StoreError
 from jukinet.core.feed import history, journal, positions
 from jukinet.core.feed.engine import FeedRegister
+from jukinet.core.feed.errors import SequenceGapError
 from jukinet.core.feed.key_state import KeyState
 from jukinet.core.records.resident import Resident
 from jukinet.core.store import schema
@@ -133,6 +135,12 @@ def test_a_batch_of_a_week_ago_changes_nothing_and_is_answered_again(tmp_path: P
             applied = transaction.apply(13, 5, batch(notice(99, 8, 1)))
             assert (applied.position, [tuple(row) for row in applied.quarantined]) == (5, [(5, 1)])
             assert (applied.applied, applied.kept) == (0, 0)
+            # Another content under an old sequence number is neither applied nor trusted.
+            for other in (notice(21, 5, 70_000), notice(12, 9, 1, event_date=1), notice(12, 9, 1)):
+                again = transaction.apply(13, 1, batch(other))
+                assert (again.applied, again.quarantined) == (0, [])
+            with pytest.raises(SequenceGapError):
+                transaction.apply(13, 1 << 63, batch(notice(12, 9, 1)))
             assert transaction.commit() == 2
     assert dump(tmp_path / "r", without=()) == before
 
@@ -150,6 +158,6 @@ def test_an_error_in_the_middle_of_a_batch_ends_the_transaction(
         monkeypatch.setattr(KeyState, "refold", defect)
         with pytest.raises(RuntimeError):
             transaction.apply(13, 6, batch(notice(12, 9, 1)))
-        with pytest.raises(schema.StoreError, match="has ended"):
+        with pytest.raises(StoreError, match="has ended"):
             transaction.commit()
     assert dump(tmp_path / "r", without=()) == before
