@@ -221,10 +221,10 @@ def packed_date(decimal: int) -> int:
     return decimal // 10000 << 9 | decimal // 100 % 100 << 5 | decimal % 100
 
 
-def removal_ex_officio(last: Contribution, jis: int, date: datetime.date, day: int) -> Contribution:
+def removal_ex_officio(last: Contribution, date: datetime.date, day: int) -> Contribution:
     """The removal of a record that a load no longer has: of that day, numbered after the area's last contribution."""
     number = min(last.rank[0] + 1, 0xFFFF)
     packed = date.year << 9 | date.month << 5 | date.day
     reason = ChangeReason.EX_OFFICIO_REMOVAL
     status = State.REMOVED | reason << 4 | last.area << 10 | packed << 22 | day << _DAY_SHIFT
-    return Contribution(status, _HEAD.pack(PART_NOTIFIED, number), (number, packed, jis), Kind.REMOVAL)
+    return Contribution(status, _HEAD.pack(PART_NOTIFIED, number), (number, packed, last.rank[2]), Kind.REMOVAL)

@@ -35,7 +35,6 @@ from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.writer import RegisterWriter
-from jukinet.core.vocabulary import State
 
 JAPAN: Final = datetime.timezone(datetime.timedelta(hours=9))
 _REPORTED: Final = {Standing.CONFLICT: Fault.ANOTHER_PERSON, Standing.AFTER_RETIREMENT: Fault.CODE_RETIRED}
@@ -422,13 +421,11 @@ class FeedTransaction:
         area_numbers = {number for number, jis in enumerate(self._places.jis) if jis // 1000 == prefecture}
         for key in keys:
             state = self._state(key)
-            last = {c.area: c for c in state.contributions if c.area in area_numbers}
-            for area, c in last.items():
-                if c.status & 15 == State.CURRENT:
-                    removal = contribution.removal_ex_officio(c, self._places.jis[area], self.date, self.day)
-                    if state.fault(removal) is None:
-                        state.add(removal)
-                        self._touched[key] = state
+            for last in state.entered(area_numbers):
+                removal = contribution.removal_ex_officio(last, self.date, self.day)
+                if state.fault(removal) is None:
+                    state.add(removal)
+                    self._touched[key] = state
 
     def _write_history(self) -> None:
         """Write the history of the keys whose contributions changed, block by block."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -97,6 +97,17 @@ class KeyState:
             elif standing is not c.standing:
                 self.contributions[at] = replace(c, standing=standing, day=day)
                 self.history_changed = True
+
+    def entered(self, areas: Container[int]) -> list[Contribution]:
+        """The last contribution of each of ``areas`` (numbers) under which, by itself, the person stands entered."""
+        last: dict[int, Contribution] = {}
+        stands: dict[int, bool] = {}
+        for c in self.contributions:
+            if c.area in areas:
+                last[c.area] = c
+                if c.kind is not Kind.CORRECTION:
+                    stands[c.area] = c.status & 15 == State.CURRENT
+        return [c for area, c in last.items() if stands.get(area)]
 
     def standing_of(self, c: Contribution) -> Standing | None:
         """What became of the contribution with this order; None when there is none."""

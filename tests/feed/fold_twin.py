@@ -45,9 +45,9 @@ class Twin:
             rank = (resident.update_number, resident.change_date, self.areas[resident.area].jis)
             self.items[key] = [Item("retirement" if resident.state == 5 else "statement", rank, resident)]
 
-    def receive(self, notification: Notification) -> Fault | None:
+    def receive(self, notification: Notification, prefecture: int) -> Fault | None:
         n = notification
-        stateless = fault_of(n, n.area // 1000, self.today)
+        stateless = fault_of(n, prefecture, self.today)
         if stateless is not None:
             return stateless
         numbers = [number for number, area in enumerate(self.areas) if area.jis == n.area and area.connected]
@@ -80,6 +80,21 @@ class Twin:
                 present[:] = [other for other in present if other.rank != rank or other.kind == "retirement"]
             present.append(item)
         return None
+
+    def remove_others(self, prefecture: int, first_key: int, stop_key: int, present: set[int]) -> None:
+        """Chapter 5: ex officio removals of those whom the prefecture's areas hold entered and who are not present."""
+        day = self.today.year * 10_000 + self.today.month * 100 + self.today.day
+        for key in [key for key in self.items if first_key <= key < stop_key and key not in present]:
+            for number, area in enumerate(self.areas):
+                own = sorted((i for i in self.items[key] if i.rank[2] == area.jis), key=lambda item: item.order)
+                lasting = [item for item in own if item.kind != "correction"]
+                if area.jis // 1000 != prefecture or not lasting or lasting[-1].record.state != 1:
+                    continue
+                rank = (own[-1].rank[0] + 1, day, area.jis)
+                record = Resident(
+                    key=key, state=4, reason=23, area=number, change_date=day, update_number=rank[0], notified=True
+                )
+                self.items[key].append(Item("removal", rank, record))
 
     def fault(self, key: int, item: Item) -> Fault | None:
         own = [other.rank for other in self.items.get(key, []) if other.rank[2] == item.rank[2]]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from jukinet.core.codes import code_from_key
-from jukinet.core.feed.engine import FeedRegister
+from jukinet.core.feed.engine import FeedRegister, FeedTransaction
 from jukinet.core.feed.errors import SequenceGapError
 from jukinet.core.feed.journal import EntryKind, JournalEntry
 from jukinet.core.notifications import Notification, NotificationBatch
@@ -39,7 +41,20 @@ PERSON = {
     "address": st.sampled_from(["東京都千代田区丸の内１", "東京都中央区銀座2", "北海道札幌市", "遠い所", "長" * 86]),
 }
 NOBODY = {"birth_date": 0, "sex": 0, "name": "", "kana": "", "alias": "", "address": ""}
-Feeds = dict[int, list[Notification]]
+RANGES = [(0, 6), (0, 10_000), (3_999_999_000, 10**10)]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range of a load, one step of a feed."""
+
+    first_key: int
+    stop_key: int
+    rows: tuple[Notification, ...]
+
+
+Step = Notification | Range
+Feeds = dict[int, list[Step]]
 
 
 @st.composite
@@ -61,6 +76,25 @@ def notifications(draw: st.DrawFn, prefecture: int) -> Notification:
 
 
 @st.composite
+def ranges(draw: st.DrawFn, prefecture: int) -> Range:
+    first_key, stop_key = draw(st.sampled_from(RANGES))
+    rows = {row.code // 10: row for row in draw(st.lists(notifications(prefecture), max_size=3))}
+    return Range(
+        first_key,
+        stop_key,
+        tuple(
+            replace(rows[key], code_before=0, state=rows[key].state or 1, **stated(draw, rows[key]))
+            for key in sorted(rows)
+            if first_key <= key < stop_key
+        ),
+    )
+
+
+def stated(draw: st.DrawFn, row: Notification) -> dict[str, Any]:
+    return {} if row.name else {name: draw(strategy) for name, strategy in PERSON.items()}
+
+
+@st.composite
 def feeds(draw: st.DrawFn) -> Feeds:
     """Sequences in which an area's numbers mostly ascend, so that many are accepted."""
     made: Feeds = {}
@@ -68,7 +102,10 @@ def feeds(draw: st.DrawFn) -> Feeds:
         rows = draw(st.lists(notifications(prefecture), max_size=9))
         if draw(st.booleans()):
             rows.sort(key=lambda row: row.update_number)
-        made[prefecture] = rows
+        steps: list[Step] = list(rows)
+        for load in draw(st.lists(ranges(prefecture), max_size=2)):
+            steps.insert(draw(st.integers(0, len(steps))), load)
+        made[prefecture] = steps
     return made
 
 
@@ -91,15 +128,13 @@ class Run:
         self.sent = dict.fromkeys(feeds, 0)
 
     def run(self) -> None:
-        register = FeedRegister(self.directory, today=lambda: DAY)
         while any(self.sent[p] < len(self.feeds[p]) for p in self.feeds):
-            self.transaction(register)
-            if self.random.random() < 0.2:
-                register.close()
-                register = FeedRegister(self.directory, today=lambda: DAY)
-        for prefecture, sent in self.sent.items():
-            assert register.feed(prefecture).position == sent == len(self.feeds[prefecture])
-        register.close()
+            with FeedRegister(self.directory, today=lambda: DAY) as register:
+                for _ in range(self.random.randint(1, 8)):
+                    self.transaction(register)
+        with FeedRegister(self.directory) as register:
+            for prefecture, sent in self.sent.items():
+                assert register.feed(prefecture).position == sent == len(self.feeds[prefecture])
 
     def transaction(self, register: FeedRegister) -> None:
         sent = dict(self.sent)
@@ -110,15 +145,30 @@ class Run:
                 stop = min(len(rows), sent[prefecture] + chooser.choice([0, 1, 2, 9]))
                 if stop < len(rows) and chooser.random() < 0.2:
                     with pytest.raises(SequenceGapError) as caught:
-                        transaction.apply(prefecture, sent[prefecture] + 2, batch(rows[stop]))
+                        self.apply(transaction, prefecture, sent[prefecture] + 1, [rows[stop]])
                     assert caught.value.expected == sent[prefecture] + 1
-                applied = transaction.apply(prefecture, first + 1, batch(*rows[first:stop]))
+                self.apply(transaction, prefecture, first, rows[first:stop])
                 sent[prefecture] = max(stop, sent[prefecture])
-                assert applied.position == sent[prefecture]
+                assert transaction.feed(prefecture).position == sent[prefecture]
             if self.random.random() < 0.2:
                 return  # broken off: as if the process had died
             transaction.commit()
         self.sent = sent
+
+    @staticmethod
+    def apply(transaction: FeedTransaction, prefecture: int, position: int, steps: list[Step]) -> None:
+        """Send steps of a feed behind ``position``: neighbouring notifications in one batch."""
+        for is_range, group in groupby(steps, key=lambda step: isinstance(step, Range)):
+            rows = list(group)
+            if is_range:
+                for load in (row for row in rows if isinstance(row, Range)):
+                    position += 1
+                    transaction.apply_range(prefecture, position, load.first_key, load.stop_key, batch(*load.rows))
+            else:
+                transaction.apply(
+                    prefecture, position + 1, batch(*(row for row in rows if isinstance(row, Notification)))
+                )
+                position += len(rows)
 
 
 def replay(source: Path, target: Path) -> None:
@@ -140,7 +190,7 @@ def replay(source: Path, target: Path) -> None:
                 transaction.commit()
 
 
-def apply_entry(transaction: Any, entry: JournalEntry) -> None:
+def apply_entry(transaction: FeedTransaction, entry: JournalEntry) -> None:
     rows = NotificationBatch.parse(entry.payload, entry.count)
     if entry.kind == EntryKind.BATCH:
         transaction.apply(entry.prefecture, entry.first_sequence, rows)
@@ -148,16 +198,25 @@ def apply_entry(transaction: Any, entry: JournalEntry) -> None:
         transaction.apply_range(entry.prefecture, entry.first_sequence, entry.first_key, entry.stop_key, rows)
 
 
+def twin_step(twin: fold_twin.Twin, prefecture: int, step: Step) -> tuple[int, int]:
+    """Rows of a step, and how many of them are refused."""
+    rows = step.rows if isinstance(step, Range) else (step,)
+    refused = sum(twin.receive(row, prefecture) is not None for row in rows)
+    if isinstance(step, Range):
+        twin.remove_others(prefecture, step.first_key, step.stop_key, {row.code // 10 for row in rows})
+    return len(rows), refused
+
+
 def expect_twin(directory: Path, feeds: Feeds) -> None:
     """What is shown is what the rules say, by a second writing of them."""
     twin = fold_twin.Twin(AREAS, TOWNS, DAY)
     twin.load({resident.key: resident for resident in base()})
-    refused = {p: sum(twin.receive(row) is not None for row in rows) for p, rows in feeds.items()}
+    counts = {p: [twin_step(twin, p, step) for step in steps] for p, steps in feeds.items()}
     with FeedRegister(directory) as register:
-        for prefecture, rows in feeds.items():
+        for prefecture, told in counts.items():
             state = register.feed(prefecture)
-            assert (state.notifications, state.quarantined) == (len(rows), refused[prefecture])
-            assert state.applied == len(rows) - refused[prefecture]
+            rows, refused = sum(count for count, _ in told), sum(count for _, count in told)
+            assert (state.notifications, state.quarantined, state.applied) == (rows, refused, rows - refused)
         with register.writer.transaction() as change:
             for key in [*KEYS, 7]:
                 found = change.get(key)
