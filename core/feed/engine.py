@@ -72,6 +72,8 @@ class FeedRegister:
         self.writer = RegisterWriter(directory)
         self.today = today
         self.places = Places(self.writer.areas, self.writer.towns)
+        self._holdings: dict[int, Digest] = {}
+        self._holdings_version = 0
         self.town_index = TownIndex(self.writer.places, self.writer.towns)
 
     @property
@@ -96,6 +98,16 @@ class FeedRegister:
         """The digest of a prefecture's holdings, as committed."""
         with self.writer.reading() as transaction:
             return HoldingsReader(transaction, self.writer.databases, self.writer.places).prefecture(prefecture)
+
+    def holdings_at(self, version: int) -> dict[int, Digest]:
+        """Digests of prefectures as of a version of the register, as far as they were asked for; to be added to."""
+        if self._holdings_version != version:
+            self._holdings, self._holdings_version = {}, version
+        return self._holdings
+
+    def holdings_moved(self, version: int, digests: dict[int, Digest]) -> None:
+        """Called when a transaction has made ``version`` and these digests."""
+        self._holdings, self._holdings_version = digests, version
 
     def journal(self, first: int = 1) -> Iterator[tuple[int, JournalEntry]]:
         """Entries of the journal in national order, beginning with the one that holds order ``first`` or the next."""
@@ -138,7 +150,7 @@ class FeedTransaction:
         self._touched: dict[int, KeyState] = {}
         self._feeds: dict[int, FeedState] = {}
         self._changed_feeds: set[int] = set()
-        self._stored_holdings: dict[int, Digest] = {}
+        self._stored_holdings = register.holdings_at(meta.version)
         self._delta = HoldingsDelta(register.writer.places)
 
     def apply(self, prefecture: int, first_sequence: int, batch: NotificationBatch) -> Applied:
@@ -244,7 +256,10 @@ class FeedTransaction:
         self._change.meta = msgspec.structs.replace(
             self._change.meta, journal_next=self._journal_next, newest_day=self.day
         )
-        return self._change.commit(holdings=self._delta, always=True)
+        digests = {prefecture: self.holdings(prefecture) for prefecture in self._stored_holdings}
+        version = self._change.commit(holdings=self._delta, always=True)
+        self._register.holdings_moved(version, digests)
+        return version
 
     def _begin(self, prefecture: int, first_sequence: int, count: int) -> FeedState:
         """The feed's state. Raises SequenceGapError, ValueError for what no connection lets through."""
