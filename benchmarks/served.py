@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from figures import Options, process_cpu_seconds
-from jukinet.core.vocabulary import Role
+from jukinet.core.vocabulary import Prefecture, Role
 from jukinet.server.pki import make_trial
 
 BODY: Final = "japan-pension-service"
@@ -44,10 +45,16 @@ valid_from = 2002-08-05
 
 
 class Certificates:
-    """Trial certificates for one benchmark: root, server, and one agency. Redis uses the same ones."""
+    """Trial certificates for one benchmark: root, server, one agency, and prefectures. Redis uses the same ones."""
 
-    def __init__(self, directory: Path) -> None:
-        issued = make_trial(directory, bodies=[(Role.AGENCY, BODY)])
+    def __init__(self, directory: Path, prefectures: Iterable[Prefecture] = ()) -> None:
+        feeds = [(Role.PREFECTURE, prefecture.body) for prefecture in prefectures]
+        issued = make_trial(directory, bodies=[(Role.AGENCY, BODY), *feeds])
+        self.prefectures = {
+            prefecture: (Path(files.certificate), Path(files.key))
+            for prefecture in prefectures
+            for files in [issued[Role.PREFECTURE, prefecture.body]]
+        }
         agency, server = issued[(Role.AGENCY, BODY)], issued[("server", "trial")]
         self.root = directory / "root.pem"
         self.server, self.server_key = Path(server.certificate), Path(server.key)
@@ -57,12 +64,15 @@ class Certificates:
 class ServedRegister:
     """The server as a process of its own. Leaving the context drains and ends it; nothing is left running."""
 
-    def __init__(self, chosen: Options, certificates: Certificates) -> None:
+    def __init__(
+        self, chosen: Options, certificates: Certificates, *, fed: Path | None = None, workers: int = 1
+    ) -> None:
+        """fed: a register to serve in place of the chosen one, which also takes feeds."""
         directory = chosen.work / "server"
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         (directory / "authority.toml").write_text(AUTHORITY)
         path = directory / "server.toml"
-        path.write_text(self._settings(chosen, certificates))
+        path.write_text(self._settings(fed or chosen.store, certificates, fed is not None, workers))
         self._lines: list[str] = []
         self._heard = threading.Condition()
         self._serving: dict[str, Any] | None = None
@@ -72,13 +82,14 @@ class ServedRegister:
         )  # fmt: skip
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
-        self.port = 0
+        self.port = self.feed_port = 0
 
     @staticmethod
-    def _settings(chosen: Options, certificates: Certificates) -> str:
+    def _settings(store: Path, certificates: Certificates, is_fed: bool, workers: int) -> str:
         sections: dict[str, dict[str, Any]] = {
-            "server": {"port": 0, "workers": 1},
-            "register": {"store": str(chosen.store.absolute())},
+            "server": {"port": 0, "workers": workers},
+            "register": {"store": str(store.absolute())},
+            "feed": {"enabled": is_fed, "port": 0, "roots": str(certificates.root.absolute())},
             "tls": {
                 "certificate": str(certificates.server.absolute()),
                 "key": str(certificates.server_key.absolute()),
@@ -116,6 +127,7 @@ class ServedRegister:
             self.stop()
             raise SystemExit("the server did not start:\n" + "".join(self._lines[-20:]))
         self.port = int(serving["port"])
+        self.feed_port = int(serving.get("feed_port", 0))
         return self
 
     def stop(self) -> None:

@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "nation": CommandEntry("jukinet.server.nation.command", "make a synthetic nation, and its codes"),
     "store": CommandEntry("jukinet.server.store_command", "check a register or tell about it"),
     "record": CommandEntry("jukinet.server.record_command", "verify a record of use and count what it holds"),
+    "notices": CommandEntry("jukinet.server.notices_command", "move-in notices that wait, and printing overdue ones"),
     "pki": CommandEntry("jukinet.server.pki.command", "make certificates for trials"),
 }
 

@@ -49,7 +49,7 @@ class Register(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: Annotated[str, Meta(min_length=1, description="Directory of the register.")]
     refresh_milliseconds: Annotated[
         int, Meta(ge=1, le=1_000, description="How often a worker looks for a newer version of the register.")
-    ] = 20
+    ] = 5
     warm: Annotated[
         bool,
         Meta(description="Read the whole register into memory before serving; without it the first answers are slow."),
@@ -94,6 +94,14 @@ class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transaction_milliseconds_max: Annotated[
         int, Meta(ge=1, le=60_000, description="Time after which a transaction takes no further batch.")
     ] = 500
+    gather_milliseconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="A transaction waits for further batches until it is so old: fewer commits of many small ones.",
+        ),
+    ] = 20
     batch_bytes_max: Annotated[
         int,
         Meta(ge=limits.CONTROL_BYTES_MAX, le=limits.BATCH_BYTES_MAX, description="Payload of one batch or range."),
@@ -116,6 +124,13 @@ class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     idle_seconds: Annotated[
         float, Meta(ge=1, le=limits.IDLE_SECONDS_MAX, description="For the next request of a feed with none under way.")
     ] = 600.0
+    notice_overdue_seconds: Annotated[
+        int,
+        Meta(ge=1, le=31_536_000, description="A move-in notice that was not received by then is to go on paper."),
+    ] = 86_400
+    notice_retention_seconds: Annotated[
+        int, Meta(ge=0, le=315_360_000, description="How long a move-in notice is kept after its receipt.")
+    ] = 2_592_000
     retry_seconds: Annotated[
         float, Meta(ge=0.05, le=3_600, description="What a feed is told to wait when the register cannot be written.")
     ] = 1.0
@@ -361,6 +376,9 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
     "feed.roots is missing: it names who may be a prefecture": lambda c: c.feed.enabled and not c.feed.roots,
     "feed.certificate and feed.key belong together": lambda c: bool(c.feed.certificate) != bool(c.feed.key),
     "feed.port is server.port": lambda c: c.feed.enabled and c.feed.port == c.server.port != 0,
+    "feed.gather_milliseconds is above feed.transaction_milliseconds_max": lambda c: (
+        c.feed.gather_milliseconds > c.feed.transaction_milliseconds_max
+    ),
     "feed.queued_bytes_max is below feed.batch_bytes_max": lambda c: c.feed.queued_bytes_max < c.feed.batch_bytes_max,
     "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max": lambda c: (
         c.supervision.restart_delay_seconds > c.supervision.restart_delay_seconds_max

@@ -43,6 +43,8 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
     "feed_connections": ("gauge", "Feeds that are connected.", ""),
     "feed_queued_bytes": ("gauge", "Bytes of batches that are not committed yet.", ""),
     "feed_writing": ("gauge", "1 while the register can be written.", ""),
+    "notices_open": ("gauge", "Move-in notices that were not received yet.", ""),
+    "notices_overdue": ("gauge", "Of these, the ones that are to go on paper.", ""),
     "connections": ("gauge", "Connections open.", ""),
     "requests_queued": ("gauge", "Bulk requests that wait or run.", ""),
     "queued_bytes": ("gauge", "Bytes of bulk requests that wait or run.", ""),

@@ -152,6 +152,7 @@ class FeedTransaction:
         self._changed_feeds: set[int] = set()
         self._stored_holdings = register.holdings_at(meta.version)
         self._delta = HoldingsDelta(register.writer.places)
+        self._beside = False
 
     def apply(self, prefecture: int, first_sequence: int, batch: NotificationBatch) -> Applied:
         """Apply rows that the feed has not sent before; the others are reported again.
@@ -242,9 +243,15 @@ class FeedTransaction:
             self._stored_holdings[prefecture] = reader.prefecture(prefecture)
         return self._delta.prefecture(self._stored_holdings[prefecture], prefecture)
 
+    @property
+    def handle(self) -> lmdb.Transaction:
+        """LMDB's transaction, for tables beside the register (notices); commit() then has something to commit."""
+        self._beside = True
+        return self._change.handle
+
     def commit(self) -> int:
         """Make everything durable; returns the register's version. StoreError: nothing was changed."""
-        if self._journal_next == self._change.meta.journal_next:
+        if not self._beside and self._journal_next == self._change.meta.journal_next:
             return self._change.commit(holdings=self._delta)
         try:
             self._write_history()

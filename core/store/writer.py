@@ -70,6 +70,13 @@ class RegisterWriter:
         except lmdb.Error as error:
             raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
 
+    def database_beside(self, name: str) -> lmdb._Database:
+        """A database with u64 keys beside the register's own, made when it is not there. StoreError."""
+        try:
+            return self._environment.open_db(name.encode(), integerkey=True, create=True)
+        except lmdb.Error as error:
+            raise StoreError(f"{self.directory}: cannot open its {name}: {error}") from error
+
     def reader(self) -> RegisterReader:
         """A reader in the same process; it must be closed before the writer."""
         return RegisterReader(self.directory, environment=self._environment)

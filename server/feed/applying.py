@@ -5,7 +5,8 @@ Theory of operation
 Connections put what they received into a queue for each feed. One thread owns every write transaction. It takes a batch
 from each feed in turn until the transaction is full (notifications or time) or nothing waits, commits, and hands the
 results back; an eventfd in the readiness set wakes the loop, which sends them. While a commit waits for the disk the
-queues fill, so a group grows by itself with the load, and a single batch waits for one commit only.
+queues fill, so a group grows by itself with the load. Many feeds with few notifications each would make many commits
+of a few milliseconds all the same; so a transaction also waits for further batches until it is ``gather_seconds`` old.
 
 A transaction that the register cannot take (disk full, I/O error) is withdrawn as a whole: each of its batches, and
 all that wait behind them, are answered REGISTER_UNAVAILABLE; nothing of them is kept. The next batch tries again. When
@@ -26,6 +27,7 @@ from msgspec import Struct
 from jukinet.core.errors import ErrorCode, StoreError
 from jukinet.core.feed.engine import Applied, FeedRegister, FeedTransaction
 from jukinet.core.feed.errors import SequenceGapError
+from jukinet.core.feed.notices import NoticeBook
 from jukinet.core.wire import feed_messages as fm
 from jukinet.server.event_log import EventLog
 from jukinet.server.metrics import Metrics
@@ -48,19 +50,23 @@ class Source(Protocol):
         """The batch was committed, or refused. Never raises."""
 
 
+NoticeRequest = fm.NoticeLeave | fm.NoticeTake | fm.NoticeReceived | fm.NoticeList
+NoticeAnswer = fm.NoticeKept | fm.Notices | fm.NoticeClosed | fm.NoticeStates
+
+
 class Work(Struct, eq=False):
-    """One NOTIFY or LOAD_RANGE on its way through the writer thread. size: bytes that it keeps while it waits."""
+    """One request on its way through the writer thread. size: bytes that it keeps while it waits."""
 
     source: Source
     prefecture: int
-    message: fm.Notify | fm.LoadRange
+    message: fm.Notify | fm.LoadRange | NoticeRequest
     size: int
     arrived: float
 
     @property
     def notifications(self) -> int:
-        """Rows, at least one, so that empty ranges fill a transaction too."""
-        return max(1, len(self.message.batch))
+        """Rows, at least one, so that empty ranges and notices fill a transaction too."""
+        return max(1, len(self.message.batch)) if isinstance(self.message, fm.Notify | fm.LoadRange) else 1
 
 
 class Gap(Struct, frozen=True):
@@ -77,7 +83,7 @@ class Refusal(Struct, frozen=True):
     retry_after_ms: int = 0
 
 
-Result = Applied | Gap | Refusal
+Result = Applied | Gap | Refusal | NoticeAnswer
 
 
 class Applying:
@@ -90,6 +96,7 @@ class Applying:
     def __init__(
         self,
         register: FeedRegister,
+        notices: NoticeBook,
         readiness: Readiness,
         metrics: Metrics,
         log: EventLog,
@@ -97,20 +104,24 @@ class Applying:
         *,
         notifications_max: int,
         seconds_max: float,
+        gather_seconds: float,
         retry_seconds: float,
     ) -> None:
         """``broken`` is called in the loop when the register must be opened anew."""
         self._register = register
+        self._notices = notices
         self._readiness = readiness
         self._metrics = metrics
         self._log = log
         self._broken = broken
         self._notifications_max = notifications_max
         self._seconds_max = seconds_max
+        self._gather_seconds = gather_seconds
         self._retry_ms = max(1, int(retry_seconds * 1000))
         self._queues: OrderedDict[int, deque[Work]] = OrderedDict()
         self._wanted = threading.Condition()
         self._busy = False
+        self._purge_before = 0
         self._ending = False
         self._results: deque[tuple[Work, Result]] = deque()
         self._outcomes: deque[_Outcome] = deque()
@@ -146,6 +157,12 @@ class Applying:
         """Whether nothing is queued, being written or waiting to be answered."""
         with self._wanted:
             return not (self._queues or self._busy or self._results)
+
+    def purge_notices(self, closed_before: int) -> None:
+        """Let the thread delete received notices whose retention is over, before its next transaction."""
+        with self._wanted:
+            self._purge_before = closed_before
+            self._wanted.notify()
 
     def close(self) -> None:
         """End the thread after the transaction under way; batches that wait are given up, unacknowledged."""
@@ -194,11 +211,14 @@ class Applying:
         while True:
             with self._wanted:
                 self._busy = False
-                while not (self._queues or self._ending):
+                while not (self._queues or self._ending or self._purge_before):
                     self._wanted.wait()
                 if self._ending:
                     return
                 self._busy = True
+                purge_before, self._purge_before = self._purge_before, 0
+            if purge_before:
+                self._purge(purge_before)
             first = self._take()
             if first is None:
                 continue
@@ -207,9 +227,22 @@ class Applying:
                 self._results.extend(results)
             os.eventfd_write(self._done, 1)
 
-    def _take(self) -> Work | None:
-        """The next batch, of another feed each time; None when nothing waits."""
+    def _purge(self, closed_before: int) -> None:
+        outcome = _Outcome()
+        try:
+            with self._register.transaction() as transaction:
+                if self._notices.purge(transaction.handle, closed_before):
+                    transaction.commit()
+        except Exception as error:
+            outcome.failure = error
+            self._outcomes.append(outcome)
+            os.eventfd_write(self._done, 1)
+
+    def _take(self, wait_seconds: float = 0.0) -> Work | None:
+        """The next batch, of another feed each time; None when nothing waits, or comes in that time."""
         with self._wanted:
+            if wait_seconds > 0.0 and not (self._queues or self._ending):
+                self._wanted.wait(wait_seconds)
             while self._queues:
                 prefecture, queue = self._queues.popitem(last=False)
                 work = queue.popleft()
@@ -236,7 +269,7 @@ class Applying:
         return results
 
     def _alone(self, work: Work) -> list[tuple[Work, Result]]:
-        outcome, results = self._transact([work], lambda: None)
+        outcome, results = self._transact([work], lambda _seconds: None)
         self._outcomes.append(outcome)
         if is_of_the_store(outcome.failure):
             return [(work, Refusal(ErrorCode.REGISTER_UNAVAILABLE, UNAVAILABLE, self._retry_ms))]
@@ -245,7 +278,7 @@ class Applying:
         return results
 
     def _transact(
-        self, taken: list[Work], more: Callable[[], Work | None]
+        self, taken: list[Work], more: Callable[[float], Work | None]
     ) -> tuple[_Outcome, list[tuple[Work, Result]]]:
         """Apply what was taken, and more while there is room, in one transaction; then commit it."""
         outcome = _Outcome()
@@ -255,10 +288,11 @@ class Applying:
             with self._register.transaction() as transaction:
                 work: Work | None = taken[0]
                 while work is not None:
-                    results.append((work, apply(transaction, work)))
+                    results.append((work, apply(transaction, self._notices, work)))
                     outcome.notifications += work.notifications
-                    is_full = outcome.notifications >= self._notifications_max
-                    work = None if is_full or time.monotonic() - started >= self._seconds_max else more()
+                    age = time.monotonic() - started
+                    is_full = outcome.notifications >= self._notifications_max or age >= self._seconds_max
+                    work = None if is_full else more(self._gather_seconds - age)
                     if work is not None:
                         taken.append(work)
                 transaction.commit()
@@ -288,14 +322,35 @@ class _Outcome(Struct, eq=False):
     failure: Exception | None = None
 
 
-def apply(transaction: FeedTransaction, work: Work) -> Applied | Gap:
-    """Apply one batch or range. Raises StoreError."""
+def apply(transaction: FeedTransaction, notices: NoticeBook, work: Work) -> Result:
+    """Apply one batch or range, or do what is asked about notices. Raises StoreError."""
     message = work.message
     try:
         if isinstance(message, fm.Notify):
             return transaction.apply(work.prefecture, message.first_sequence, message.batch)
-        return transaction.apply_range(
-            work.prefecture, message.sequence, message.first_key, message.stop_key, message.batch
-        )
+        if isinstance(message, fm.LoadRange):
+            return transaction.apply_range(
+                work.prefecture, message.sequence, message.first_key, message.stop_key, message.batch
+            )
     except SequenceGapError as gap:
         return Gap(gap.expected)
+    try:
+        return about_notices(transaction.handle, notices, work.prefecture, message)
+    except lmdb.Error as error:
+        raise StoreError("the notices could not be written") from error
+
+
+def about_notices(
+    handle: lmdb.Transaction, notices: NoticeBook, prefecture: int, message: NoticeRequest
+) -> NoticeAnswer:
+    """The answer to one request about move-in notices."""
+    now, request_id = int(time.time()), message.request_id
+    match message:
+        case fm.NoticeLeave():
+            return fm.NoticeKept(request_id, notices.leave(handle, prefecture, message, now))
+        case fm.NoticeTake(notices_max=notices_max):
+            return fm.Notices(request_id, *notices.take(handle, prefecture, notices_max, now))
+        case fm.NoticeReceived(numbers=numbers):
+            return fm.NoticeClosed(request_id, notices.receive(handle, prefecture, numbers, now))
+        case fm.NoticeList(after=after, notices_max=notices_max):
+            return fm.NoticeStates(request_id, *notices.own(handle, prefecture, after, notices_max, now))

@@ -32,6 +32,8 @@ GONE: Final = select.EPOLLHUP | select.EPOLLERR
 READ_BYTES_PER_TURN_MAX: Final = 1 << 20
 """Then other feeds have their turn."""
 SMALL_BUFFER_BYTES: Final = 65_536
+NOTICE_BYTES: Final = 2_048
+"""What a request about notices counts for while it waits."""
 
 
 class FeedConnection:
@@ -146,10 +148,10 @@ class FeedConnection:
     def _handle(self, event: object) -> None:
         hub = self._hub
         match event:
-            case fm.Notify() | fm.LoadRange():
-                work = Work(self, self.prefecture, event, event.batch.payload.nbytes, hub.now)
-                self.queued_bytes += work.size
-                hub.applying.submit(work)
+            case fm.Notify(batch=batch) | fm.LoadRange(batch=batch):
+                self._submit(Work(self, self.prefecture, event, batch.payload.nbytes, hub.now))
+            case fm.NoticeLeave() | fm.NoticeTake() | fm.NoticeReceived() | fm.NoticeList():
+                self._submit(Work(self, self.prefecture, event, NOTICE_BYTES, hub.now))
             case fm.Compare():
                 hub.compare(self, event)
             case m.Ping(request_id=request_id, data=data):
@@ -162,10 +164,12 @@ class FeedConnection:
             case m.Goodbye():
                 self._finishing = True
                 self._finish_if_done()
-            case fm.NoticeLeave() | fm.NoticeTake() | fm.NoticeReceived() | fm.NoticeList():
-                hub.notice(self, event)
             case _:
                 raise AssertionError(f"event {type(event).__name__} is not handled")
+
+    def _submit(self, work: Work) -> None:
+        self.queued_bytes += work.size
+        self._hub.applying.submit(work)
 
     def _judge_pause(self) -> None:
         self.paused = self.queued_bytes >= self._hub.configuration.feed.queued_bytes_max
@@ -219,6 +223,8 @@ class FeedConnection:
                 hub.metrics.count("feed_batches_total", "out_of_sequence")
                 hub.events.warning("out_of_sequence", connection=self.number, expected=expected, **self.identity_fields)
                 self.send(fm.OutOfSequence(request_id, expected))
+            case fm.NoticeKept() | fm.Notices() | fm.NoticeClosed() | fm.NoticeStates():
+                self.send(result)
             case Refusal():
                 hub.metrics.count("feed_batches_total", "refused")
                 self.refuse(request_id, result.code, result.message, result.retry_after_ms)

@@ -17,12 +17,12 @@ import trio
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError
 from jukinet.core.feed.engine import FeedRegister
 from jukinet.core.feed.holdings import HoldingsReader
+from jukinet.core.feed.notices import NoticeBook
 from jukinet.core.feed.positions import read_feed
 from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
 from jukinet.core.vocabulary import Prefecture, Role
 from jukinet.core.wire import feed_messages as fm
-from jukinet.core.wire import messages as m
 from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
@@ -42,6 +42,7 @@ CHECK_SECONDS: Final = 0.25
 """How often deadlines are looked at; they are kept to within this."""
 DRAIN_STEP_SECONDS: Final = 0.02
 REST_SECONDS: Final = 1.0
+NOTICES_SECONDS: Final = 10.0
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 5
 ROLES: Final = frozenset(Role)
@@ -83,6 +84,8 @@ class Hub:
         self._resumable: set[FeedConnection] = set()
         self._draining = trio.Event()
         self._is_broken = False
+        self._notices: NoticeBook
+        self._open_notices = self._overdue = 0
         self._context: ssl.SSLContext | None = None
         self._register: FeedRegister
         self._comparing: Comparing
@@ -106,6 +109,7 @@ class Hub:
         try:
             self._context = load_feed_context(settings)
             self._register = await trio.to_thread.run_sync(FeedRegister, settings.register.store)
+            self._notices = NoticeBook(self._register.writer, settings.feed.notice_overdue_seconds)
             identifier = self._meta().identifier
             listener = listen(settings.feed.address, self._start.port, settings.server.backlog, "feed")
         except JukinetError as error:
@@ -115,12 +119,14 @@ class Hub:
         self._comparing = Comparing(self._register)
         self.applying = Applying(
             self._register,
+            self._notices,
             self.readiness,
             self.metrics,
             self.events,
             self._broken,
             notifications_max=settings.feed.transaction_notifications_max,
             seconds_max=settings.feed.transaction_milliseconds_max / 1000,
+            gather_seconds=settings.feed.gather_milliseconds / 1000,
             retry_seconds=settings.feed.retry_seconds,
         )
         self.events.info("feed_writer_ready", port=self._start.port, register=identifier)
@@ -130,6 +136,7 @@ class Hub:
                 self._nursery = serving
                 serving.start_soon(self.readiness.run)
                 serving.start_soon(self._check_deadlines)
+                serving.start_soon(self._watch_notices)
                 serving.start_soon(self._report)
                 serving.start_soon(self._acceptor.accept, listener, serving)
                 await self._draining.wait()
@@ -252,10 +259,6 @@ class Hub:
             connection.close("defect")
         connection.flush()
 
-    def notice(self, connection: FeedConnection, message: m.Message) -> None:
-        """Move-in notices are not kept by this server yet."""
-        connection.refuse(message.request_id, ErrorCode.BAD_REQUEST, "this server keeps no move-in notices")
-
     # Turns and time ------------------------------------------------------------------------------------------------
 
     def resume_later(self, connection: FeedConnection) -> None:
@@ -289,6 +292,24 @@ class Hub:
                 except JukinetError as error:
                     self.events.failure("register_not_refreshed", error)
 
+    async def _watch_notices(self) -> None:
+        """Count open notices, tell of overdue ones, and let go of those whose retention is over."""
+        while True:
+            try:
+                now = int(time.time())
+                told = self._overdue
+                self._open_notices, self._overdue = await trio.to_thread.run_sync(self._count_notices, now)
+                if self._overdue > told:
+                    self.events.error("notices_overdue", notices=self._overdue)
+                self.applying.purge_notices(now - self.configuration.feed.notice_retention_seconds)
+            except JukinetError as error:
+                self.events.failure("notices_not_counted", error)
+            await trio.sleep(min(NOTICES_SECONDS, self.configuration.feed.notice_overdue_seconds))
+
+    def _count_notices(self, now: int) -> tuple[int, int]:
+        with self._register.writer.reading() as transaction:
+            return self._notices.overdue(transaction, now)
+
     async def _report(self) -> None:
         """Hand the metrics to the supervisor."""
         while True:
@@ -300,6 +321,8 @@ class Hub:
             "feed_connections": len(self.claims),
             "feed_queued_bytes": self.applying.queued_bytes,
             "feed_writing": int(self.applying.writing),
+            "notices_open": self._open_notices,
+            "notices_overdue": self._overdue,
         }
         return self.metrics.snapshot()
 

@@ -91,6 +91,8 @@ def test_every_relation_can_be_broken(tmp_path: Path) -> None:
             "port": 7_000,
             "key": "k",
             "queued_bytes_max": 65_536,
+            "gather_milliseconds": 20,
+            "transaction_milliseconds_max": 10,
         },
         "fairness": {"interactive_codes_max": 4_096, "slice_codes": 64, "write_bytes": 16_384},
         "record_of_use": {"directory": "d", "segment_bytes_max": 1 << 20, "segment_step_bytes": 1 << 21},

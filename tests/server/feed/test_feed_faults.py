@@ -38,6 +38,10 @@ KILLS = int(os.environ.get("JUKINET_FEED_KILLS", "20"))
 """How often the feed writer is killed; 200 in a long test."""
 
 
+WAITING_MAX, BATCH_MAX = 400, 100
+"""A transaction of these must be shorter than the time between two kills."""
+
+
 @pytest.fixture
 def fed(place: Place, tmp_path: Path) -> FeedPlace:
     return FeedPlace(tmp_path, place)
@@ -86,11 +90,12 @@ class Prefecture(threading.Thread):
         while not self.ending.is_set() or position < len(self.rows):
             sent = position
             for _ in range(4):
-                if not self.ending.is_set():
+                if not self.ending.is_set() and len(self.rows) - self.acknowledged < WAITING_MAX:
                     self.tell()
                 if sent < len(self.rows):
-                    feed.send(feed.batch(sent + 1, self.rows[sent:]))
-                    sent = len(self.rows)
+                    rows = self.rows[sent : sent + BATCH_MAX]
+                    feed.send(feed.batch(sent + 1, rows))
+                    sent += len(rows)
             while feed.wire.under_way:
                 answer = feed.event()
                 assert isinstance(answer, fm.Acknowledged), answer
