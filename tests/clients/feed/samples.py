@@ -26,7 +26,7 @@ def entry(number: int, **changes: Any) -> Notification:
 def death(number: int, **changes: Any) -> Notification:
     return Notification(
         **{
-            "reason": 22, "code": code_from_key(1_000_003 * (number + 1) % 10**10), "area": AREA,
-            "event_date": 20250102, "update_number": 2, **changes,
+            "reason": 22, "code": entry(number).code, "area": AREA, "event_date": 20250102, "update_number": 2,
+            **changes,
         }
     )  # fmt: skip
