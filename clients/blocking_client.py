@@ -67,6 +67,7 @@ class BlockingClient:
         greeting = self._link.exchange.greeting if self._link is not None else None
         if greeting is None:
             raise RuntimeError("not connected: use `with connect_blocking(...)`")
+        assert isinstance(greeting, m.Greeting)
         return greeting
 
     def ping(self) -> float:

@@ -6,17 +6,27 @@ import os
 import random
 import ssl
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jukinet.clients.errors import ClientError, ConnectionFailedError, RequestError
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.vocabulary import Role
 
-ALPN: Final = "jukinet/1"
 SAN_PREFIX: Final = "urn:jukinet:"
 IN_FLIGHT_DEFAULT: Final = 4
 TRIES_MAX: Final = 100
 SECONDS_MAX: Final = 86_400.0
+
+
+class Service(NamedTuple):
+    """Which of a server's services is meant: the protocol that TLS names (ALPN), and what it is called in messages."""
+
+    alpn: str
+    name: str
+
+
+QUERY: Final = Service("jukinet/1", "query service")
+FEED: Final = Service("jukinet-feed/1", "feed service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,12 @@ class Credentials:
     def __repr__(self) -> str:
         return f"Credentials(root={os.fspath(self.root)!r}, certificate={os.fspath(self.certificate)!r}, key=...)"
 
-    def context(self) -> ssl.SSLContext:
+    def context(self, service: Service = QUERY) -> ssl.SSLContext:
         """A TLS 1.3 context that presents the certificate and trusts this root alone. Reads the files anew each time,
         so that a renewed certificate is used by the next connection."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.set_alpn_protocols([ALPN])
+        context.set_alpn_protocols([service.alpn])
         for name, path in (("root", self.root), ("certificate", self.certificate), ("key", self.key)):
             try:
                 os.close(os.open(path, os.O_RDONLY))
@@ -116,11 +126,12 @@ class Retry:
         return self.wait_seconds(failures, least)
 
 
-def check_server(certificate: dict[str, Any] | None, alpn: str | None) -> None:
+def check_server(certificate: dict[str, Any] | None, alpn: str | None, service: Service = QUERY) -> None:
     """Check what the handshake showed: ALPN, and that the certificate names a server (docs/protocol.md, chapter 1)."""
-    if alpn != ALPN:
+    if alpn != service.alpn:
         raise ConnectionFailedError(
-            f"the peer does not speak {ALPN} (ALPN {alpn or 'missing'}): check host and port of the query service"
+            f"the peer does not speak {service.alpn} (ALPN {alpn or 'missing'}): check host and port of the "
+            f"{service.name}"
         )
     names = [
         value

@@ -67,6 +67,7 @@ class Client:
         greeting = self._link.exchange.greeting if self._link is not None else None
         if greeting is None:
             raise RuntimeError("not connected: use `async with connect(...)`")
+        assert isinstance(greeting, m.Greeting)
         return greeting
 
     async def ping(self) -> float:

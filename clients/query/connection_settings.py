@@ -1,11 +1,11 @@
-"""Connection and affair of the query commands: from options, else the environment, else a profile file (TOML)."""
+"""Settings of the client commands: from options, else the environment, else a profile file (TOML)."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,8 @@ class Setting:
     kind: type[int] | type[str]
     help: str
     default: int | str | None = None
+    is_path: bool = False
+    """Relative to the profile that names it."""
 
     @property
     def option(self) -> str:
@@ -36,12 +38,14 @@ class Setting:
         return "JUKINET_" + self.key.upper()
 
 
-SETTINGS: Final = (
-    Setting("server", "host", str, "host name or address of the query service"),
+SERVER_SETTINGS: Final = (
+    Setting("server", "host", str, "host name or address of the service"),
     Setting("server", "port", int, "its port"),
-    Setting("tls", "root", str, "PEM file of the authority that signed the server's certificate"),
-    Setting("tls", "certificate", str, "PEM file of this body's certificate, with its chain"),
-    Setting("tls", "key", str, "PEM file of its private key"),
+    Setting("tls", "root", str, "PEM file of the authority that signed the server's certificate", None, True),
+    Setting("tls", "certificate", str, "PEM file of this body's certificate, with its chain", None, True),
+    Setting("tls", "key", str, "PEM file of its private key", None, True),
+)
+AFFAIR_SETTINGS: Final = (
     Setting("affair", "schedule", int, "the affair: schedule of the Act (0: by ordinance)"),
     Setting("affair", "item", str, "the affair: item, such as 74 or 77-2"),
     Setting("affair", "number", int, "the affair: number, 0 when the item has none", 0),
@@ -49,6 +53,7 @@ SETTINGS: Final = (
     Setting("affair", "reason", str, "the reason for use; recorded with every provision"),
     Setting("affair", "case_reference", str, "your own reference for the case; recorded", ""),
 )
+SETTINGS: Final = SERVER_SETTINGS + AFFAIR_SETTINGS
 KEY_PASSWORD_VARIABLE: Final = "JUKINET_KEY_PASSWORD"  # noqa: S105 - the name of a variable
 PROFILE_VARIABLE: Final = "JUKINET_PROFILE"
 
@@ -63,20 +68,25 @@ class ConnectionSettings:
     affair: dict[str, Any]
 
 
-def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
+def add_connection_arguments(
+    parser: argparse.ArgumentParser, settings: Sequence[Setting] = SETTINGS, title: str = "connection and affair"
+) -> None:
+    """An option for each setting, and --profile."""
+    sections = list(dict.fromkeys(setting.section for setting in settings))
+    listed = ", ".join(f"[{section}]" for section in sections)
     group = parser.add_argument_group(
-        "connection and affair",
-        "Each may stand in the environment (JUKINET_HOST, ...) or in a profile file: TOML with tables [server], [tls] "
-        "and [affair]. An option wins over the environment, the environment over the profile.",
+        title,
+        f"Each may stand in the environment (JUKINET_HOST, ...) or in a profile file: TOML with tables {listed}. "
+        "An option wins over the environment, the environment over the profile.",
     )
     group.add_argument("--profile", metavar="FILE", help=f"profile file (environment: {PROFILE_VARIABLE})")
-    for setting in SETTINGS:
+    for setting in settings:
         group.add_argument(
             setting.option, type=setting.kind, metavar=setting.key.upper(), help=setting.help, default=None
         )
 
 
-def load_profile(path: str) -> dict[str, dict[str, Any]]:
+def load_profile(path: str, settings: Sequence[Setting] = SETTINGS) -> dict[str, dict[str, Any]]:
     """The profile's tables; ConfigurationError naming file, key and remedy. Paths are relative to the file."""
     try:
         with Path(path).open("rb") as file:
@@ -90,7 +100,7 @@ def load_profile(path: str) -> dict[str, dict[str, Any]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"profile {path}: not TOML ({error})") from None
     known: dict[str, dict[str, Setting]] = {}
-    for setting in SETTINGS:
+    for setting in settings:
         known.setdefault(setting.section, {})[setting.key] = setting
     for section, table in tables.items():
         if section not in known or not isinstance(table, dict):
@@ -103,22 +113,21 @@ def load_profile(path: str) -> dict[str, dict[str, Any]]:
                 )
             if type(value) is not found.kind:
                 raise ConfigurationError(f"profile {path}: {section}.{key} must be {_kind(found)}")
-    for key in known["tls"]:
-        if key in tables.get("tls", {}):
-            tables["tls"][key] = str(Path(path).parent / tables["tls"][key])
+            if found.is_path and value:
+                table[key] = str(Path(path).parent / str(value))
     return tables
 
 
-def connection_settings(
-    arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
-) -> ConnectionSettings:
-    """Gather the settings. ConfigurationError lists everything that is missing, and where it may be given."""
+def gathered(
+    arguments: argparse.Namespace, settings: Sequence[Setting], environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Each setting's value by key. ConfigurationError lists everything that is missing, and where it may be given."""
     environment = os.environ if environment is None else environment
     profile_path = arguments.profile or environment.get(PROFILE_VARIABLE)
-    profile = load_profile(profile_path) if profile_path else {}
+    profile = load_profile(profile_path, settings) if profile_path else {}
     values: dict[str, Any] = {}
     missing: list[Setting] = []
-    for setting in SETTINGS:
+    for setting in settings:
         value = getattr(arguments, setting.key)
         if value is None and setting.variable in environment:
             value = _from_text(setting, environment[setting.variable])
@@ -134,9 +143,22 @@ def connection_settings(
         )  # fmt: skip
     if not 1 <= values["port"] <= PORT_MAX:
         raise ConfigurationError(f"port must be 1 to {PORT_MAX}")
-    tls = Credentials(values["root"], values["certificate"], values["key"], environment.get(KEY_PASSWORD_VARIABLE))
-    affair = {setting.key: values[setting.key] for setting in SETTINGS if setting.section == "affair"}
-    return ConnectionSettings(values["host"], values["port"], tls, affair)
+    return values
+
+
+def credentials(values: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Credentials:
+    """Those of gathered settings, with the key's password from the environment."""
+    environment = os.environ if environment is None else environment
+    return Credentials(values["root"], values["certificate"], values["key"], environment.get(KEY_PASSWORD_VARIABLE))
+
+
+def connection_settings(
+    arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
+) -> ConnectionSettings:
+    """Gather a query command's settings; raises as `gathered`."""
+    values = gathered(arguments, SETTINGS, environment)
+    affair = {setting.key: values[setting.key] for setting in AFFAIR_SETTINGS}
+    return ConnectionSettings(values["host"], values["port"], credentials(values, environment), affair)
 
 
 def _kind(setting: Setting) -> str:

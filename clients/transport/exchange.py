@@ -11,7 +11,8 @@ from typing import Any, Final, TypeAlias
 
 from jukinet.clients.errors import ClientError, ConnectionLostError, DrainingError, RequestError, error_from_wire
 from jukinet.core.errors import ErrorCode
-from jukinet.core.wire import ClientConnection, Sendable
+from jukinet.core.wire import ClientConnection, FeedClientConnection, Sendable
+from jukinet.core.wire import feed_messages as f
 from jukinet.core.wire import messages as m
 
 ProgressCallback: TypeAlias = Callable[[int, int], None]
@@ -63,16 +64,18 @@ class Pending(Waiter):
 
 
 class Exchange:
-    """Bookkeeping over one `ClientConnection`.
+    """Bookkeeping over the client's end of one connection, of queries unless another is given.
 
-    ``failure`` is set when the connection can carry no request any more; ``draining`` when the server said goodbye.
+    ``failure`` is set when the connection can carry no request any more; ``draining`` when the server said goodbye;
+    ``owed`` is what must be sent unasked: the answers to the server's own pings.
     """
 
-    __slots__ = ("_last_id", "connection", "draining", "failure", "greeted", "greeting", "pending", "slots")
+    __slots__ = ("_last_id", "connection", "draining", "failure", "greeted", "greeting", "owed", "pending", "slots")
 
-    def __init__(self) -> None:
-        self.connection = ClientConnection()
-        self.greeting: m.Greeting | None = None
+    def __init__(self, connection: ClientConnection | FeedClientConnection | None = None) -> None:
+        self.connection = ClientConnection() if connection is None else connection
+        self.greeting: m.Greeting | f.FeedGreeting | None = None
+        self.owed: list[Sendable] = []
         self.greeted = Waiter()
         self.failure: ErrorFactory | None = None
         self.draining = False
@@ -110,6 +113,8 @@ class Exchange:
         pending.progress = None
         if pending.finished or self.failure is not None or pending.request_id not in self.pending:
             return None
+        if not isinstance(self.connection, ClientConnection):
+            return None  # a feed takes nothing back: what was sent is applied
         return self.connection.send(m.Cancel(pending.request_id))
 
     def take(self, event: Any) -> Pending | None:
@@ -129,12 +134,15 @@ class Exchange:
                 return None
             pending.failure = failure
         elif pending is None:
-            if kind is m.Greeting:
+            if kind is m.Greeting or kind is f.FeedGreeting:
                 self.greeting = event
                 self.greeted.finished = True
                 self.slots = self.connection.limits.requests_in_flight_max
             elif kind is m.Goodbye:
                 self.draining = True
+            elif kind is m.Ping:
+                assert isinstance(self.connection, FeedClientConnection)
+                self.owed.append(self.connection.send(m.Pong(0, event.data)))
             return None
         else:
             pending.answer = event

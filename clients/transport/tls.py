@@ -16,7 +16,7 @@ ALERTS: Final[dict[str, str]] = {
     "BAD_CERTIFICATE": "the server refused this certificate: check that it is the one for this register",
     "CERTIFICATE_UNKNOWN": "the server refused this certificate: check that it is the one for this register",
     "ACCESS_DENIED": "the server refused this certificate: its body is not known there",
-    "NO_APPLICATION_PROTOCOL": "the server does not speak jukinet/1: check host and port",
+    "NO_APPLICATION_PROTOCOL": "the server does not speak the protocol of this service: check host and port",
     "PROTOCOL_VERSION": "the server does not offer TLS 1.3",
     "WRONG_VERSION_NUMBER": "the peer does not speak TLS: check host and port",
 }

@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import trio
 
 from jukinet.clients.errors import DeadlineExceededError
-from jukinet.clients.settings import Credentials, Deadlines, check_server
+from jukinet.clients.settings import QUERY, Credentials, Deadlines, Service, check_server
 from jukinet.clients.transport.exchange import ErrorFactory, Exchange, Pending, ProgressCallback, Waiter, lost, parts
 from jukinet.clients.transport.tls import loss, refusal
 from jukinet.clients.transport.trio_watch import NEVER, watch_of_this_run
@@ -41,8 +41,8 @@ class Link:
     """One connection. Invariant: at most one task sends; ``slots_used`` counts the requests that the server still knows
     as under way; a waiter is in ``_parked`` exactly as long as its task sleeps."""
 
-    def __init__(self, sock: ssl.SSLSocket, deadlines: Deadlines) -> None:
-        self.exchange = Exchange()
+    def __init__(self, sock: ssl.SSLSocket, deadlines: Deadlines, exchange: Exchange | None = None) -> None:
+        self.exchange = Exchange() if exchange is None else exchange
         self.deadlines = deadlines
         self.slots_used = 0
         self._sock = sock
@@ -240,6 +240,8 @@ class Link:
                 self._release_slot()
             elif exchange.greeted.finished and exchange.greeted in self._parked:
                 self._wake(exchange.greeted)
+        while exchange.owed:
+            self._put(exchange.owed.pop())
         if not count or exchange.failure is not None:
             self.fail(exchange.failure or lost("the server closed it"))
 
@@ -339,13 +341,20 @@ class Link:
         self.fail(lost("it was closed here"))
 
 
-async def open_link(host: str, port: int, tls: Credentials, deadlines: Deadlines) -> Link:
+async def open_link(
+    host: str,
+    port: int,
+    tls: Credentials,
+    deadlines: Deadlines,
+    service: Service = QUERY,
+    exchange: Exchange | None = None,
+) -> Link:
     """Connect, shake hands and wait for the greeting.
 
     ConnectionFailedError when that cannot be done, DeadlineExceededError when it takes too long, ConfigurationError for
     credentials that cannot be used, and the server's own refusal (`UnknownBodyError`, `TooManyConnectionsError`, ...).
     """
-    context = tls.context()
+    context = tls.context(service)
     try:
         with trio.fail_after(deadlines.connect):
             stream = await trio.open_tcp_stream(host, port)
@@ -368,8 +377,8 @@ async def open_link(host: str, port: int, tls: Credentials, deadlines: Deadlines
     try:
         with trio.fail_after(deadlines.handshake):
             await _shake_hands(secured)
-            check_server(secured.getpeercert(), secured.selected_alpn_protocol())
-            link = Link(secured, deadlines)
+            check_server(secured.getpeercert(), secured.selected_alpn_protocol(), service)
+            link = Link(secured, deadlines, exchange)
             await link._wait(link.exchange.greeted)
     except BaseException as error:
         if link is not None:
@@ -378,7 +387,7 @@ async def open_link(host: str, port: int, tls: Credentials, deadlines: Deadlines
         if isinstance(error, trio.TooSlowError):
             raise DeadlineExceededError(
                 f"{host} port {port} accepted the connection but did not greet within {deadlines.handshake:g} s: check "
-                "that it is a query service and not overloaded",
+                f"that it is a {service.name} and not overloaded",
                 repeatable=True,
             ) from None
         if isinstance(error, OSError):

@@ -191,6 +191,10 @@ class Peer:
         if self.errors:
             raise self.errors[0]
 
+    def converse(self, sock: ssl.SSLSocket, cut: int | None) -> None:
+        """One connection, until its end."""
+        Line(self, sock, cut).run()
+
     def _accept(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -214,7 +218,7 @@ class Peer:
             raw.close()
             return
         try:
-            Line(self, sock, cut).run()
+            self.converse(sock, cut)
         except (OSError, RemoteProtocolError):
             pass
         except BaseException as error:

@@ -79,3 +79,38 @@ def test_order() -> None:
     dates = [PartialDate(), PartialDate(1965), PartialDate(1965, 2), PartialDate(1965, 2, 1), PartialDate(1966)]
     assert sorted([dates[3], dates[1], dates[4], dates[0], dates[2]]) == dates
     assert PartialDate(1965, 2) < datetime.date(1965, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal"),
+    [
+        ("昭和40年2月20日", 19650220), ("昭和４０年２月２０日", 19650220), ("S40.2.20", 19650220),
+        ("昭和40年2月(日不詳)", 19650200),
+        ("昭和40年（月日不詳）", 19650000), ("昭和64年・平成元年(月日不詳)", 19890000), ("令和元年5月1日", 20190501),
+        ("平成31年4月30日", 20190430), ("不詳", 0), ("1965年2月20日", 19650220), ("明治元年1月25日", 18680125),
+    ],
+)  # fmt: skip
+def test_dates_by_era_are_read(text: str, decimal: int) -> None:
+    assert PartialDate.parse(text).to_decimal() == decimal
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "昭和64年1月8日", "平成元年1月7日", "令和元年4月30日", "昭和0年1月1日", "昭和40年2月30日",
+        "慶応3年1月1日", "昭和四十年", "元年1月1日",
+        "昭和40年2月20日(日不詳)", "昭和40年2月(月日不詳)", "昭和40年(日不詳)", "昭和64年・平成2年(月日不詳)",
+        "S40", "明治元年1月24日",
+        "x", "昭和40年13月1日", "昭和9999年1月1日",
+    ],
+)  # fmt: skip
+def test_what_no_era_has_is_refused(text: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        PartialDate.parse(text)
+    assert text not in str(caught.value)
+
+
+@given(st.dates(datetime.date(1868, 1, 25), datetime.date(2200, 12, 31)), st.integers(0, 2))
+def test_what_era_writes_parse_reads(day: datetime.date, unknown: int) -> None:
+    date = PartialDate(day.year, day.month if unknown < 2 else 0, day.day if unknown < 1 else 0)
+    assert PartialDate.parse(date.era()) == date
