@@ -90,6 +90,8 @@ COMPARED_ROWS_MAX: Final = 262_144
 NOTICES_MAX: Final = 1_000
 """Move-in notices in one answer, and numbers in one receipt."""
 NOTICE_ID_MAX: Final = (1 << 63) - 1
+OPEN_NOTICES_PER_FEED_MAX: Final = 100_000
+"""Move-in notices of one prefecture that were not received: about three months of a large one's moves in."""
 FEED_ANSWER_BYTES_MAX: Final = 2 * 1_024 * 1_024
 """Answers of the feed protocol that list: faults of a batch or range, or notices with the longest texts."""
 DIGEST_BYTES: Final = 16

@@ -133,13 +133,6 @@ class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     idle_seconds: Annotated[
         float, Meta(ge=1, le=limits.IDLE_SECONDS_MAX, description="For the next request of a feed with none under way.")
     ] = 600.0
-    notice_overdue_seconds: Annotated[
-        int,
-        Meta(ge=1, le=31_536_000, description="A move-in notice that was not received by then is to go on paper."),
-    ] = 86_400
-    notice_retention_seconds: Annotated[
-        int, Meta(ge=0, le=315_360_000, description="How long a move-in notice is kept after its receipt.")
-    ] = 2_592_000
     retry_seconds: Annotated[
         float, Meta(ge=0.05, le=3_600, description="What a feed is told to wait when the register cannot be written.")
     ] = 1.0
@@ -167,6 +160,32 @@ class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Days for which the journal and the quarantine of the feeds are kept.",
         ),
     ] = 400
+
+
+class Notices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Move-in notices (転入通知) that prefectures leave for one another (docs/move-in-notices.md)."""
+
+    alarm_hours: Annotated[
+        float,
+        Meta(
+            ge=0.0001, le=8_760, description="A notice that was not received by then is overdue: it is to go on paper."
+        ),
+    ] = 24.0
+    retention_days: Annotated[
+        int, Meta(ge=0, le=3_650, description="Days after its receipt on which a notice's content is deleted.")
+    ] = 30
+    receipt_days: Annotated[
+        int,
+        Meta(ge=0, le=10_950, description="Days after which the receipt, which names nobody, is deleted as well."),
+    ] = 1_095
+    open_per_feed_max: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Notices left by one prefecture that were not received yet.")
+    ] = limits.OPEN_NOTICES_PER_FEED_MAX
+
+    @property
+    def alarm_seconds(self) -> float:
+        """alarm_hours in seconds."""
+        return self.alarm_hours * 3_600
 
 
 class Authority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -368,6 +387,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     record_of_use: RecordOfUse
     feed: Feed = Feed()
     retention: Retention = Retention()
+    notices: Notices = Notices()
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     waits: Waits = Waits()
@@ -424,6 +444,7 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
         c.feed.gather_milliseconds > c.feed.transaction_milliseconds_max
     ),
     "feed.queued_bytes_max is below feed.batch_bytes_max": lambda c: c.feed.queued_bytes_max < c.feed.batch_bytes_max,
+    "notices.receipt_days is below notices.retention_days": lambda c: c.notices.receipt_days < c.notices.retention_days,
     "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max": lambda c: (
         c.supervision.restart_delay_seconds > c.supervision.restart_delay_seconds_max
     ),

@@ -6,93 +6,133 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import lmdb
+
 from jukinet.core.errors import StoreError
-from jukinet.core.feed import notices
+from jukinet.core.feed.notice_records import Kept, Passage
+from jukinet.core.feed.notices import NoticeBook, NoticeRules
 from jukinet.core.store import schema
+from jukinet.core.store.writer import RegisterWriter
 from jukinet.core.vocabulary import NoticeState
-from jukinet.core.wire.feed_messages import Notice
-from jukinet.server.configuration import Feed
+from jukinet.server.configuration import Notices
+from jukinet.server.notice_paper import document
 
-OVERDUE_SECONDS: Final = Feed().notice_overdue_seconds
-PAGE: Final = """\
-転入通知  第{number}号
-
-転入先  {from_area}    転出元  {to_area}
-住民票コード  {code:011d}
-氏名  {name}  ({kana})
-生年月日  {birth_date}    性別  {sex}
-転入後の住所  {address}
-転入年月日  {event_date}
-受付  {left_at}
-"""
+ALARM_HOURS: Final = Notices().alarm_hours
+PRINTED_AT_ONCE_MAX: Final = 10_000
+"""Pages in one file; print by area where there are more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``jukinet notices list|print --store DIR``."""
     commands = parser.add_subparsers(dest="notices_command", required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="number, areas, age and state of each that was not received")
-    printing = commands.add_parser("print", help="write those that are overdue to a file, a page each, to go on paper")
+    printing = commands.add_parser("print", help="write notices to a file, a page each, to go on paper; they stay open")
     for command in (listing, printing):
         command.add_argument("--store", type=Path, required=True, metavar="DIR", help="the register's directory")
         command.add_argument(
-            "--overdue-seconds",
-            type=int,
-            default=OVERDUE_SECONDS,
-            metavar="S",
-            help="as feed.notice_overdue_seconds (default %(default)s)",
+            "--alarm-hours",
+            type=float,
+            default=ALARM_HOURS,
+            metavar="H",
+            help="as notices.alarm_hours (default %(default)s)",
         )
-    printing.add_argument("--out", type=Path, required=True, metavar="FILE", help="a new file, readable by you only")
+    which = printing.add_mutually_exclusive_group(required=True)
+    which.add_argument("--area", type=int, metavar="JIS", help="all for the area that was left")
+    which.add_argument("--number", type=int, metavar="N", help="the one of this number")
+    which.add_argument("--overdue", action="store_true", help="all that are overdue and were not printed yet")
+    printing.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a new HTML file, readable by you only"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0: no notice is overdue, or they were written; 1: some are overdue. Raises StoreError."""
+    """list: 1 when notices are overdue, else 0; print: 0. Raises StoreError."""
     now = int(time.time())
-    found = waiting(arguments.store, now, arguments.overdue_seconds)
-    overdue = [notice for notice in found if notice.state is NoticeState.OVERDUE]
+    rules = NoticeRules(alarm_seconds=arguments.alarm_hours * 3_600)
     if arguments.notices_command == "list":
-        for notice in found:
-            sys.stdout.write(line(notice, now))
-        sys.stdout.write(f"{len(found)} not received, {len(overdue)} overdue\n")
-        return 1 if overdue else 0
-    try:
-        descriptor = os.open(arguments.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise StoreError(f"{arguments.out}: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("\f".join(map(page, overdue)))
-    sys.stdout.write(f"{len(overdue)} notices in {arguments.out}\n")
-    return 0
+        return show(arguments.store, rules, now)
+    return put_on_paper(arguments.store, rules, chosen(arguments, rules, now), arguments.out, now)
 
 
-def waiting(directory: Path, now: int, overdue_seconds: int) -> list[Notice]:
-    """Every notice of a register that was not received, oldest first. Raises StoreError."""
+def show(directory: Path, rules: NoticeRules, now: int) -> int:
+    """A line for each, and how many there are."""
+    count = overdue = 0
+    with read_only(directory, rules) as (book, transaction):
+        for kept in [] if book is None else book.all_open(transaction):
+            count += 1
+            overdue += kept.passage.state(now, rules.alarm_seconds) is NoticeState.OVERDUE
+            sys.stdout.write(line(kept.passage, now, rules.alarm_seconds))
+    sys.stdout.write(f"{count} not received, {overdue} overdue\n")
+    return 1 if overdue else 0
+
+
+@contextmanager
+def read_only(directory: Path, rules: NoticeRules) -> Iterator[tuple[NoticeBook | None, lmdb.Transaction]]:
+    """The book of a register, None where it was never fed, in a transaction that reads. Raises StoreError."""
     environment = schema.open_environment(directory, readonly=True)
     try:
-        schema.open_databases(environment, directory)
-        try:
-            database = schema.open_database(environment, b"notices", integer=True, create=False)
-        except StoreError:
-            return []  # no feed was ever taken
+        databases = schema.open_databases(environment, directory)
         with environment.begin(buffers=True) as transaction:
-            return notices.open_notices(transaction, database, now, overdue_seconds)
+            yield (NoticeBook(databases, [], rules) if "notices" in databases else None), transaction
+    except lmdb.Error as error:
+        raise StoreError(f"{directory}: the register cannot be read: {error}") from error
     finally:
         environment.close()
 
 
-def line(notice: Notice, now: int) -> str:
+def line(passage: Passage, now: int, alarm_seconds: float) -> str:
     """What tells an operator of a notice, and nothing of its person."""
-    hours = (now - notice.left_at) / 3_600
-    state = notice.state.name.lower()
-    return f"{notice.number:>10}  from {notice.from_area:05d} to {notice.to_area:05d}  {hours:8.1f} h  {state}\n"
+    hours = (now - passage.left_at) / 3_600
+    state = passage.state(now, alarm_seconds).name.lower() + (", printed" if passage.printed_at else "")
+    return f"{passage.number:>10}  from {passage.from_area:05d} to {passage.to_area:05d}  {hours:8.1f} h  {state}\n"
 
 
-def page(notice: Notice) -> str:
-    """The paper notice."""
-    fields = {name: getattr(notice, name) for name in notice.__struct_fields__}
-    for name in ("birth_date", "event_date"):
-        fields[name] = f"{fields[name] // 10_000:04d}-{fields[name] // 100 % 100:02d}-{fields[name] % 100:02d}"
-    fields["left_at"] = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(notice.left_at))
-    return PAGE.format(**fields)
+Chooser = Callable[[Kept], bool]
+
+
+def chosen(arguments: argparse.Namespace, rules: NoticeRules, now: int) -> Chooser:
+    """Which open notices the options mean."""
+    if arguments.area is not None:
+        return lambda kept: kept.passage.to_area == arguments.area
+    if arguments.number is not None:
+        return lambda kept: kept.passage.number == arguments.number
+    return lambda kept: (
+        not kept.passage.printed_at and kept.passage.state(now, rules.alarm_seconds) is NoticeState.OVERDUE
+    )
+
+
+def put_on_paper(directory: Path, rules: NoticeRules, is_chosen: Chooser, out: Path, now: int) -> int:
+    """Write the pages durably, then note that the notices were printed. Nothing is written where there are none."""
+    with RegisterWriter(directory) as writer:
+        book = NoticeBook.of(writer, rules)
+        with writer.reading() as transaction:
+            found = [kept for kept in book.all_open(transaction) if is_chosen(kept)]
+        if len(found) > PRINTED_AT_ONCE_MAX:
+            raise StoreError(f"{len(found)} notices are more than one file holds: print them by --area")
+        if not found:
+            sys.stdout.write("no open notice is meant by this; nothing was written\n")
+            return 0
+        write_private(out, document(found, {area.jis: area.name for area in writer.areas}, now))
+        with writer.transaction() as change:
+            book.mark_printed(change.handle, [kept.passage.number for kept in found], now)
+            change.commit(always=True)
+    sys.stdout.write(f"{len(found)} notices in {out}, marked as printed; they stay open until they are received\n")
+    return 0
+
+
+def write_private(path: Path, text: str) -> None:
+    """A new file for its owner alone, durable when this returns; StoreError when there is one already."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None

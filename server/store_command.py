@@ -64,6 +64,8 @@ def show_report(directory: Path, report: CheckReport, seconds: float) -> None:
             f"  {report.contributions:,} contributions in the history, {report.journal_entries:,} journal entries, "
             f"{report.quarantined:,} rows in quarantine"
         )
+    if report.notices:
+        print(f"  {report.notices:,} move-in notices and receipts")
     for fault in report.faults:
         print(f"  fault: {fault}")
     if report.faults_count > len(report.faults):

@@ -291,6 +291,11 @@ class FeedTransaction:
         self._beside = True
         return self._change.handle
 
+    @property
+    def view(self) -> lmdb.Transaction:
+        """The same for reading alone: it leaves commit() with nothing to do where nothing else was changed."""
+        return self._change.handle
+
     def commit(self) -> int:
         """Make everything durable; returns the register's version. StoreError: nothing was changed."""
         if not self._beside and self._journal_next == self._change.meta.journal_next:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jukinet.core.errors import JukinetError
+from jukinet.core.errors import ErrorCode, JukinetError
 
 
 class SequenceGapError(JukinetError):
@@ -15,3 +15,15 @@ class SequenceGapError(JukinetError):
 
 class RangeError(JukinetError):
     """A range that is none: limits that cross, rows outside or out of order, rows that are no statements."""
+
+
+class NoticeRefusedError(JukinetError):
+    """A move-in notice that is not kept; nothing was changed. The message names no person and no number of theirs."""
+
+    code = ErrorCode.BAD_REQUEST
+
+
+class NoticesFullError(NoticeRefusedError):
+    """The prefecture has as many notices waiting as the register allows it."""
+
+    code = ErrorCode.RATE_EXCEEDED

@@ -14,6 +14,7 @@ import msgspec
 from jukinet.core.errors import StoreCorruptError, StoreError
 from jukinet.core.feed.check import check_feeds
 from jukinet.core.feed.holdings import page_name
+from jukinet.core.feed.notice_check import check_notices
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.snapshot import Directory
@@ -35,6 +36,7 @@ class CheckReport(msgspec.Struct, kw_only=True):
     contributions: int = 0
     journal_entries: int = 0
     quarantined: int = 0
+    notices: int = 0
     by_state: dict[str, int] = msgspec.field(default_factory=dict)
     faults: list[str] = msgspec.field(default_factory=list)
     faults_count: int = 0
@@ -69,6 +71,7 @@ def check_register(directory: str | Path, progress: Callable[[int, int], None] |
                 feeds = check_feeds(reader, transaction, report.add)
                 report.contributions, report.journal_entries = feeds.contributions, feeds.journal_entries
                 report.quarantined = feeds.quarantined
+                report.notices = check_notices(reader, transaction, report.add)
             except (StoreCorruptError, lmdb.Error) as error:
                 report.add(str(error))
             report.blocks, report.entries, report.residents = survey.blocks, survey.entries, survey.residents

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,8 @@ DATABASES: Final = (
     "history", "journal", "feeds", "quarantine", "holdings", "digests",
 )  # fmt: skip
 """Every database of a register; all but ``meta`` have u64 keys."""
+NOTICE_DATABASES: Final = ("notices", "notices_open", "notices_closed", "notice_names")
+"""Beside the register: there once it was opened for its feeds. u64 keys as well."""
 META_KEY: Final = b"description"
 TOWNS_PER_PAGE: Final = 1_024
 
@@ -189,13 +192,20 @@ def open_database(
 
 
 def open_databases(environment: lmdb.Environment, directory: Path) -> dict[str, lmdb._Database]:
-    """All databases of a finished register by name. The description comes first: another format has other databases."""
+    """All databases of a finished register by name, those of notices where there are any.
+
+    The description comes first: another format has other databases.
+    """
     meta = open_database(environment, b"meta", integer=False, create=False)
     with environment.begin() as transaction:
         read_meta(transaction, meta, directory)
     opened = {"meta": meta}
     for name in DATABASES[1:]:
         opened[name] = open_database(environment, name.encode(), integer=True, create=False)
+    with contextlib.suppress(StoreCorruptError):  # a register that was never fed has none of them
+        opened |= {
+            name: open_database(environment, name.encode(), integer=True, create=False) for name in NOTICE_DATABASES
+        }
     return opened
 
 

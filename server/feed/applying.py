@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from jukinet.core.errors import ErrorCode, StoreError
 from jukinet.core.feed.engine import Applied, FeedRegister, FeedTransaction
-from jukinet.core.feed.errors import SequenceGapError
+from jukinet.core.feed.errors import NoticeRefusedError, SequenceGapError
 from jukinet.core.feed.notices import NoticeBook
 from jukinet.core.wire import feed_messages as fm
 from jukinet.server.event_log import EventLog
@@ -124,7 +124,7 @@ class Applying:
         self._queues: OrderedDict[int, deque[Work]] = OrderedDict()
         self._wanted = threading.Condition()
         self._busy = False
-        self._purge_before = 0
+        self._purge_due = False
         self._ending = False
         self._results: deque[tuple[Work, Result]] = deque()
         self._outcomes: deque[_Outcome] = deque()
@@ -161,10 +161,10 @@ class Applying:
         with self._wanted:
             return not (self._queues or self._busy or self._results)
 
-    def purge_notices(self, closed_before: int) -> None:
-        """Let the thread delete received notices whose retention is over, before its next transaction."""
+    def purge_notices(self) -> None:
+        """Let the thread delete what of received notices is past its days, before its next transaction."""
         with self._wanted:
-            self._purge_before = closed_before
+            self._purge_due = True
             self._wanted.notify()
 
     def close(self) -> None:
@@ -215,15 +215,15 @@ class Applying:
             with self._wanted:
                 self._busy = False
                 purge_wanted = self._daily_purge.is_wanted()
-                while not (self._queues or self._ending or self._purge_before or purge_wanted):
+                while not (self._queues or self._ending or self._purge_due or purge_wanted):
                     self._wanted.wait(CHECK_SECONDS)
                     purge_wanted = self._daily_purge.is_wanted()
                 if self._ending:
                     return
                 self._busy = True
-                purge_before, self._purge_before = self._purge_before, 0
-            if purge_before:
-                self._purge(purge_before)
+                purge_due, self._purge_due = self._purge_due, False
+            if purge_due:
+                self._purge()
             if purge_wanted:
                 self._daily_purge.step()
             first = self._take()
@@ -234,11 +234,11 @@ class Applying:
                 self._results.extend(results)
             os.eventfd_write(self._done, 1)
 
-    def _purge(self, closed_before: int) -> None:
+    def _purge(self) -> None:
         outcome = _Outcome()
         try:
             with self._register.transaction() as transaction:
-                if self._notices.purge(transaction.handle, closed_before):
+                if self._notices.purge(transaction.handle, int(time.time())):
                     transaction.commit()
         except Exception as error:
             outcome.failure = error
@@ -342,22 +342,30 @@ def apply(transaction: FeedTransaction, notices: NoticeBook, work: Work) -> Resu
     except SequenceGapError as gap:
         return Gap(gap.expected)
     try:
-        return about_notices(transaction.handle, notices, work.prefecture, message)
+        return about_notices(transaction, notices, work.prefecture, message, int(time.time()))
+    except NoticeRefusedError as refused:
+        return Refusal(refused.code, str(refused))
     except lmdb.Error as error:
         raise StoreError("the notices could not be written") from error
 
 
 def about_notices(
-    handle: lmdb.Transaction, notices: NoticeBook, prefecture: int, message: NoticeRequest
+    transaction: FeedTransaction, notices: NoticeBook, prefecture: int, message: NoticeRequest, now: int
 ) -> NoticeAnswer:
-    """The answer to one request about move-in notices."""
-    now, request_id = int(time.time()), message.request_id
+    """The answer to one request about move-in notices. What only asks leaves the transaction with nothing to commit.
+
+    Raises NoticeRefusedError and StoreError.
+    """
+    request_id = message.request_id
     match message:
         case fm.NoticeLeave():
-            return fm.NoticeKept(request_id, notices.leave(handle, prefecture, message, now))
+            return fm.NoticeKept(request_id, notices.leave(transaction.handle, prefecture, message, now))
         case fm.NoticeTake(notices_max=notices_max):
-            return fm.Notices(request_id, *notices.take(handle, prefecture, notices_max, now))
+            found, remaining = notices.waiting(transaction.view, prefecture, notices_max, now)
+            if not all(notice.taken_at for notice in found):
+                found = notices.mark_taken(transaction.handle, found, now)
+            return fm.Notices(request_id, found, remaining)
         case fm.NoticeReceived(numbers=numbers):
-            return fm.NoticeClosed(request_id, notices.receive(handle, prefecture, numbers, now))
+            return fm.NoticeClosed(request_id, notices.receive(transaction.handle, prefecture, numbers, now))
         case fm.NoticeList(after=after, notices_max=notices_max):
-            return fm.NoticeStates(request_id, *notices.own(handle, prefecture, after, notices_max, now))
+            return fm.NoticeStates(request_id, *notices.own(transaction.view, prefecture, after, notices_max, now))

@@ -18,7 +18,7 @@ import trio
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError
 from jukinet.core.feed.engine import FeedRegister
 from jukinet.core.feed.holdings import HoldingsReader
-from jukinet.core.feed.notices import NoticeBook
+from jukinet.core.feed.notices import NoticeBook, NoticeRules, Undelivered
 from jukinet.core.feed.positions import read_feed
 from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
@@ -27,6 +27,7 @@ from jukinet.core.wire import feed_messages as fm
 from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
+from jukinet.server.configuration import Notices
 from jukinet.server.credentials import load_feed_context
 from jukinet.server.event_log import EventLog
 from jukinet.server.feed.applying import Applying
@@ -34,6 +35,7 @@ from jukinet.server.feed.claims import Claims
 from jukinet.server.feed.comparing import Comparing
 from jukinet.server.feed.connection import FeedConnection
 from jukinet.server.feed.daily_purge import DailyPurge
+from jukinet.server.feed.notice_alarm import NoticeAlarm
 from jukinet.server.identity import from_certificate
 from jukinet.server.listening import listen
 from jukinet.server.metrics import Metrics, Snapshot
@@ -45,6 +47,7 @@ CHECK_SECONDS: Final = 0.25
 DRAIN_STEP_SECONDS: Final = 0.02
 REST_SECONDS: Final = 1.0
 NOTICES_SECONDS: Final = 10.0
+NOTICES_SECONDS_MIN: Final = 0.5
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 5
 ROLES: Final = frozenset(Role)
@@ -87,7 +90,7 @@ class Hub:
         self._draining = trio.Event()
         self._is_broken = False
         self._notices: NoticeBook
-        self._open_notices = self._overdue = 0
+        self._alarm = NoticeAlarm()
         self._context: ssl.SSLContext | None = None
         self._register: FeedRegister
         self._comparing: Comparing
@@ -111,7 +114,7 @@ class Hub:
         try:
             self._context = load_feed_context(settings)
             self._register = await trio.to_thread.run_sync(FeedRegister, settings.register.store)
-            self._notices = NoticeBook(self._register.writer, settings.feed.notice_overdue_seconds)
+            self._notices = NoticeBook.of(self._register.writer, notice_rules(settings.notices))
             identifier = self._meta().identifier
             listener = listen(settings.feed.address, self._start.port, settings.server.backlog, "feed")
         except JukinetError as error:
@@ -300,19 +303,22 @@ class Hub:
         """Count open notices, tell of overdue ones, and let go of those whose retention is over."""
         while True:
             try:
-                now = int(time.time())
-                told = self._overdue
-                self._open_notices, self._overdue = await trio.to_thread.run_sync(self._count_notices, now)
-                if self._overdue > told:
-                    self.events.error("notices_overdue", notices=self._overdue)
-                self.applying.purge_notices(now - self.configuration.feed.notice_retention_seconds)
+                found = await trio.to_thread.run_sync(self._count_notices, int(time.time()))
+                if self._alarm.is_due(found, time.monotonic()):
+                    self.events.error(
+                        "notices_overdue",
+                        overdue=found.overdue,
+                        undelivered=found.count,
+                        oldest_seconds=found.oldest_seconds,
+                    )
+                self.applying.purge_notices()
             except JukinetError as error:
                 self.events.failure("notices_not_counted", error)
-            await trio.sleep(min(NOTICES_SECONDS, self.configuration.feed.notice_overdue_seconds))
+            await trio.sleep(max(NOTICES_SECONDS_MIN, min(NOTICES_SECONDS, self.configuration.notices.alarm_seconds)))
 
-    def _count_notices(self, now: int) -> tuple[int, int]:
+    def _count_notices(self, now: int) -> Undelivered:
         with self._register.writer.reading() as transaction:
-            return self._notices.overdue(transaction, now)
+            return self._notices.undelivered(transaction, now)
 
     async def _report(self) -> None:
         """Hand the metrics to the supervisor."""
@@ -325,8 +331,7 @@ class Hub:
             "feed_connections": len(self.claims),
             "feed_queued_bytes": self.applying.queued_bytes,
             "feed_writing": int(self.applying.writing),
-            "notices_open": self._open_notices,
-            "notices_overdue": self._overdue,
+            **self._alarm.gauges(),
         }
         return self.metrics.snapshot()
 
@@ -368,3 +373,13 @@ class Hub:
             self.events.warning("drain_cut_off", connections=len(self._connections))
         for connection in list(self._connections):
             connection.close("drained")
+
+
+def notice_rules(settings: Notices) -> NoticeRules:
+    """The settings as the register's rules."""
+    return NoticeRules(
+        alarm_seconds=settings.alarm_seconds,
+        retention_days=settings.retention_days,
+        receipt_days=settings.receipt_days,
+        open_per_feed_max=settings.open_per_feed_max,
+    )
