@@ -118,3 +118,13 @@ def test_compare_holdings(store: Path, tmp_path: Path) -> None:
     assert found["differences"] == 10
     assert found["seconds"] > 0
     assert 1_000 < found["bytes_exchanged"] < 200_000
+
+
+@pytest.mark.usefixtures("built")
+def test_cohort(store: Path, tmp_path: Path) -> None:
+    found = figures("cohort.py", store, tmp_path)
+    assert found["cohort_codes"] == RESIDENTS // 3
+    assert found["changes"] >= 500
+    assert 0 < found["told_codes"] < found["changes"]
+    assert found["register_seconds"] > 0
+    assert found["ask_seconds"] > 0
