@@ -200,6 +200,13 @@ class NotAFeedError(RefusedError):
     remedy = "check that the certificate is the prefecture's own, and that the register takes its feed"
 
 
+class CursorExpiredError(RequestError):
+    """The register's journal does not reach back to the cursor of a cohort: what changed since cannot be told."""
+
+    code = ErrorCode.CURSOR_EXPIRED
+    remedy = "register the cohort anew, ask the status of all its codes, and go on with the new cursor"
+
+
 class ProtocolRefusedError(RequestError):
     """The server says that this client broke the protocol."""
 
@@ -230,6 +237,7 @@ BY_CODE: Final[dict[int, type[RequestError]]] = {
     ErrorCode.DRAINING: DrainingError,
     ErrorCode.FEED_TAKEN: FeedTakenError,
     ErrorCode.NOT_A_FEED: NotAFeedError,
+    ErrorCode.CURSOR_EXPIRED: CursorExpiredError,
 }
 assert set(BY_CODE) == set(ErrorCode), "every code of the protocol has its class"
 

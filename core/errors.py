@@ -33,6 +33,7 @@ class ErrorCode(IntEnum):
     DRAINING = 19
     FEED_TAKEN = 20
     NOT_A_FEED = 21
+    CURSOR_EXPIRED = 22
 
 
 class JukinetError(Exception):

@@ -54,6 +54,8 @@ AFFAIR_SCHEDULE_MAX: Final = 5
 AFFAIR_NUMBER_MAX: Final = 65_535
 CLAIM_TEXT_BYTES_MAX: Final = 1_024
 """One name or address of a VERIFY."""
+COHORT_NAME_BYTES: Final = 32
+"""A cohort's name stands in so many bytes, filled up with zeros."""
 GOODBYE_REASON_BYTES_MAX: Final = 256
 IDLE_SECONDS_MAX: Final = 600
 ERROR_MESSAGE_BYTES_MAX: Final = 1_024

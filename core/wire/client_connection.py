@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
-from jukinet.core.wire import answers, control, questions
+from jukinet.core.wire import answers, cohorts, control, questions
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.client_end import ClientEnd, smaller_of
 from jukinet.core.wire.connection import Sendable
@@ -87,6 +87,16 @@ class ClientConnection(ClientEnd):
         self._answered(request_id)
         return message
 
+    def _accept_cohort_stored(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = cohorts.parse_stored(request_id, self._asked[request_id][0], payload)
+        self._answered(request_id)
+        return message
+
+    def _accept_cohort_changes_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = cohorts.parse_changes_answer(request_id, self._asked[request_id][1], payload)
+        self._answered(request_id)
+        return message
+
     def _accept_greeting(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         greeting = control.decode(MessageType.GREETING, request_id, payload)
         assert isinstance(greeting, m.Greeting)
@@ -128,6 +138,8 @@ class ClientConnection(ClientEnd):
         MessageType.STATUS_ANSWER: _accept_status_answer,
         MessageType.VERIFY_ANSWER: _accept_verify_answer,
         MessageType.HISTORY_ANSWER: _accept_history_answer,
+        MessageType.COHORT_STORED: _accept_cohort_stored,
+        MessageType.COHORT_CHANGES_ANSWER: _accept_cohort_changes_answer,
         MessageType.GREETING: _accept_greeting,
         MessageType.SESSION_OPENED: _accept_session_opened,
         MessageType.SESSION_CLOSED: _accept_session_closed,
@@ -186,6 +198,24 @@ class ClientConnection(ClientEnd):
         self._asked[request_id] = (message.items, count)
         return data
 
+    def _send_cohort_put(self, message: m.CohortPut) -> Sendable:
+        self._check_request(message.request_id)
+        codes = questions.as_codes(message.codes)
+        count = codes.nbytes >> 3
+        self._check_question(message.session_id, count)
+        data = cohorts.encode_put(message, codes)
+        if cohorts.payload_bytes(message.type, count) > self._payload_max[message.type]:
+            raise LocalProtocolError("the codes are above request_bytes_max: split the chunk")
+        self._begin(message, message.step, count)
+        return data
+
+    def _send_cohort_changes(self, message: m.CohortChanges) -> Sendable:
+        self._check_request(message.request_id)
+        self._check_question(message.session_id, message.rows_max)
+        data = cohorts.encode_changes(message)
+        self._begin(message, 0, message.rows_max)
+        return data
+
     def _send_open_session(self, message: m.OpenSession) -> Sendable:
         self._check_request(message.request_id)
         fault = control.open_session_fault(message)
@@ -215,6 +245,8 @@ class ClientConnection(ClientEnd):
         MessageType.STATUS: _send_status,
         MessageType.VERIFY: _send_verify,
         MessageType.HISTORY: _send_lookup,
+        MessageType.COHORT_PUT: _send_cohort_put,
+        MessageType.COHORT_CHANGES: _send_cohort_changes,
         MessageType.OPEN_SESSION: _send_open_session,
         MessageType.CLOSE_SESSION: _send_close_session,
         MessageType.PING: ClientEnd._send_ping,

@@ -31,13 +31,17 @@ class MessageType(IntEnum):
     VERIFY_ANSWER = 0x15
     HISTORY = 0x16
     HISTORY_ANSWER = 0x17
+    COHORT_PUT = 0x18
+    COHORT_STORED = 0x19
+    COHORT_CHANGES = 0x1A
+    COHORT_CHANGES_ANSWER = 0x1B
 
 
 PROTOCOL_VERSION: Final = 1
 ALPN_NAME: Final = "jukinet/1"
 HEADER_BYTES: Final = limits.FRAME_HEADER_BYTES
 QUESTION_HEAD_BYTES: Final = 16
-"""LOOKUP, STATUS, VERIFY and HISTORY begin with four u32; the last is reserved."""
+"""LOOKUP and every later question begin with four u32; the last is reserved."""
 ANSWER_HEAD_BYTES: Final = 16
 """Their answers begin with u32, u32 count, u64 register_version."""
 PING_BYTES: Final = 8
@@ -68,7 +72,7 @@ def payload_limits(request_bytes_max: int, answer_bytes_max: int) -> dict[int, i
     longest = {int(kind): limits.CONTROL_BYTES_MAX for kind in MessageType if kind < MessageType.LOOKUP}
     longest[MessageType.PING] = longest[MessageType.PONG] = PING_BYTES
     longest[MessageType.CANCEL] = 0
-    for question in (MessageType.LOOKUP, MessageType.STATUS, MessageType.VERIFY, MessageType.HISTORY):
+    for question in range(MessageType.LOOKUP, MessageType.COHORT_CHANGES_ANSWER, 2):
         longest[question] = request_bytes_max
         longest[question + 1] = answer_bytes_max
     return longest

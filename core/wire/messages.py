@@ -174,6 +174,79 @@ class HistoryRequest(Message, frozen=True):
     codes: memoryview
 
 
+class CohortStep(IntEnum):
+    """What a COHORT_PUT does: a chunk of a registration (BEGIN and END may come together as ALL), or another thing."""
+
+    GO_ON = 0
+    BEGIN = 1
+    END = 2
+    ALL = 3
+    DROP = 4
+    LIST = 8
+
+
+class CohortPut(Message, frozen=True):
+    """The next codes of a registration: u64[count] ('Q'), ascending strictly over all chunks; none for DROP and LIST.
+
+    name: 1 to 32 characters of a-z, 0-9 and '-', '' for LIST.
+    """
+
+    type: ClassVar[MessageType] = MessageType.COHORT_PUT
+    session_id: int
+    step: int
+    name: str
+    codes: memoryview
+
+
+class CohortChanges(Message, frozen=True):
+    """Asks what changed among a cohort's codes since (order, place): at most rows_max rows, 2 at least."""
+
+    type: ClassVar[MessageType] = MessageType.COHORT_CHANGES
+    session_id: int
+    rows_max: int
+    name: str
+    order: int
+    place: int
+
+
+class CohortRow(Struct, frozen=True):
+    """A cohort: codes stored, where asking begins, the day of its registration; under way while complete is False."""
+
+    name: str
+    codes: int
+    order: int
+    place: int
+    registered_date: int
+    complete: bool
+
+
+class CohortStored(Message, frozen=True):
+    """The cohort that a COHORT_PUT concerned, as it is now (codes: those stored so far); for LIST all of the affair."""
+
+    type: ClassVar[MessageType] = MessageType.COHORT_STORED
+    step: int
+    register_version: int
+    cohorts: tuple[CohortRow, ...]
+
+
+class CohortChangesAnswer(Message, frozen=True):
+    """count codes that changed and how they stand: codes 'Q' ascending, outcomes and reasons 'B', change_dates and
+    registered_dates 'I'. order and place are the next cursor; more: whether there is more behind it already.
+    """
+
+    type: ClassVar[MessageType] = MessageType.COHORT_CHANGES_ANSWER
+    more: bool
+    count: int
+    register_version: int
+    order: int
+    place: int
+    codes: memoryview
+    outcomes: memoryview
+    reasons: memoryview
+    change_dates: memoryview
+    registered_dates: memoryview
+
+
 class LookupAnswer(Message, frozen=True):
     """Columns of count rows in the order asked; None for items that were not asked.
 
@@ -272,6 +345,8 @@ ClientMessage = (
     | StatusRequest
     | VerifyRequest
     | HistoryRequest
+    | CohortPut
+    | CohortChanges
 )
 ServerMessage = (
     Greeting
@@ -285,4 +360,6 @@ ServerMessage = (
     | StatusAnswer
     | VerifyAnswer
     | HistoryAnswer
+    | CohortStored
+    | CohortChangesAnswer
 )

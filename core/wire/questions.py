@@ -11,6 +11,7 @@ from jukinet.core.columns.column_kernel import ColumnFault, locate_columns
 from jukinet.core.columns.layout import TextColumn, fixed_layout
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS
+from jukinet.core.wire import cohorts
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.columns import claim_plan
 from jukinet.core.wire.frames import QUESTION, QUESTION_HEAD, QUESTION_HEAD_BYTES, REQUEST_ID_MAX, MessageType
@@ -24,6 +25,7 @@ _LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
 _HISTORY: Final = int(MessageType.HISTORY)
+_COHORTS: Final = frozenset((int(MessageType.COHORT_PUT), int(MessageType.COHORT_CHANGES)))
 _U32_MAX: Final = 0xFFFF_FFFF
 
 
@@ -36,6 +38,8 @@ def is_full_date(date: int) -> bool:
 
 def head_fault(kind: int, second: int, count: int) -> str | None:
     """What is wrong with the values of a question's head, or None. ``second`` is items, or since for STATUS."""
+    if kind in _COHORTS:
+        return cohorts.head_fault(kind, second, count)
     if count == 0:
         return "count is 1 at least"
     if kind in (_LOOKUP, _HISTORY):
@@ -50,6 +54,8 @@ def check_head(kind: int, payload_bytes: int, count: int, reserved: int) -> None
     if reserved:
         raise RemoteProtocolError("reserved is not zero")
     codes_end = QUESTION_HEAD_BYTES + 8 * count
+    if kind in _COHORTS:
+        codes_end = cohorts.payload_bytes(kind, count)
     if payload_bytes != codes_end and (kind != _VERIFY or payload_bytes < codes_end):
         raise RemoteProtocolError("the payload's length does not fit its count")
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from jukinet.core.columns.column_kernel import ColumnFault
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
-from jukinet.core.wire import control, questions
+from jukinet.core.wire import cohorts, control, questions
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.connection import Sendable
 from jukinet.core.wire.frames import (
@@ -35,6 +35,8 @@ _LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
 _HISTORY: Final = int(MessageType.HISTORY)
+_COHORT_PUT: Final = int(MessageType.COHORT_PUT)
+_COHORT_CHANGES: Final = int(MessageType.COHORT_CHANGES)
 _CODES_QUESTIONS: Final[dict[int, type[m.LookupRequest | m.StatusRequest | m.HistoryRequest]]] = {
     _LOOKUP: m.LookupRequest,
     _STATUS: m.StatusRequest,
@@ -101,6 +103,29 @@ class ServerConnection(ServerEnd):
     def _accept_history(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         return self._accept_codes(_HISTORY, request_id, payload)
 
+    def _accept_cohort(self, kind: int, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        session_id, step, count, _ = questions.parse_head(payload)
+        refusal = self._refuse_by_head(kind, request_id, len(payload), payload)
+        if refusal is not None:
+            return refusal
+        message: m.CohortPut | m.CohortChanges
+        if kind == _COHORT_PUT:
+            message = cohorts.parse_put(request_id, session_id, step, payload)
+        else:
+            message = cohorts.parse_changes(request_id, session_id, count, payload)
+        fault = cohorts.name_fault(kind, step, message.name)
+        if fault is not None:
+            return self._refuse(kind, request_id, Code.BAD_REQUEST, fault)
+        self.under_way[request_id] = kind
+        self._asked[request_id] = session_id
+        return message
+
+    def _accept_cohort_put(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        return self._accept_cohort(_COHORT_PUT, request_id, payload)
+
+    def _accept_cohort_changes(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        return self._accept_cohort(_COHORT_CHANGES, request_id, payload)
+
     def _accept_verify(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         session_id, items, count, _ = questions.parse_head(payload)
         refusal = self._refuse_by_head(_VERIFY, request_id, len(payload), payload)
@@ -149,6 +174,8 @@ class ServerConnection(ServerEnd):
         _STATUS: _accept_status,
         _VERIFY: _accept_verify,
         _HISTORY: _accept_history,
+        _COHORT_PUT: _accept_cohort_put,
+        _COHORT_CHANGES: _accept_cohort_changes,
         _OPEN_SESSION: _accept_open_session,
         _CLOSE_SESSION: _accept_close_session,
         _PING: ServerEnd._accept_ping,
@@ -161,7 +188,7 @@ class ServerConnection(ServerEnd):
     def send(self, message: m.ServerMessage) -> Sendable:
         """The message's bytes; the state has moved. Raises LocalProtocolError: not allowed now, nothing changed.
 
-        Answers to LOOKUP, STATUS, VERIFY and HISTORY are made elsewhere and go through ``send_answer``.
+        Answers to questions (LOOKUP and those after it) are made elsewhere and go through ``send_answer``.
         """
         return self._send(message)
 

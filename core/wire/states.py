@@ -35,7 +35,8 @@ class ConnectionState(IntEnum):
 S = ConnectionState
 Row = Mapping[int, ConnectionState]
 
-REQUESTS: Final = (T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY)
+QUESTIONS: Final = (T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY, T.COHORT_PUT, T.COHORT_CHANGES)
+REQUESTS: Final = (T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, *QUESTIONS)
 ANSWER_OF: Final[Mapping[int, int]] = {
     T.OPEN_SESSION: T.SESSION_OPENED,
     T.CLOSE_SESSION: T.SESSION_CLOSED,
@@ -44,11 +45,13 @@ ANSWER_OF: Final[Mapping[int, int]] = {
     T.STATUS: T.STATUS_ANSWER,
     T.VERIFY: T.VERIFY_ANSWER,
     T.HISTORY: T.HISTORY_ANSWER,
+    T.COHORT_PUT: T.COHORT_STORED,
+    T.COHORT_CHANGES: T.COHORT_CHANGES_ANSWER,
 }
 QUESTIONS_OF: Final[Mapping[int, frozenset[int]]] = {
     answer: frozenset((question,)) for question, answer in ANSWER_OF.items()
 }
-REPORTED: Final = frozenset((int(T.LOOKUP), int(T.STATUS), int(T.VERIFY), int(T.HISTORY)))
+REPORTED: Final = frozenset(map(int, QUESTIONS))
 """Requests for which the server may send PROGRESS."""
 
 

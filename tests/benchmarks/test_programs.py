@@ -125,3 +125,13 @@ def test_feed_apply(store: Path, tmp_path: Path) -> None:
     found = figures("feed_apply.py", store, tmp_path)
     assert found["applied_per_second_min"] > 100
     assert found["transaction_rows"] == 300
+
+
+@pytest.mark.usefixtures("built")
+def test_cohort(store: Path, tmp_path: Path) -> None:
+    found = figures("cohort.py", store, tmp_path)
+    assert found["cohort_codes"] == RESIDENTS // 3
+    assert found["changes"] >= 500
+    assert 0 < found["told_codes"] < found["changes"]
+    assert found["register_seconds"] > 0
+    assert found["ask_seconds"] > 0

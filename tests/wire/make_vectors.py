@@ -40,6 +40,10 @@ TYPES = {
     "VERIFY_ANSWER": 0x15,
     "HISTORY": 0x16,
     "HISTORY_ANSWER": 0x17,
+    "COHORT_PUT": 0x18,
+    "COHORT_STORED": 0x19,
+    "COHORT_CHANGES": 0x1A,
+    "COHORT_CHANGES_ANSWER": 0x1B,
 }
 LIMITS = {
     "request_bytes_max": 1_000_000,
@@ -62,6 +66,8 @@ def payload_of(kind: str, fields: Json) -> bytes:
         return b""
     if TYPES[kind] < 0x10:
         return msgspec.msgpack.encode(fields)
+    if kind.startswith("COHORT"):
+        return cohort_payload(kind, fields)
     columns = {name: value for name, value in fields.items() if isinstance(value, list)}
     if kind in ("LOOKUP", "STATUS", "VERIFY", "HISTORY"):
         codes = [int(code) for code in columns.pop("codes")]
@@ -79,6 +85,20 @@ def payload_of(kind: str, fields: Json) -> bytes:
     if "successor_codes" in columns:
         columns["successor_codes"] = [int(code) for code in columns["successor_codes"]]
     return twin.lookup_answer(fields["items"], version, outcomes, **columns)
+
+
+def cohort_payload(kind: str, fields: Json) -> bytes:
+    codes = [int(code) for code in fields.get("codes", ())]
+    if kind == "COHORT_PUT":
+        return twin.cohort_put(fields["session_id"], fields["step"], fields["name"], codes)
+    if kind == "COHORT_CHANGES":
+        return twin.cohort_changes(*[fields[name] for name in ("session_id", "rows_max", "name", "order", "place")])
+    if kind == "COHORT_STORED":
+        rows = [tuple(row.values()) for row in fields["cohorts"]]
+        return twin.cohort_stored(fields["step"], fields["register_version"], rows)
+    columns = [fields[name] for name in ("outcomes", "reasons", "change_dates", "registered_dates")]
+    cursor = (fields["order"], fields["place"])
+    return twin.cohort_changes_answer(fields["more"], fields["register_version"], cursor, codes, *columns)
 
 
 def claim(name: str, values: list[Any]) -> bytes:
@@ -239,6 +259,41 @@ def history() -> list[Json]:
             reasons=[11, 31, 33],
             change_dates=[20200331, 19980401, 20010101],
         ),
+    ]
+
+
+def cohort() -> list[Json]:
+    """A registration in two chunks, what changed since, the list, and the end."""
+    row: Json = {"name": "pensions", "codes": 2, "order": 4_000, "place": 0, "registered_date": 0, "complete": False}
+    whole = {**row, "codes": 3, "registered_date": 20240415, "complete": True}
+    stored: Json = {"register_version": 42}
+    asked: Json = {"session_id": 7, "name": "pensions"}
+    return [
+        *opening(),
+        step("client", "COHORT_PUT", 2, **asked, step=1, codes=["10000000006", "12345678903"]),
+        step("server", "COHORT_STORED", 2, step=1, **stored, cohorts=[row]),
+        step("client", "COHORT_PUT", 3, **asked, step=2, codes=["24727059608"]),
+        step("server", "COHORT_STORED", 3, step=2, **stored, cohorts=[whole]),
+        step("client", "COHORT_CHANGES", 4, **asked, rows_max=500, order=4_000, place=0),
+        step(
+            "server",
+            "COHORT_CHANGES_ANSWER",
+            4,
+            more=False,
+            count=2,
+            register_version=43,
+            order=4_120,
+            place=0,
+            codes=["12345678903", "24727059608"],
+            outcomes=[3, 1],
+            reasons=[22, 31],
+            change_dates=[20240401, 20240412],
+            registered_dates=[20240416, 20240416],
+        ),
+        step("client", "COHORT_PUT", 5, session_id=7, step=8, name="", codes=[]),
+        step("server", "COHORT_STORED", 5, step=8, **stored, cohorts=[whole]),
+        step("client", "COHORT_PUT", 6, **asked, step=4, codes=[]),
+        step("server", "COHORT_STORED", 6, step=4, **stored, cohorts=[whole]),
     ]
 
 
@@ -411,6 +466,7 @@ CONVERSATIONS = {
     "status": status,
     "verify": verify,
     "history": history,
+    "cohort": cohort,
     "under-way": under_way,
     "closing": closing,
 }

@@ -71,7 +71,7 @@ def test_mutated_frames(which: tuple[str, T], data: st.DataObject) -> None:
 
 
 @settings(PATIENT, max_examples=300)
-@given(st.sampled_from([T.LOOKUP_ANSWER, T.STATUS_ANSWER, T.VERIFY_ANSWER]), st.binary(max_size=160))
+@given(st.sampled_from(list(ANSWERS)), st.binary(max_size=160))
 def test_random_answers_to_what_was_asked(kind: T, tail: bytes) -> None:
     """A server that keeps the head but fills the columns with noise."""
     _, client = pair_in(S.OPEN)
@@ -113,6 +113,27 @@ def history(outcomes: list[int], row_ends: list[int], replaced: int = 20240401) 
     return twin.frame(payload, T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY])
 
 
+ROW = ("all", 2, 7, 0, 20240402, 1)
+BAD_STORED = [
+    twin.cohort_stored(2, 3, [ROW]),
+    twin.cohort_stored(3, 3, []),
+    twin.cohort_stored(3, 3, [ROW, ROW]),
+    twin.cohort_stored(3, 3, [("all", 2, 7, 0, 20240402, 2)]),
+    twin.cohort_stored(3, 3, [("All", 2, 7, 0, 20240402, 1)]),
+    twin.cohort_stored(3, 3, [ROW])[:-8],
+    b"",
+]
+BAD_CHANGES = [
+    twin.cohort_changes_answer(2, 3, (9, 5), CODES, [3, 3], [22, 22], [0, 0], [0, 0]),
+    twin.cohort_changes_answer(0, 3, (9, 5), [*CODES, 7], [3] * 3, [22] * 3, [0] * 3, [0] * 3),
+    twin.cohort_changes_answer(0, 3, (9, 5), CODES, [2, 3], [22, 22], [0, 0], [0, 0]),
+    twin.cohort_changes_answer(0, 3, (9, 5), CODES, [3, 3], [77, 22], [0, 0], [0, 0]),
+    twin.cohort_changes_answer(0, 3, (9, 5), CODES, [3, 3], [22, 22], [20241301, 0], [0, 0]),
+    twin.cohort_changes_answer(0, 3, (9, 5), CODES, [3, 3], [22, 22], [0, 0], [0, 1]),
+    ANSWERS[T.COHORT_CHANGES_ANSWER][:-8],
+    ANSWERS[T.COHORT_CHANGES_ANSWER] + bytes(8),
+    ANSWERS[T.COHORT_CHANGES_ANSWER][:24],
+]
 SOUND = twin.question(SESSION, 1, CODES)
 NAMES = twin.text_column(["山田", ""])
 
@@ -142,6 +163,12 @@ NAMES = twin.text_column(["山田", ""])
         (twin.frame(SOUND + NAMES + bytes(8), T.VERIFY, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (twin.frame(SOUND + NAMES[:-1] + b"\x01", T.VERIFY, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (twin.frame(SOUND + NAMES.replace(b"\xe5", b"\xff"), T.VERIFY, NEW_ID), ErrorCode.MALFORMED_FRAME),
+        (twin.frame(twin.cohort_put(SESSION, 3, "all", CODES)[:-8], T.COHORT_PUT, NEW_ID), ErrorCode.MALFORMED_FRAME),
+        (twin.frame(SOUND, T.COHORT_PUT, NEW_ID), ErrorCode.MALFORMED_FRAME),
+        (
+            twin.frame(twin.cohort_changes(SESSION, 2, "all", 1, 0) + bytes(8), T.COHORT_CHANGES, NEW_ID),
+            ErrorCode.MALFORMED_FRAME,
+        ),
     ],
 )
 def test_each_way_to_break_the_stream_has_its_code(data: bytes, code: ErrorCode) -> None:
@@ -170,6 +197,8 @@ def test_each_way_to_break_the_stream_has_its_code(data: bytes, code: ErrorCode)
         history([1, 9], [1, 1], replaced=20241301),
         twin.frame(ANSWERS[T.HISTORY_ANSWER][:-8], T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY]),
         twin.frame(ANSWERS[T.HISTORY_ANSWER][:24], T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY]),
+        *[twin.frame(payload, T.COHORT_STORED, UNDER_WAY[T.COHORT_PUT]) for payload in BAD_STORED],
+        *[twin.frame(payload, T.COHORT_CHANGES_ANSWER, UNDER_WAY[T.COHORT_CHANGES]) for payload in BAD_CHANGES],
         twin.frame(b"12345678", T.PONG, UNDER_WAY[T.PING]),
         twin.frame(b"1234", T.PONG, UNDER_WAY[T.PING]),
     ],

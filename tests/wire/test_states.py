@@ -18,7 +18,17 @@ from jukinet.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolErr
 from jukinet.core.wire import messages as m
 from jukinet.core.wire import states
 
-REQUESTS = {T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY}
+REQUESTS = {
+    T.OPEN_SESSION,
+    T.CLOSE_SESSION,
+    T.PING,
+    T.LOOKUP,
+    T.STATUS,
+    T.VERIFY,
+    T.HISTORY,
+    T.COHORT_PUT,
+    T.COHORT_CHANGES,
+}
 ANSWER_TYPES = {
     T.SESSION_OPENED,
     T.SESSION_CLOSED,
@@ -27,6 +37,8 @@ ANSWER_TYPES = {
     T.STATUS_ANSWER,
     T.VERIFY_ANSWER,
     T.HISTORY_ANSWER,
+    T.COHORT_STORED,
+    T.COHORT_CHANGES_ANSWER,
 }
 CLIENT_TYPES = REQUESTS | {T.CANCEL, T.GOODBYE}
 SERVER_TYPES = ANSWER_TYPES | {T.GREETING, T.PROGRESS, T.ERROR, T.GOODBYE}
@@ -131,14 +143,14 @@ def test_an_error_of_the_connection_closes_from_every_state(state: S) -> None:
         server.send(error)
 
 
-@pytest.mark.parametrize("answered", range(1, 8))
+@pytest.mark.parametrize("answered", range(1, 10))
 def test_both_done_closes_with_the_last_answer(answered: int) -> None:
     server, client = pair_in(S.BOTH_DONE)
     for number, request_id in enumerate(list(server.under_way), 1):
         assert server.state is client.state is S.BOTH_DONE
         deliver(client, server.send(m.Error(request_id, ErrorCode.CANCELLED, "")))
-        if number == answered < 7:
-            assert len(client.under_way) == 7 - answered
+        if number == answered < 9:
+            assert len(client.under_way) == 9 - answered
     assert server.state is client.state is S.CLOSED
 
 

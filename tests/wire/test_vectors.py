@@ -30,6 +30,7 @@ FORMATS = {
     "areas": "I",
     "row_ends": "I",
     "replaced_dates": "I",
+    "registered_dates": "I",
 }
 
 
@@ -41,6 +42,8 @@ def message_of(step: dict[str, Any]) -> m.Message:
             fields[name] = bytes.fromhex(value)
         elif name == "limits":
             fields[name] = m.Limits(**value)
+        elif name == "cohorts":
+            fields[name] = tuple(m.CohortRow(**row) for row in value)
         elif name in ("names", "kana", "aliases", "addresses"):
             fields[name] = TextColumn.from_texts(value)
         elif isinstance(value, list) and name != "areas_not_connected":
@@ -96,6 +99,7 @@ def test_every_file_is_checked_and_every_type_occurs() -> None:
         ("status", ConnectionState.OPEN),
         ("verify", ConnectionState.OPEN),
         ("history", ConnectionState.OPEN),
+        ("cohort", ConnectionState.OPEN),
         ("under-way", ConnectionState.CLOSED),
         ("closing", ConnectionState.CLOSED),
     ],

@@ -15,7 +15,7 @@ T = MessageType
 STATES = list(S)
 
 # Requests under way in every state after GREETING: one of each type, under the id of its message type.
-LIMITS = m.Limits(requests_in_flight_max=16)
+LIMITS = m.Limits(requests_in_flight_max=20)
 CODES = [12345678903, 10000000006]
 SINCE = 20240401
 NEW_ID = 99
@@ -30,6 +30,8 @@ def question_messages(ids: dict[T, int]) -> dict[T, m.Message]:
         T.STATUS: m.StatusRequest(ids[T.STATUS], SESSION, SINCE, codes(CODES)),
         T.VERIFY: m.VerifyRequest(ids[T.VERIFY], SESSION, 1, codes(CODES), TextColumn.from_texts(["山田", ""])),
         T.HISTORY: m.HistoryRequest(ids[T.HISTORY], SESSION, 1, codes(CODES)),
+        T.COHORT_PUT: m.CohortPut(ids[T.COHORT_PUT], SESSION, m.CohortStep.ALL, "all", codes(CODES)),
+        T.COHORT_CHANGES: m.CohortChanges(ids[T.COHORT_CHANGES], SESSION, 2, "all", 7, 0),
     }
 
 
@@ -69,6 +71,8 @@ ANSWERS = {
     T.STATUS_ANSWER: twin.status_answer(SINCE, 3, [2, 9], [20240402, 0]),
     T.VERIFY_ANSWER: twin.verify_answer(1, 3, [1, 9], [3, 0]),
     T.HISTORY_ANSWER: twin.history_answer(1, 3, [1, 9], [1, 1], replaced_dates=[20240401], names=["山田太郎"]),
+    T.COHORT_STORED: twin.cohort_stored(3, 3, [("all", 2, 7, 0, 20240402, 1)]),
+    T.COHORT_CHANGES_ANSWER: twin.cohort_changes_answer(1, 3, (9, 5), CODES[:1], [3], [22], [20240401], [20240402]),
 }
 
 
@@ -100,6 +104,8 @@ def raw_frames(limits: m.Limits) -> dict[tuple[str, T], bytes]:
         T.STATUS: (twin.question(SESSION, SINCE, CODES), NEW_ID),
         T.VERIFY: (twin.question(SESSION, 1, CODES, names), NEW_ID),
         T.HISTORY: (twin.question(SESSION, 1, CODES), NEW_ID),
+        T.COHORT_PUT: (twin.cohort_put(SESSION, 3, "all", CODES), NEW_ID),
+        T.COHORT_CHANGES: (twin.cohort_changes(SESSION, 2, "all", 7, 0), NEW_ID),
     }
     granted = {"session_id": 77, "functions": 7, "items": 255, "codes_per_request_max": 9, "valid_until": 0}
     told = {"protocol": 1, **GREETING, "limits": msgspec.structs.asdict(limits), "areas_not_connected": [13215]}

@@ -48,6 +48,28 @@ def question(session_id: int, second: int, codes: Sequence[int], claims: bytes =
     return struct.pack("<IIII", session_id, second, len(codes), 0) + u64(codes) + claims
 
 
+def cohort_put(session_id: int, step: int, name: str, codes: Sequence[int]) -> bytes:
+    return struct.pack("<IIII32s", session_id, step, len(codes), 0, name.encode()) + u64(codes)
+
+
+def cohort_stored(step: int, version: int, rows: Sequence[tuple[str, int, int, int, int, int]]) -> bytes:
+    """rows: name, codes, order, place, registered date, complete."""
+    packed = [struct.pack("<32sQQQII", name.encode(), *numbers) for name, *numbers in rows]
+    return struct.pack("<IIQ", step, len(rows), version) + b"".join(packed)
+
+
+def cohort_changes(session_id: int, rows_max: int, name: str, order: int, place: int) -> bytes:
+    return struct.pack("<IIII32sQQ", session_id, 0, rows_max, 0, name.encode(), order, place)
+
+
+def cohort_changes_answer(
+    more: int, version: int, cursor: tuple[int, int], codes: Sequence[int], outcomes: Sequence[int],
+    reasons: Sequence[int], change_dates: Sequence[int], registered_dates: Sequence[int],
+) -> bytes:  # fmt: skip
+    head = struct.pack("<IIQQQ", more, len(codes), version, *cursor)
+    return head + u64(codes) + u8(outcomes) + u8(reasons) + u32(change_dates) + u32(registered_dates)
+
+
 def lookup_answer(items: int, version: int, outcomes: Sequence[int], **columns: Sequence[Any]) -> bytes:
     """columns: names, kana, aliases, birth_dates, sexes, areas, addresses, reasons, change_dates, successor_codes."""
     out = struct.pack("<IIQ", items, len(outcomes), version) + u8(outcomes)
