@@ -67,7 +67,7 @@ def lives(rows: int) -> Feeds:
     made = 0
     key = 100
     while made < rows:
-        key += chooser.randint(1, 2_000_000)
+        key += chooser.randint(1, 10_000_000_000 // rows)
         area = chooser.choice(AREAS)
         number = 0
         for reason in [12, *chooser.choices([31, 32, 11, 41, 99], [6, 2, 5, 1, 1], k=chooser.randint(0, 6)), 22]:
