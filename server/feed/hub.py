@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import signal
 import socket
 import ssl
@@ -131,6 +132,8 @@ class Hub:
             retry_seconds=settings.feed.retry_seconds,
             daily_purge=DailyPurge(self._register, settings.retention, self.events),
         )
+        gc.collect()
+        gc.freeze()  # areas, towns and modules stay; the collector need not look at them
         self.events.info("feed_writer_ready", port=self._start.port, register=identifier)
         await self._channel.send(control.Ready(identifier))
         with listener:
