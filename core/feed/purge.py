@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 STEP_BUCKETS: Final = 65_536
 """4 million records: some 50 ms when they are in memory."""
-STEP_CHANGES_MAX: Final = 5_000
-"""Keys changed in one step: some 200 ms, for which the feeds wait."""
+STEP_CHANGES_MAX: Final = 2_000
+"""Keys changed in one step: some 200 ms (each rewrites a block), for which the feeds wait."""
 TRIM_ENTRIES_MAX: Final = 1_000
 """Journal entries, and rows of the quarantine, removed in one step."""
 

@@ -139,7 +139,7 @@ def test_command(fed: FeedPlace, server: Server, tmp_path: Path, name: str) -> N
     out = tmp_path / f"out.{name}"
     assert main(["history", *options, "--input", str(source), "--out", str(out), "--batch", "7"]) == 0
     if name == "csv":
-        rows = list(csv.DictReader(out.open()))
+        rows = list(csv.DictReader(out.read_text().splitlines()))
     else:
         import pyarrow.parquet as parquet  # noqa: PLC0415
 
