@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import itertools
@@ -115,6 +116,8 @@ class TakenFile:
         except FileExistsError:
             raise UsageError(f"{path} exists; name another file") from None
         os.fchmod(descriptor, 0o600)
+        self._path = target
+        self._is_empty = True
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
         self._writer = csv.writer(self._file)
         self._writer.writerow(TAKEN_COLUMNS)
@@ -127,6 +130,7 @@ class TakenFile:
 
     def add(self, notices: Iterable[f.Notice]) -> None:
         """Write notices. OSError when the disk cannot take them: then they must not be confirmed."""
+        self._is_empty = False
         self._writer.writerows(texts_of(notice) for notice in notices)
         self._sync()
 
@@ -141,8 +145,12 @@ class TakenFile:
     def __enter__(self) -> TakenFile:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """After an error a file in which nothing stands is taken away, so that the same can be tried again."""
+        with contextlib.suppress(OSError) if kind is not None else contextlib.nullcontext():
+            self.close()
+        if kind is not None and self._is_empty:
+            self._path.unlink(missing_ok=True)
 
 
 def texts_of(notice: f.Notice) -> list[str]:

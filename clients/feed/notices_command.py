@@ -148,7 +148,8 @@ async def take(arguments: argparse.Namespace, connected: _Connected) -> int:
             while True:
                 notices, left = await client.take()
                 new = [notice for notice in notices if notice.number not in written]
-                await trio.to_thread.run_sync(file.add, new)
+                if new:
+                    await trio.to_thread.run_sync(file.add, new)
                 written.update(notice.number for notice in new)
                 if not arguments.confirm or not notices:
                     return

@@ -106,6 +106,17 @@ def test_what_was_taken_is_in_a_file_of_its_owners_and_can_be_read_again(tmp_pat
         TakenFile(str(path))
 
 
+def test_a_file_in_which_nothing_stands_does_not_outlive_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "taken.csv"
+    with pytest.raises(RuntimeError), TakenFile(str(path)):
+        raise RuntimeError
+    assert not path.exists()
+    file = TakenFile(str(path))
+    file.add([NOTICE])
+    file.__exit__(RuntimeError)
+    assert read_numbers(str(path)) == [7]
+
+
 def test_numbers_come_from_a_file_that_take_wrote(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no column number"):
         read_numbers(written(tmp_path / "a.csv", GOOD))

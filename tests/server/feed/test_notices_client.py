@@ -135,6 +135,33 @@ def test_bad_lines_and_refusals(tokyo: Prefecture, osaka: Prefecture, capsys: py
     assert osaka.notices("take", "--out", tokyo.path("a.csv")) == 2  # never over a file
 
 
+FULL_DISK = """
+import resource, sys
+from jukinet.clients.command import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_what_the_disk_does_not_take_is_not_confirmed(
+    tokyo: Prefecture, osaka: Prefecture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tokyo.notices("leave", tokyo.file("a.csv", range(1, 31))) == 0
+    words = ["feed", "notices", "take", "--profile", str(osaka.profile), "--confirm", "--out", osaka.path("cut.csv")]
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, *words], check=False, capture_output=True, timeout=60)
+    assert done.returncode not in (0, -signal.SIGXFSZ)
+    assert "秘密" not in (done.stdout + done.stderr).decode()
+    assert osaka.notices("take", "--out", osaka.path("whole.csv"), "--confirm") == 0
+    assert len(rows(osaka.path("whole.csv"))) == 30
+    capsys.readouterr()
+
+
+def test_no_connection_leaves_no_file(server: Server, osaka: Prefecture) -> None:
+    server.__exit__(None, None, None)
+    assert osaka.notices("take", "--out", osaka.path("none.csv"), "--tries", "1") == 4
+    assert not Path(osaka.path("none.csv")).exists()
+
+
 def test_beside_a_run_that_is_killed(server: Server, tokyo: Prefecture, osaka: Prefecture) -> None:
     def start(prefecture: Prefecture) -> subprocess.Popen[bytes]:
         line = [sys.executable, "-m", "jukinet.clients.command", "feed", "run", "--profile", str(prefecture.profile)]
