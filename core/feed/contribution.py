@@ -60,7 +60,7 @@ Rank = tuple[int, int, int]
 """update_number, packed event date, JIS area: what orders the contributions under one key."""
 
 
-class Contribution(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+class Contribution(msgspec.Struct, frozen=True, gc=False):
     """One contribution under a key.
 
     status and record: as stored; the registered day of the status is the day on which it came. standing and day: what

@@ -1,6 +1,6 @@
 """Digests of holdings: an entry's canonical bytes, their BLAKE2b hash, and sums of hashes over leaves, areas and ranges.
 
-H(entry) and the sums are defined in docs/store-format.md, section "Holdings and digests". Messages wait in sets of eight
+H(entry) and the sums are defined in docs/store-format.md, section 11. Messages wait in sets of eight
 until a set is full: machines with wide registers hash eight in the time of one or two.
 """
 

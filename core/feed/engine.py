@@ -18,7 +18,7 @@ from typing import Final, Self
 import lmdb
 import msgspec
 
-from jukinet.core import codes, limits
+from jukinet.core import limits
 from jukinet.core.errors import RecordFormatError, StoreError
 from jukinet.core.feed import contribution, history, journal, positions
 from jukinet.core.feed.contribution import Contribution, Kind, Standing
@@ -72,6 +72,8 @@ class FeedRegister:
         self.writer = RegisterWriter(directory)
         self.today = today
         self.places = Places(self.writer.areas, self.writer.towns)
+        self._holdings: dict[int, Digest] = {}
+        self._holdings_version = 0
         self.town_index = TownIndex(self.writer.places, self.writer.towns)
 
     @property
@@ -96,6 +98,16 @@ class FeedRegister:
         """The digest of a prefecture's holdings, as committed."""
         with self.writer.reading() as transaction:
             return HoldingsReader(transaction, self.writer.databases, self.writer.places).prefecture(prefecture)
+
+    def holdings_at(self, version: int) -> dict[int, Digest]:
+        """Digests of prefectures as of a version of the register, as far as they were asked for; to be added to."""
+        if self._holdings_version != version:
+            self._holdings, self._holdings_version = {}, version
+        return self._holdings
+
+    def holdings_moved(self, version: int, digests: dict[int, Digest]) -> None:
+        """Called when a transaction has made ``version`` and these digests."""
+        self._holdings, self._holdings_version = digests, version
 
     def journal(self, first: int = 1) -> Iterator[tuple[int, JournalEntry]]:
         """Entries of the journal in national order, beginning with the one that holds order ``first`` or the next."""
@@ -138,7 +150,7 @@ class FeedTransaction:
         self._touched: dict[int, KeyState] = {}
         self._feeds: dict[int, FeedState] = {}
         self._changed_feeds: set[int] = set()
-        self._stored_holdings: dict[int, Digest] = {}
+        self._stored_holdings = register.holdings_at(meta.version)
         self._delta = HoldingsDelta(register.writer.places)
         self._beside = False
 
@@ -256,17 +268,20 @@ class FeedTransaction:
         self._change.meta = msgspec.structs.replace(
             self._change.meta, journal_next=self._journal_next, newest_day=self.day
         )
-        return self._change.commit(holdings=self._delta, always=True)
+        digests = {prefecture: self.holdings(prefecture) for prefecture in self._stored_holdings}
+        version = self._change.commit(holdings=self._delta, always=True)
+        self._register.holdings_moved(version, digests)
+        return version
 
     def _begin(self, prefecture: int, first_sequence: int, count: int) -> FeedState:
         """The feed's state. Raises SequenceGapError, ValueError for what no connection lets through."""
         if prefecture not in positions.PREFECTURES:
             raise ValueError("a prefecture is a number from 1 to 47")
-        if not 0 < first_sequence <= positions.SEQUENCE_MAX - count:
-            raise ValueError("a sequence number is out of range")
         feed = self.feed(prefecture)
         if first_sequence > feed.position + 1:
             raise SequenceGapError(feed.position + 1)
+        if not 0 < first_sequence <= positions.SEQUENCE_MAX - count:
+            raise ValueError("a sequence number is out of range")
         return feed
 
     def _put(self, database: str, key: bytes, value: bytes) -> None:
@@ -391,13 +406,14 @@ class FeedTransaction:
     ) -> list[tuple[int, Fault]]:
         """Reports on rows that had been sent before: the refused ones, and those that stand aside now."""
         reports: list[tuple[int, Fault]] = []
+        # What comes again need not be what came: only rows that could have been accepted are looked for.
+        stateless = faults_of(batch, prefecture, self.date) if known else b""
         for row in range(known):
             refused = self._quarantined_before(prefecture, first_sequence + row)
             if refused:
                 reports += refused
                 continue
-            notification = batch.row(row)
-            wanted = self._contributions(notification) if codes.is_valid(notification.code) else []
+            wanted = [] if stateless[row] else self._contributions(batch.row(row))
             if isinstance(wanted, Fault):
                 continue
             standings = [self._state(key).standing_of(c) for key, c in wanted[-1:]]

@@ -74,13 +74,12 @@ def _composed(
     if state_at > image_at:
         # A removal is shown with the image of the record that it removed.
         standings[state_at] = Standing.SHOWN
-        return Folded(state.status, _with_image(state, image), standings)
+        return Folded(state.status, with_image(state, image.record), standings)
     # A correction of a removed record: its image and update number, the removal's state, reason and date.
     standings[state_at] = standings[image_at] = Standing.COMPOSED
-    return Folded(state.status, _with_image(image, image), standings)
+    return Folded(state.status, with_image(image, image.record), standings)
 
 
-def _with_image(numbered: Contribution, image: Contribution) -> bytes:
-    """The image's record with the update number of ``numbered``, marked as made by a notification."""
-    head = bytes([image.record[0] | PART_NOTIFIED]) + numbered.record[1:_IMAGE_AT]
-    return head + image.record[_IMAGE_AT:]
+def with_image(numbered: Contribution, image: bytes) -> bytes:
+    """The record ``image`` with the update number of ``numbered``, marked as made by a notification."""
+    return bytes((image[0] | PART_NOTIFIED,)) + numbered.record[1:_IMAGE_AT] + image[_IMAGE_AT:]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
 from jukinet.core.feed import contribution as contributions_module
-from jukinet.core.feed.contribution import Contribution, Kind, Standing, from_stored, is_contribution
-from jukinet.core.feed.fold import fold
+from jukinet.core.feed.contribution import Contribution, Kind, Standing, from_stored, is_contribution, other_person
+from jukinet.core.feed.fold import fold, with_image
 from jukinet.core.notifications import Fault
 from jukinet.core.vocabulary import ChangeReason, State
 
@@ -25,13 +25,17 @@ class KeyState:
     Invariant: unless ``stale``, ``shown`` and the standings are what fold() says of the contributions.
     """
 
-    __slots__ = ("contributions", "history_changed", "key", "shown", "stale")
+    short_cut: ClassVar[bool] = True
+    """Whether a contribution behind all others is folded alone; the tests compare both ways."""
+
+    __slots__ = ("appended", "contributions", "history_changed", "key", "shown", "stale")
 
     def __init__(self, key: int, shown: Entry | None, kept: Sequence[Kept], jis: list[int]) -> None:
         """shown: the stored entry; kept: the stored history of the key; jis: JIS numbers by area number."""
         self.key = key
         self.shown = shown
         self.stale = self.history_changed = False
+        self.appended = False
         found = [from_stored(status, data, jis, Standing(standing), day) for standing, day, status, data in kept]
         composed = any(c.standing is Standing.COMPOSED for c in found)
         if shown is not None and is_contribution(shown[0]) and not composed:
@@ -63,8 +67,12 @@ class KeyState:
 
     def add(self, c: Contribution) -> None:
         """Take in an accepted contribution. A statement replaces what its area contributed at the same rank."""
-        self.stale = True
         present = self.contributions
+        self.appended = not self.stale and (not present or present[-1].rank < c.rank)
+        self.stale = True
+        if self.appended:
+            present.append(c)
+            return
         if c.kind is Kind.STATEMENT:
             for at, other in enumerate(present):
                 if other.rank == c.rank and other.kind is not Kind.RETIREMENT:
@@ -76,6 +84,8 @@ class KeyState:
     def refold(self, day: int) -> None:
         """Fold again; ``day`` is the registered day of whatever is shown now and was not before."""
         self.stale = False
+        if self.appended and self.short_cut and self._fold_last(day):
+            return
         folded = fold(self.contributions)
         if folded.record is None or folded.status is None:
             if self.shown is not None and is_contribution(self.shown[0]):
@@ -97,6 +107,34 @@ class KeyState:
             elif standing is not c.standing:
                 self.contributions[at] = replace(c, standing=standing, day=day)
                 self.history_changed = True
+
+    def _fold_last(self, day: int) -> bool:
+        """Fold the last contribution onto what is shown, when that says all about those before; False when it does not.
+
+        It does when the one before is what is shown: all others were settled without regard to those behind them.
+        """
+        c = self.contributions[-1]
+        before = self.contributions[-2] if len(self.contributions) > 1 else None
+        data = c.record
+        if before is None:
+            if c.kind is Kind.CORRECTION or c.kind is Kind.REMOVAL:
+                return False
+        else:
+            shown = self.shown
+            if shown is None or before.standing is not Standing.SHOWN or before.kind is Kind.RETIREMENT:
+                return False
+            if c.kind is Kind.ENTRY or c.kind is Kind.STATEMENT:
+                if other_person(shown[1], data):
+                    return False
+            elif c.kind is not Kind.RETIREMENT:
+                if c.area != before.area or (c.kind is Kind.CORRECTION and before.status & 15 != State.CURRENT):
+                    return False
+                if c.kind is Kind.REMOVAL:
+                    data = with_image(c, shown[1])
+            self.contributions[-2] = replace(before, standing=Standing.REPLACED, day=day)
+            self.history_changed = True
+        self.shown = contributions_module.with_day(c.status, day), data
+        return True
 
     def entered(self, areas: Container[int]) -> list[Contribution]:
         """The last contribution of each of ``areas`` (numbers) under which, by itself, the person stands entered."""

@@ -1,4 +1,4 @@
-"""Finding entries of the resident table for many codes (docs/store-format.md, section 6).
+"""Finding entries of the resident table for many codes (docs/store-format.md, section 8).
 
 Theory of operation. A code alone would wait four times for memory: directory, block header with the deltas, entry,
 record. So codes go through four steps in groups, each step touching what the step before asked for with prefetches and

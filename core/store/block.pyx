@@ -311,6 +311,49 @@ cdef inline bint holds_person(uint64_t status) noexcept nogil:
     return STATE_CURRENT <= status_state(status) < STATE_RETIRED
 
 
+cdef class _Merging:
+    """The columns of a block that is being merged; freed with it."""
+
+    cdef uint32_t *deltas
+    cdef uint32_t *ends
+    cdef uint64_t *statuses
+    cdef unsigned char *records
+    cdef size_t count, records_bytes
+
+    def __cinit__(self, size_t entries_room, size_t records_room):
+        self.statuses = <uint64_t *>malloc(entries_room * 16 + records_room + 1)
+        if self.statuses == NULL:
+            raise MemoryError
+        self.deltas = <uint32_t *>(self.statuses + entries_room)
+        self.ends = self.deltas + entries_room
+        self.records = <unsigned char *>(self.ends + entries_room)
+
+    def __dealloc__(self):
+        free(self.statuses)
+
+    cdef void take(self, const BlockView *view, uint32_t start, uint32_t stop) noexcept nogil:
+        """Entries start to stop - 1 of the present block."""
+        cdef uint32_t first, i
+        if start >= stop:
+            return
+        first = block_record_start(view, start)
+        for i in range(start, stop):
+            self.deltas[self.count] = block_delta(view, i)
+            self.statuses[self.count] = block_status(view, i)
+            self.ends[self.count] = <uint32_t>self.records_bytes + block_record_start(view, i + 1) - first
+            self.count += 1
+        memcpy(self.records + self.records_bytes, view.records + first, block_record_start(view, stop) - first)
+        self.records_bytes += block_record_start(view, stop) - first
+
+    cdef void add(self, uint32_t delta, uint64_t status, const unsigned char *record, size_t length) noexcept nogil:
+        self.deltas[self.count] = delta
+        self.statuses[self.count] = status
+        memcpy(self.records + self.records_bytes, record, length)
+        self.records_bytes += length
+        self.ends[self.count] = <uint32_t>self.records_bytes
+        self.count += 1
+
+
 def merge(const unsigned char[::1] block, uint32_t bucket, bint wide, changes):
     """(new block or None when nothing is left, change in entries, change in persons) of a bucket after ``changes``.
 
@@ -319,9 +362,13 @@ def merge(const unsigned char[::1] block, uint32_t bucket, bint wide, changes):
     StoreCorruptError when the present block is not whole.
     """
     cdef BlockView view
-    cdef uint32_t i = 0, before
+    cdef uint32_t i = 0, place, delta, before = 0
+    cdef uint64_t status
     cdef long entries = 0, persons = 0
-    cdef list merged = []
+    cdef size_t room = 0
+    cdef bint first = True
+    cdef _Merging merged
+    cdef bytes record
     view.count = 0
     if block is not None:
         if block.shape[0] < BLOCK_BYTES_MIN:
@@ -329,22 +376,39 @@ def merge(const unsigned char[::1] block, uint32_t bucket, bint wide, changes):
         block_view(&block[0], &view)
         if view.bucket != bucket or view.wide != wide or not block_whole(&block[0], <size_t>block.shape[0]):
             raise StoreCorruptError(f"the block of bucket {bucket} is damaged; run `jukinet store check`")
-    for delta, status, record in changes:
-        while i < view.count and block_delta(&view, i) < delta:
-            merged.append(_entry(&view, i))
-            i += 1
-        if i < view.count and block_delta(&view, i) == delta:
+        room = block.shape[0]
+    for _, _, record in changes:
+        room += 0 if record is None else len(record)
+    merged = _Merging(view.count + len(changes), room)
+    for changed_delta, changed_status, record in changes:
+        delta, status = changed_delta, changed_status
+        if (not first and delta <= before) or (not wide and delta > 65535):
+            raise StoreError("the keys of a block must ascend and fit its width")
+        first, before = False, delta
+        place = block_rank(&view, delta) if view.count else 0
+        merged.take(&view, i, place)
+        i = place
+        if block_has(&view, place, delta):
             entries -= 1
-            persons -= holds_person(block_status(&view, i))
+            persons -= holds_person(block_status(&view, place))
             i += 1
         if record is not None:
             entries += 1
             persons += holds_person(status)
-            merged.append((delta, status, record))
-    while i < view.count:
-        merged.append(_entry(&view, i))
-        i += 1
-    return (encode(bucket, wide, merged) if merged else None), entries, persons
+            merged.add(delta, status, record, len(record))
+    merged.take(&view, i, view.count)
+    if merged.count == 0:
+        return None, entries, persons
+    if merged.count > 65535 or merged.records_bytes > BLOCK_RECORDS_BYTES_MAX:
+        raise StoreError(
+            f"a bucket of {merged.count} entries and {merged.records_bytes} bytes of records does not fit a block"
+        )
+    out = PyBytes_FromStringAndSize(NULL, block_bytes(merged.count, merged.records_bytes, wide))
+    block_encode(
+        bucket, merged.count, wide, merged.deltas, merged.statuses, merged.ends, merged.records,
+        <unsigned char *>PyBytes_AS_STRING(out),
+    )
+    return out, entries, persons
 
 
 cdef tuple _entry(const BlockView *view, uint32_t i):

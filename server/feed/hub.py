@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import signal
 import socket
 import ssl
@@ -132,6 +133,8 @@ class Hub:
             gather_seconds=settings.feed.gather_milliseconds / 1000,
             retry_seconds=settings.feed.retry_seconds,
         )
+        gc.collect()
+        gc.freeze()  # areas, towns and modules stay; the collector need not look at them
         self.events.info("feed_writer_ready", port=self._start.port, register=identifier)
         await self._channel.send(control.Ready(identifier))
         with listener:

@@ -118,3 +118,10 @@ def test_compare_holdings(store: Path, tmp_path: Path) -> None:
     assert found["differences"] == 10
     assert found["seconds"] > 0
     assert 1_000 < found["bytes_exchanged"] < 200_000
+
+
+@pytest.mark.usefixtures("built")
+def test_feed_apply(store: Path, tmp_path: Path) -> None:
+    found = figures("feed_apply.py", store, tmp_path)
+    assert found["applied_per_second_min"] > 100
+    assert found["transaction_rows"] == 300

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,7 @@ from jukinet.core.codes import code_from_key
 from jukinet.core.feed.engine import FeedRegister, FeedTransaction
 from jukinet.core.feed.errors import SequenceGapError
 from jukinet.core.feed.journal import EntryKind, JournalEntry
+from jukinet.core.feed.key_state import KeyState
 from jukinet.core.notifications import Notification, NotificationBatch
 from jukinet.core.records.resident import REGISTERED_EPOCH, Resident
 from jukinet.core.store.check import check_register
@@ -232,8 +234,10 @@ def test_any_interleaving_ends_in_the_same_register(
     build(home / "base", base())
     for number in range(3):
         shutil.copytree(home / "base", home / str(number))
+    # The second run folds every key anew: the short cut for a last contribution must come to the same.
     for number in range(2):
-        Run(home / str(number), feeds, seed + number).run()
+        with mock.patch.object(KeyState, "short_cut", number == 0):
+            Run(home / str(number), feeds, seed + number).run()
     first = dump(home / "0")
     assert dump(home / "1") == first
     replay(home / "1", home / "2")
