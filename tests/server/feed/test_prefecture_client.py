@@ -197,11 +197,11 @@ def test_a_load_that_is_killed_and_changes_meanwhile(place: Place, tmp_path: Pat
         assert tokyo.run("send", tokyo.file("first.csv", entries(1, first=2_000))) == 0
         broken_off = 0
         for life in range(6):
-            process = tokyo.start("load", "--range-rows", "40")
-            time.sleep(chance.uniform(0.5, 0.9))
-            process.kill()
-            process.communicate()
-            with tokyo.outbox() as outbox:
+            with tokyo.outbox() as outbox, tokyo.start("load", "--range-rows", "40") as process:
+                until = outbox.state.last + chance.randrange(3, 40)
+                while outbox.state.last < until and process.poll() is None:
+                    time.sleep(0.001)
+                process.kill()
                 begun = outbox.state.load
                 broken_off += begun is not None and begun.next_key < 10**10
             change = entry(1, key_of(1_000 + life), name=f"新{life}")
