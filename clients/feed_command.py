@@ -11,12 +11,15 @@ from typing import Final, TypeVar
 
 import trio
 
-from jukinet.clients.errors import EXIT_ROWS_IN_ERROR, UsageError
+from jukinet.clients.errors import EXIT_ROWS_IN_ERROR, ClientError, UsageError
+from jukinet.clients.feed import notices_command
 from jukinet.clients.feed.comparison import Comparison, Differences, mend
 from jukinet.clients.feed.delivery_line import DeliveryLine
 from jukinet.clients.feed.feed_settings import FeedSettings, add_feed_arguments, feed_settings
 from jukinet.clients.feed.holdings import RANGE_ROWS_DEFAULT, Holdings
 from jukinet.clients.feed.inbox import Inbox
+from jukinet.clients.feed.notice_spool import NoticeSpool
+from jukinet.clients.feed.notices import NoticeClient
 from jukinet.clients.feed.notification_file import ENCODINGS, FORMATS, open_file
 from jukinet.clients.feed.private_file import private_csv
 from jukinet.clients.feed.putting import put_file
@@ -29,6 +32,8 @@ from jukinet.core.limits import RANGE_ROWS_MAX, RESIDENT_KEYS
 RANGES_AHEAD_MAX: Final = 8
 """Ranges in the outbox that are not acknowledged: some 20 MB."""
 LOOK_SECONDS: Final = 0.5
+NOTICES_SECONDS: Final = 10.0
+"""Between two looks for notices; a look is a question that the register answers without a commit."""
 FAULTS_SHOWN_MAX: Final = 20
 EXIT_INTERRUPTED: Final = 130
 
@@ -68,6 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare = action("compare", "prove that the register holds what the holdings hold, or list the codes that differ")
     compare.add_argument("--out", metavar="FILE", help="where to list the codes, for its owner alone")
     compare.add_argument("--mend", action="store_true", help="send again what differs, from the holdings")
+    words = "move-in notices (転入通知): leave, take, confirm, list"
+    notices_command.add_arguments(actions.add_parser("notices", help=words, description=words, allow_abbrev=False))
     for made in (send, run_, load, compare):
         made.add_argument("--adopt-holdings", action="store_true",
                           help="take the holdings for what is held after everything in the outbox")  # fmt: skip
@@ -80,6 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the action; the exit code. Raises JukinetError and OSError."""
     settings = feed_settings(arguments)
+    if arguments.action == "notices":
+        return notices_command.run(arguments, settings, in_trio)
     actions: dict[str, Callable[[argparse.Namespace, FeedSettings], int]] = {
         "send": send_files, "run": keep_delivering, "status": tell_status, "reports": tell_reports, "load": load,
         "compare": compare,
@@ -160,7 +169,10 @@ def keep_delivering(arguments: argparse.Namespace, settings: FeedSettings) -> in
     with ExitStack() as stack:
         feed = Feed(arguments, settings, stack)
         inbox = Inbox(settings.inbox, arguments.encoding) if settings.inbox else None
-        return in_trio(_run, feed, inbox)
+        spool = None
+        if settings.notices:
+            spool = NoticeSpool(settings.notices, int(settings.prefecture), arguments.encoding)
+        return in_trio(_run, feed, inbox, spool)
 
 
 def in_trio(function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
@@ -174,7 +186,7 @@ def in_trio(function: Callable[..., Awaitable[Result]], *arguments: object) -> R
         raise error from None
 
 
-async def _run(feed: Feed, inbox: Inbox | None) -> int:
+async def _run(feed: Feed, inbox: Inbox | None, spool: NoticeSpool | None) -> int:
     code = 0
 
     async def until_told() -> None:
@@ -204,7 +216,27 @@ async def _run(feed: Feed, inbox: Inbox | None) -> int:
         nursery.start_soon(feed.sender.run)
         if inbox is not None:
             nursery.start_soon(take_files)
+        if spool is not None:
+            nursery.start_soon(_exchange_notices, feed, spool)
     return code
+
+
+async def _exchange_notices(feed: Feed, spool: NoticeSpool) -> None:
+    """Turn after turn over the sender's connection; a turn that breaks is made again. Trouble is told once."""
+    told = ""
+    while True:
+        link = feed.sender.link
+        if link is not None:
+            try:
+                left, taken = await spool.turn(NoticeClient(link))
+                if left or taken:
+                    feed.line.note(f"move-in notices: {left:,} left, {taken:,} taken")
+                told = ""
+            except (ClientError, OSError) as error:
+                if str(error) != told:
+                    told = str(error)
+                    feed.line.note(f"move-in notices wait: {told}")
+        await trio.sleep(NOTICES_SECONDS)
 
 
 def tell_status(arguments: argparse.Namespace, settings: FeedSettings) -> int:

@@ -27,6 +27,7 @@ FEED_SETTINGS: Final = (
     Setting("feed", "outbox", str, "directory of the outbox", None, True),
     Setting("feed", "holdings", str, "directory of the prefecture's own register, if it keeps one", "", True),
     Setting("feed", "inbox", str, "directory into which `run` looks for files", "", True),
+    Setting("feed", "notices", str, "directory in which `run` leaves and takes move-in notices", "", True),
     Setting("feed", "batch_notifications", int, "notifications sent at once", NOTIFICATIONS_PER_BATCH_MAX),
     Setting("feed", "batch_bytes", int, "bytes sent at once", 8_388_608),
     Setting("feed", "in_flight", int, "batches under way", 4),
@@ -46,6 +47,7 @@ class FeedSettings:
     outbox: str
     holdings: str
     inbox: str
+    notices: str
     sending: SendSettings
     outbox_bytes_max: int
 
@@ -73,6 +75,7 @@ def feed_settings(arguments: argparse.Namespace) -> FeedSettings:
         outbox=values["outbox"],
         holdings=values["holdings"],
         inbox=values["inbox"],
+        notices=values["notices"],
         sending=SendSettings(
             values["batch_notifications"], values["batch_bytes"], values["in_flight"],
             values["linger_milliseconds"] / 1_000,

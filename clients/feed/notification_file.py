@@ -112,7 +112,10 @@ class HashedFile(io.RawIOBase):
 
 
 class TextFile(NotificationFile):
-    """What CSV and JSON lines share: numbered lines of bytes."""
+    """What CSV and JSON lines share: numbered lines of bytes, and which columns there may be."""
+
+    columns: tuple[str, ...] = COLUMNS
+    required: tuple[str, ...] = REQUIRED
 
     def __init__(self, name: str, file: BinaryIO, size_bytes: int | None) -> None:
         self.name = name
@@ -154,7 +157,7 @@ class CsvFile(TextFile):
         # never part of a character, in either encoding.
         rows = csv.reader((line.decode(self._encoding, "surrogateescape") for line in self._lines()), strict=True)
         header = [name.strip() for name in _next_row(rows, 1) or []]
-        check_columns(header)
+        check_columns(header, self.columns, self.required)
         while True:
             line = rows.line_num + 1
             try:
@@ -185,7 +188,7 @@ class JsonLinesFile(TextFile):
 
     def _records(self) -> Iterator[tuple[int, dict[str, Any] | LineFault]]:
         decode = msgspec.json.Decoder(dict[str, str | int | None]).decode
-        known = {*COLUMNS, *PASSED_OVER}
+        known = {*self.columns, *PASSED_OVER}
         for number, line in enumerate(self._lines(), 1):
             if not line.strip():
                 continue
@@ -196,7 +199,7 @@ class JsonLinesFile(TextFile):
                 continue
             unknown = fields.keys() - known
             if unknown:
-                yield number, LineFault(number, "", f"has a key that is no column; there are {', '.join(COLUMNS)}")
+                yield number, LineFault(number, "", f"has a key that is no column; there are {', '.join(self.columns)}")
                 continue
             yield number, fields
 
@@ -238,17 +241,19 @@ class ParquetFile(NotificationFile):
         self._file.close()
 
 
-def check_columns(names: Iterable[str]) -> None:
-    """UsageError when a file's columns are not those of notifications."""
+def check_columns(
+    names: Iterable[str], columns: tuple[str, ...] = COLUMNS, required: tuple[str, ...] = REQUIRED
+) -> None:
+    """UsageError when a file's columns are not those of notifications, or those given."""
     listed = list(names)
-    absent = [column for column in REQUIRED if column not in listed]
+    absent = [column for column in required if column not in listed]
     if absent:
-        raise UsageError(f"the file has no column {', '.join(absent)}; its columns are to be {', '.join(COLUMNS)}")
-    strange = [name for name in listed if name not in COLUMNS and name not in PASSED_OVER]
+        raise UsageError(f"the file has no column {', '.join(absent)}; its columns are to be {', '.join(columns)}")
+    strange = [name for name in listed if name not in columns and name not in PASSED_OVER]
     if strange:
         # Not repeated: where the first row is missing, it would be somebody's data.
         raise UsageError(
-            f"{len(strange)} columns of the file are not known; take them out or name them as in {', '.join(COLUMNS)}"
+            f"{len(strange)} columns of the file are not known; take them out or name them as in {', '.join(columns)}"
         )
     if len(set(listed)) != len(listed):
         raise UsageError("the file names a column twice")

@@ -130,6 +130,8 @@ class FeedSender:
         self.settings = settings or SendSettings()
         self.delivery = Delivery()
         self.greeting: f.FeedGreeting | None = None
+        self.link: Link | None = None
+        """The connection while there is one: a feed has one at a time, so what else is asked goes over it too."""
         self._tls = tls
         self._deadlines = deadlines or FEED_DEADLINES
         self._retry = retry or FEED_RETRY
@@ -189,9 +191,11 @@ class FeedSender:
             try:
                 link = await self.connected()
                 try:
+                    self.link = link
                     await self._converse(link, is_done)
                     return
                 finally:
+                    self.link = None
                     await link.aclose()
             except ClientError as error:
                 self._failures += 1

@@ -1,4 +1,4 @@
-"""Move-in notices as stored: four databases beside the register's own (docs/store-format.md, chapter 9).
+"""Move-in notices as stored: four databases beside the register's own (docs/store-format.md, chapter 12).
 
 The content of a notice is a person's; its passage (numbers, areas, times) is nobody's, and outlives the content as the
 receipt. Keys are u64, values sealed MessagePack:
