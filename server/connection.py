@@ -222,8 +222,8 @@ class Connection:
 
     def _handle_control(self, event: object) -> None:
         match event:
-            case m.CohortPut(request_id=request_id) | m.CohortChanges(request_id=request_id):
-                self.refuse(request_id, ErrorCode.NOT_AUTHORISED, "this server keeps no cohorts")
+            case m.CohortPut() | m.CohortChanges():
+                self.service.cohorts.take(self, event)
             case m.HistoryRequest(request_id=request_id):
                 self.refuse(request_id, ErrorCode.NOT_AUTHORISED, "this server does not provide earlier records")
             case m.Ping(request_id=request_id, data=data):

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from jukinet.core.audit.writer import RecordOfUseWriter
+from jukinet.core.cohort.store import CohortStore
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
 from jukinet.core.limits import ANSWER_BYTES_MAX
 from jukinet.core.store.reader import RegisterReader
@@ -94,6 +95,7 @@ class Worker:
             if reader is None:
                 return EXIT_OK
             writer = self._open_record_of_use(reader.identifier)
+            cohorts = self._open_cohorts()
             settings = self._configuration.server
             listener = listen(settings.address, self._start.port, settings.backlog)
             credentials = load_credentials(self._configuration)  # warming took its time: take them as they are now
@@ -107,7 +109,7 @@ class Worker:
         self._service = Service(
             self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
             self._connection_closed,
-            self._readiness.wake,
+            self._readiness.wake, cohorts,
         )  # fmt: skip
         self._serving = True
         gc.collect()
@@ -119,6 +121,7 @@ class Worker:
             async with trio.open_nursery() as serving:
                 serving.start_soon(self._readiness.run)
                 serving.start_soon(self._service.run_bulk)
+                serving.start_soon(self._service.cohorts.run)
                 serving.start_soon(self._refresh)
                 serving.start_soon(self._check_deadlines)
                 serving.start_soon(self._report)
@@ -133,6 +136,7 @@ class Worker:
         with contextlib.suppress(JukinetError):
             writer.close()
         self._readiness.close()
+        self._service.cohorts.close()
         with contextlib.suppress(StoreError):
             reader.close()
         self._log.info("worker_stopped")
@@ -188,6 +192,10 @@ class Worker:
             segment_step_bytes=settings.segment_step_bytes,
             free_bytes_min=settings.free_bytes_min,
         )
+
+    def _open_cohorts(self) -> CohortStore | None:
+        directory = self._configuration.cohorts.directory
+        return CohortStore(directory) if directory else None
 
     # Accepting -----------------------------------------------------------------------------------------------------
 
