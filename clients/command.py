@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "lookup": CommandEntry("jukinet.clients.query_command", "the items an affair may see, by resident record code"),
     "status": CommandEntry("jukinet.clients.query_command", "what became of each code since a date"),
     "verify": CommandEntry("jukinet.clients.query_command", "whether claimed items agree with the register"),
+    "cohort": CommandEntry("jukinet.clients.cohort_command", "keep recipients' codes, and ask what changed among them"),
     "serve": CommandEntry("jukinet.server.serve_command", "run the server"),
     "nation": CommandEntry("jukinet.server.nation.command", "make a synthetic nation, and its codes"),
     "store": CommandEntry("jukinet.server.store_command", "check a register or tell about it"),
