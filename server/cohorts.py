@@ -1,6 +1,6 @@
 """Cohorts of a worker: COHORT_PUT and COHORT_CHANGES, one at a time, in a thread beside the loop (docs/cohorts.md).
 
-A request is admitted like any other, waits its turn in a queue of the worker's own, and is worked off in a thread. What
+A request is admitted like any other, waits its turn in a fair queue of their own, and is worked off in a thread. What
 changed is a provision: its record of use holds the codes answered and is durable before the answer leaves. Registering
 provides nothing and is answered when its chunk is stored.
 """
@@ -22,6 +22,7 @@ from jukinet.core.vocabulary import Function, Item
 from jukinet.core.wire import cohorts as payloads
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import HEADER_BYTES
+from jukinet.server.fair_queue import FairQueue
 from jukinet.server.sessions import Session
 
 if TYPE_CHECKING:
@@ -52,15 +53,16 @@ class CohortRequest(NamedTuple):
 class Cohorts:
     """The cohorts that a worker serves; without a store every request is refused.
 
-    Invariant: the size of each request in ``_waiting``, and of the one under way, is counted in the service's and its
-    connection's ``queued_bytes``.
+    Invariant: a connection is in the queue exactly while requests of it wait; the size of each request in
+    ``_waiting``, and of the one under way, is counted in the service's and its connection's ``queued_bytes``.
     """
 
     def __init__(self, service: Service, store: CohortStore | None) -> None:
         self._service = service
         self._store = store
         self._limits = service.configuration.cohorts
-        self._waiting: deque[CohortRequest] = deque()
+        self._waiting: dict[Connection, deque[CohortRequest]] = {}
+        self._queue: FairQueue[Connection] = FairQueue()
         self._wanted = trio.Event()
 
     @property
@@ -87,17 +89,31 @@ class Cohorts:
         connection.queued_bytes += size
         service.queued_bytes += size
         service.queued_requests += 1
-        self._waiting.append(CohortRequest(connection, question, session, size, service.now))
+        request = CohortRequest(connection, question, session, size, service.now)
+        self._waiting.setdefault(connection, deque()).append(request)
+        self._queue.add(connection.body_key, connection)
         self._wanted.set()
+
+    def _next(self) -> CohortRequest | None:
+        """The request whose turn it is: bodies take turns, and so do a body's connections; one's requests in order."""
+        connection = self._queue.next()
+        if connection is None:
+            return None
+        requests = self._waiting[connection]
+        request = requests.popleft()
+        if not requests:
+            del self._waiting[connection]
+            self._queue.remove(connection.body_key, connection)
+        return request
 
     async def run(self) -> None:
         """Work off the requests until cancelled."""
         while True:
-            if not self._waiting:
+            request = self._next()
+            if request is None:
                 self._wanted = trio.Event()
                 await self._wanted.wait()
                 continue
-            request = self._waiting.popleft()
             connection = request.connection
             try:
                 if not connection.closed:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
+import threading
 import time
 from array import array
 from collections.abc import Iterator
@@ -176,6 +178,53 @@ def test_a_caller_that_goes_away_leaves_the_old_cohort(fed: FeedPlace, server: S
     server.wait_for("connection_closed")
     assert [row.codes for row in put(caller, [], Step.LIST, "").cohorts] == [4]
     assert changes(caller, 1).count == 0
+
+
+def test_a_worker_killed_in_the_middle_of_registering_leaves_the_old_cohort(fed: FeedPlace, tmp_path: Path) -> None:
+    """At ten instants of a registration in many chunks; the next worker finds the old cohort or the new one, whole."""
+    settings = {"directory": "cohorts"}
+    many = [code_from_key(key * 1_000_003 % 10**10) for key in range(1, 2_000)]
+    many.sort()
+    with Server(fed.configuration(tmp_path, cohorts=settings, feed={"enabled": False, "roots": ""})) as server:
+        with Caller(fed, server.port) as caller:
+            caller.open()
+            put(caller, CODES)
+        for turn in range(1, 11):
+            (worker,) = server.worker_processes()
+            with Caller(fed, server.port) as caller:
+                caller.open()
+                chunks = [many[start : start + 20] for start in range(0, len(many), 20)]
+                timer = threading.Timer(0.004 * turn, os.kill, (worker, signal.SIGKILL))
+                timer.start()
+                with contextlib.suppress(EOFError, OSError):
+                    for number, chunk in enumerate(chunks):
+                        steps = Step.BEGIN if number == 0 else Step.END if number == len(chunks) - 1 else Step.GO_ON
+                        put(caller, chunk, steps)
+                timer.join()
+            server.wait_for("worker_died", turn)
+            with again(fed, server) as caller:
+                (row,) = put(caller, [], Step.LIST, "").cohorts
+                assert row.complete
+                assert row.codes in (len(CODES), len(many))
+                assert changes(caller, row.order).count == 0
+                put(caller, CODES)
+
+
+def again(fed: FeedPlace, server: Server) -> Caller:
+    """A session as soon as a worker serves again."""
+    deadline = time.monotonic() + 20
+    while True:
+        caller = None
+        try:
+            caller = Caller(fed, server.port)
+            caller.open()
+        except (OSError, EOFError):
+            if caller is not None:
+                caller.socket.close()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return caller
 
 
 def test_cohorts_outlive_the_server(fed: FeedPlace, tmp_path: Path) -> None:
