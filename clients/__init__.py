@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     )
     from jukinet.clients.blocking_client import BlockingClient, BlockingSession, connect_blocking
     from jukinet.clients.codes import batches
+    from jukinet.clients.cohorts import ChangeRow, ChangesAnswer, Cohort, Cursor
     from jukinet.clients.errors import (
         Cancelled,
         ClientError,
         ConnectionFailedError,
         ConnectionLostError,
+        CursorExpiredError,
         DeadlineExceededError,
         MissingExtraError,
         NotAuthorisedError,
@@ -63,11 +65,13 @@ _PLACES = {
     ),
     "blocking_client": ("BlockingClient", "BlockingSession", "connect_blocking"),
     "codes": ("batches",),
+    "cohorts": ("ChangeRow", "ChangesAnswer", "Cohort", "Cursor"),
     "errors": (
         "Cancelled",
         "ClientError",
         "ConnectionFailedError",
         "ConnectionLostError",
+        "CursorExpiredError",
         "DeadlineExceededError",
         "MissingExtraError",
         "NotAuthorisedError",
@@ -103,6 +107,10 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "StatusRow",
     "VerifyAnswer",
     "VerifyRow",
+    "ChangesAnswer",
+    "ChangeRow",
+    "Cohort",
+    "Cursor",
     "PartialDate",
     "batches",
     "ClientError",
@@ -116,6 +124,7 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "RecordOfUseUnavailableError",
     "RegisterUnavailableError",
     "TooManyCodesError",
+    "CursorExpiredError",
     "Cancelled",
     "MissingExtraError",
 ]

@@ -25,7 +25,7 @@ DISCLOSED = frozenset({Outcome.CURRENT, Outcome.CHANGED, Outcome.DEAD, Outcome.M
 
 _OUTCOMES: Final = {int(outcome): outcome for outcome in Outcome}
 _SEXES: Final = {int(sex): sex for sex in Sex}
-_REASONS: Final = {int(reason): reason for reason in ChangeReason} | {0: None}
+REASONS: Final = {int(reason): reason for reason in ChangeReason} | {0: None}
 _MATCHES: Final = tuple(Match)
 """Look-ups by number: several times faster than calling the enumerations, for rows are made one at a time."""
 
@@ -319,7 +319,7 @@ def _date(column: memoryview[int] | None, row: int) -> datetime.date | PartialDa
 
 
 def _reason(column: memoryview[int] | None, row: int) -> ChangeReason | None:
-    return _REASONS[column[row]] if column is not None else None
+    return REASONS[column[row]] if column is not None else None
 
 
 def _successor(column: memoryview[int] | None, row: int) -> str | None:

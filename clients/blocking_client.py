@@ -12,6 +12,15 @@ from typing import Any, Generic, TypeVar
 from jukinet.clients import requests
 from jukinet.clients.answers import Answer, HistoryAnswer, LookupAnswer, LookupRow, StatusAnswer, VerifyAnswer
 from jukinet.clients.codes import Code, Codes, code_number
+from jukinet.clients.cohorts import (
+    NO_CODES,
+    ChangesAnswer,
+    Cohort,
+    Cursor,
+    changes_request,
+    cohorts_of,
+    put_requests,
+)
 from jukinet.clients.errors import ClientError, DrainingError
 from jukinet.clients.requests import Affair, Claims, DateLike, Grant
 from jukinet.clients.settings import IN_FLIGHT_DEFAULT, Credentials, Deadlines, Retry
@@ -228,6 +237,33 @@ class BlockingSession:
             return requests.verify_arguments(batch, self.codes_per_request_max)
 
         return BlockingAnswersInOrder(self, m.VerifyRequest, VerifyAnswer, map(arguments, batches), in_flight)
+
+    def register_cohort(self, name: str, batches: Iterable[Codes]) -> Cohort:
+        """Have the register keep these codes, ascending strictly over all batches, in place of what it kept before.
+
+        The old codes answer until the last are stored. ``jukinet.clients.batches`` cuts a sorted column. A connection
+        that is lost on the way ends the registration (BadRequestError): begin anew.
+        """
+        stored: Any = None
+        for arguments in put_requests(name, batches, self.codes_per_request_max):
+            stored = self._ask(m.CohortPut, arguments, None)
+        return cohorts_of(stored)[0]
+
+    def cohort_changes(self, name: str, cursor: Cursor, *, rows_max: int | None = None) -> ChangesAnswer:
+        """The cohort's codes that changed since the cursor and how they stand now; its ``cursor`` is the next one.
+
+        CursorExpiredError when the register no longer knows so far back: ask `status` of all codes, register anew.
+        """
+        arguments = changes_request(name, cursor, rows_max, self.codes_per_request_max)
+        return ChangesAnswer(self._ask(m.CohortChanges, arguments, None))
+
+    def cohorts(self) -> list[Cohort]:
+        """The cohorts that the register keeps for this affair."""
+        return cohorts_of(self._ask(m.CohortPut, (int(m.CohortStep.LIST), "", NO_CODES), None))
+
+    def drop_cohort(self, name: str) -> Cohort:
+        """Have the register forget a cohort; the one that was dropped. BadRequestError when there is none."""
+        return cohorts_of(self._ask(m.CohortPut, (int(m.CohortStep.DROP), name, NO_CODES), None))[0]
 
     def _ask(self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None) -> Any:
         failures = 0

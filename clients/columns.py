@@ -28,6 +28,7 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
     ("address", "addresses"),
     ("change_reason", "reasons"),
     ("change_date", "change_dates"),
+    ("registered_date", "registered_dates"),
     ("successor_code", "successor_codes"),
     ("matches", "matches"),
 )

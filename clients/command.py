@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "history": CommandEntry("jukinet.clients.query_command", "earlier records of each code, inside their retention"),
     "verify": CommandEntry("jukinet.clients.query_command", "whether claimed items agree with the register"),
     "feed": CommandEntry("jukinet.clients.feed_command", "deliver a prefecture's notifications, load, compare"),
+    "cohort": CommandEntry("jukinet.clients.cohort_command", "keep recipients' codes, and ask what changed among them"),
     "serve": CommandEntry("jukinet.server.serve_command", "run the server"),
     "nation": CommandEntry("jukinet.server.nation.command", "make a synthetic nation, and its codes"),
     "store": CommandEntry("jukinet.server.store_command", "check a register or tell about it"),

@@ -293,6 +293,20 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 2.0
 
 
+class Cohorts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Codes that bodies keep here of their own recipients, to ask what changed among them (docs/cohorts.md)."""
+
+    directory: Annotated[
+        str, Meta(description="Directory of the cohorts, not the register's. Empty: this server keeps none.")
+    ] = ""
+    cohorts_per_body_max: Annotated[
+        int, Meta(ge=1, le=10_000, description="Cohorts of one body, over all affairs.")
+    ] = 100
+    codes_per_cohort_max: Annotated[
+        int, Meta(ge=1, le=limits.RESIDENT_KEYS, description="Codes in one cohort; 40 million take about 65 MB.")
+    ] = 130_000_000
+
+
 class Fairness(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How interactive and bulk callers share a worker."""
 
@@ -388,6 +402,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     feed: Feed = Feed()
     retention: Retention = Retention()
     notices: Notices = Notices()
+    cohorts: Cohorts = Cohorts()
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     waits: Waits = Waits()
@@ -445,6 +460,9 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
     ),
     "feed.queued_bytes_max is below feed.batch_bytes_max": lambda c: c.feed.queued_bytes_max < c.feed.batch_bytes_max,
     "notices.receipt_days is below notices.retention_days": lambda c: c.notices.receipt_days < c.notices.retention_days,
+    "cohorts.directory is register.store or record_of_use.directory": lambda c: (
+        c.cohorts.directory in (c.register.store, c.record_of_use.directory)
+    ),
     "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max": lambda c: (
         c.supervision.restart_delay_seconds > c.supervision.restart_delay_seconds_max
     ),
@@ -457,6 +475,7 @@ PATH_SETTINGS: Final = {
     "feed": ("certificate", "key", "roots", "revocation_list"),
     "authority": ("file",),
     "record_of_use": ("directory",),
+    "cohorts": ("directory",),
     "observation": ("metrics_file",),
 }
 FILES_NEEDED: Final = {

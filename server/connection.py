@@ -224,8 +224,8 @@ class Connection:
 
     def _handle_control(self, event: object) -> None:
         match event:
-            case m.CohortPut(request_id=request_id) | m.CohortChanges(request_id=request_id):
-                self.refuse(request_id, ErrorCode.NOT_AUTHORISED, "this server keeps no cohorts")
+            case m.CohortPut() | m.CohortChanges():
+                self.service.cohorts.take(self, event)
             case m.Ping(request_id=request_id, data=data):
                 self.send(m.Pong(request_id, data))
             case m.OpenSession():

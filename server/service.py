@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from jukinet.core import limits
+from jukinet.core.cohort.store import CohortStore
 from jukinet.core.errors import ErrorCode, JukinetError, NotAuthorisedError, RecordOfUseError
 from jukinet.core.index import HistoryBatch, LookupBatch, StatusBatch, VerifyBatch
 from jukinet.core.index.history import HistoryTooLongError
@@ -22,6 +23,7 @@ from jukinet.core.vocabulary import Function
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import AnswerFrame, answer_frame_bytes
 from jukinet.server.admission import Admission
+from jukinet.server.cohorts import Cohorts
 from jukinet.server.configuration import Configuration
 from jukinet.server.credentials import Credentials
 from jukinet.server.event_log import EventLog
@@ -88,6 +90,7 @@ class Service:
         log: EventLog,
         connection_closed: Callable[[Connection, str], None],
         readiness: Readiness,
+        cohorts: CohortStore | None = None,
     ) -> None:
         self.connection_closed = connection_closed
         self._wake = readiness.wake
@@ -112,6 +115,7 @@ class Service:
         self._rule = Rule(configuration.retention.rule)
         self._interactive_codes_max = configuration.fairness.interactive_codes_max
         self._slice_codes = configuration.fairness.slice_codes
+        self.cohorts = Cohorts(self, cohorts)
 
     # Sessions ------------------------------------------------------------------------------------------------------
 
@@ -138,15 +142,20 @@ class Service:
             m.SessionOpened(
                 request_id,
                 session.session_id,
-                grant.functions & PROVIDED,
+                grant.functions & (PROVIDED | self.cohorts.functions),
                 grant.items,
                 min(grant.codes_per_request_max, self.configuration.limits.codes_per_request_max),
                 grant.valid_until_decimal,
             )
         )
 
-    def _admit(
-        self, connection: Connection, question: Question, function: int, items: int, count: int
+    def admit(
+        self,
+        connection: Connection,
+        question: Question | m.CohortPut | m.CohortChanges,
+        function: int,
+        items: int,
+        count: int,
     ) -> Session | None:
         """The session, when the request may be worked on now; otherwise it is refused and None returned."""
         request_id = question.request_id
@@ -154,7 +163,7 @@ class Service:
         if session is None:
             connection.refuse(request_id, ErrorCode.UNKNOWN_SESSION, "open a session first")
             return None
-        grant = self._grant_now(connection, session, request_id, function, items)
+        grant = self.grant_now(connection, session, request_id, function, items)
         if grant is None:
             return None
         if count > grant.codes_per_request_max:
@@ -177,7 +186,7 @@ class Service:
             return None
         return session
 
-    def _grant_now(
+    def grant_now(
         self, connection: Connection, session: Session, request_id: int, function: int, items: int
     ) -> Grant | None:
         """The grant when authority file and day allow the request now; otherwise it is refused and None returned."""
@@ -210,7 +219,7 @@ class Service:
     def lookup(self, connection: Connection, question: m.LookupRequest) -> None:
         """Answer or queue a LOOKUP."""
         count = len(question.codes)
-        session = self._admit(connection, question, LOOKUP, question.items, count)
+        session = self.admit(connection, question, LOOKUP, question.items, count)
         if session is not None:
             assert session.grant is not None
             self._begin(connection, question, session, LOOKUP, question.items or session.grant.items, count)
@@ -218,14 +227,14 @@ class Service:
     def status(self, connection: Connection, question: m.StatusRequest) -> None:
         """Answer or queue a STATUS."""
         count = len(question.codes)
-        session = self._admit(connection, question, STATUS, 0, count)
+        session = self.admit(connection, question, STATUS, 0, count)
         if session is not None:
             self._begin(connection, question, session, STATUS, 0, count)
 
     def verify(self, connection: Connection, question: m.VerifyRequest) -> None:
         """Answer or queue a VERIFY."""
         count = len(question.codes)
-        session = self._admit(connection, question, VERIFY, question.items, count)
+        session = self.admit(connection, question, VERIFY, question.items, count)
         if session is not None:
             self._begin(connection, question, session, VERIFY, question.items, count)
 
@@ -236,7 +245,7 @@ class Service:
             text = f"a HISTORY takes {limits.HISTORY_CODES_MAX:,} codes at most"
             connection.refuse(question.request_id, ErrorCode.TOO_MANY_CODES, text)
             return
-        session = self._admit(connection, question, HISTORY, question.items, count)
+        session = self.admit(connection, question, HISTORY, question.items, count)
         if session is not None:
             assert session.grant is not None
             self._begin(connection, question, session, HISTORY, question.items or session.grant.items, count)
@@ -417,7 +426,7 @@ class Service:
         answer = job.answer
         assert answer is not None
         # A bulk request may have waited: what counts is the authority at the moment of providing.
-        if self._grant_now(connection, job.session, job.question.request_id, job.function, job.items) is None:
+        if self.grant_now(connection, job.session, job.question.request_id, job.function, job.items) is None:
             self.drop(connection, job)
             return
         self._record(

@@ -18,12 +18,16 @@ class Session:
     given by ``authority``, or is None when that authority no longer gives one.
     """
 
-    __slots__ = ("affair", "authority", "grant", "identity", "session_id", "use")
+    __slots__ = ("affair", "authority", "grant", "identity", "owner", "registrations", "session_id", "use")
 
     def __init__(self, session_id: int, connection: int, identity: Identity, opening: m.OpenSession) -> None:
         self.session_id = session_id
         self.identity = identity
         self.affair = (opening.schedule, opening.item, opening.number)
+        self.owner = f"{identity.role}/{identity.body}/{opening.schedule}-{opening.item}-{opening.number}"
+        """Whose cohorts the session sees."""
+        self.registrations: dict[str, int] = {}
+        """Registrations of cohorts under way in it: name -> generation of the chunks stored so far."""
         self.use = RecordOfUse(
             role=identity.role,
             body=identity.body,

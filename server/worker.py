@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from jukinet.core.audit.writer import RecordOfUseWriter
+from jukinet.core.cohort.store import CohortStore
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
 from jukinet.core.limits import ANSWER_BYTES_MAX
 from jukinet.core.store.reader import RegisterReader
@@ -104,6 +105,7 @@ class Worker:
             if reader is None:
                 return EXIT_OK
             writer = self._open_record_of_use(reader.identifier)
+            cohorts = self._open_cohorts()
             place = self._configuration.server
             listener = listen(place.address, self._start.port, place.backlog)
             credentials = load_credentials(self._configuration)  # warming took its time: take them as they are now
@@ -118,7 +120,7 @@ class Worker:
         self._service = Service(
             self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
             self._connection_closed,
-            self._readiness,
+            self._readiness, cohorts,
         )  # fmt: skip
         self._serving = True
         gc.collect()
@@ -129,6 +131,7 @@ class Worker:
         with listener:
             async with trio.open_nursery() as serving:
                 serving.start_soon(self._readiness.run)
+                serving.start_soon(self._service.cohorts.run)
                 serving.start_soon(self._refresh)
                 serving.start_soon(self._check_deadlines)
                 serving.start_soon(self._report)
@@ -144,6 +147,7 @@ class Worker:
         if not recording.close(max(0.0, drained_by) + RECORD_CLOSE_SECONDS):
             self._log.error("record_of_use_left_open", directory=settings.directory)
         self._readiness.close()
+        self._service.cohorts.close()
         with contextlib.suppress(StoreError):
             reader.close()
         self._log.info("worker_stopped")
@@ -218,6 +222,10 @@ class Worker:
             segment_step_bytes=settings.segment_step_bytes,
             free_bytes_min=settings.free_bytes_min,
         )
+
+    def _open_cohorts(self) -> CohortStore | None:
+        directory = self._configuration.cohorts.directory
+        return CohortStore(directory) if directory else None
 
     # Accepting -----------------------------------------------------------------------------------------------------
 

@@ -16,9 +16,10 @@ All methods belong to one thread.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -347,6 +348,12 @@ class RegisterReader:
             lock_addresses(start + self._locked_bytes, size - self._locked_bytes)
             self._locked_bytes = size
         return self._locked_bytes
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[lmdb.Transaction]:
+        """A short transaction of its own on what is committed now, for any thread. Raises StoreError."""
+        with self._begin() as transaction:
+            yield transaction
 
     def self_check(self, buckets: list[int]) -> list[int]:
         """Those of ``buckets`` whose pointer in the current directory is not where the store says; empty is well."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from jukinet.core import limits
 from jukinet.core.columns.column_kernel import ColumnFault, locate_columns
-from jukinet.core.columns.layout import ANY_TEXT_BYTES
+from jukinet.core.columns.layout import ANY_TEXT_BYTES, padded
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.columns import COHORT_CHANGES_PLAN
@@ -116,6 +116,14 @@ def parse_stored(request_id: int, step: int, payload: bytes | bytearray) -> m.Co
             raise RemoteProtocolError("the answer holds what is no cohort")
         rows.append(m.CohortRow(name, codes, order, place, date, bool(complete)))
     return m.CohortStored(request_id, step, register_version, tuple(rows))
+
+
+def changes_answer_payload(
+    more: bool, register_version: int, cursor: tuple[int, int], columns: tuple[bytes, bytes, bytes, bytes, bytes]
+) -> bytes:
+    """The payload of a COHORT_CHANGES_ANSWER; columns: codes, outcomes, reasons and both dates, as bytes."""
+    head = ANSWER_HEAD.pack(more, len(columns[1]), register_version) + _CURSOR.pack(*cursor)
+    return head + b"".join(column.ljust(padded(len(column)), b"\0") for column in columns)
 
 
 def parse_changes_answer(request_id: int, rows_max: int, payload: bytes | bytearray) -> m.CohortChangesAnswer:

@@ -45,7 +45,7 @@ schedule = 1
 item = "77"
 title = "National pensions"
 legal_basis = "schedule 1"
-functions = ["LOOKUP", "STATUS", "VERIFY"]
+functions = ["LOOKUP", "STATUS", "VERIFY", "COHORT"]
 items = ["ALL"]
 valid_from = 2002-08-05
 

@@ -15,7 +15,7 @@ from jukinet.core.codes import code_from_key
 from jukinet.core.errors import ErrorCode, RecordOfUseError
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import messages as m
-from jukinet.server.configuration import Fairness, Limits, Retention
+from jukinet.server.configuration import Cohorts, Fairness, Limits, Retention
 from jukinet.server.event_log import EventLog
 from jukinet.server.metrics import Metrics
 from jukinet.server.readiness import Readiness
@@ -108,7 +108,8 @@ def refusals_of(directory: Path, count: int, recording: Any, allowed: bool) -> l
     job = BulkRequest(asker, m.StatusRequest(7, 1, 20200101, codes), session, STATUS, 0, codes.nbytes, 0.0)
     asker.jobs.append(job)
     asker.queued_bytes = job.size
-    settings: Any = type("Settings", (), {"limits": Limits(), "fairness": Fairness(), "retention": Retention()})()
+    sections = {"limits": Limits(), "fairness": Fairness(), "retention": Retention(), "cohorts": Cohorts()}
+    settings: Any = type("Settings", (), sections)()
     credentials: Any = type("Credentials", (), {"authority": None})()
     unused: Any = None
     readiness = Readiness(lambda: None, lambda ready: None)
