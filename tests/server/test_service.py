@@ -15,7 +15,7 @@ from jukinet.core.codes import code_from_key
 from jukinet.core.errors import ErrorCode, RecordOfUseError
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import messages as m
-from jukinet.server.configuration import Fairness, Limits
+from jukinet.server.configuration import Fairness, Limits, Retention
 from jukinet.server.event_log import EventLog
 from jukinet.server.metrics import Metrics
 from jukinet.server.service import STATUS, BulkRequest, Service
@@ -100,7 +100,7 @@ async def refusals_of(directory: Path, count: int, recording: Any, allowed: bool
     session: Any = AskingSession(allowed)
     job = BulkRequest(m.StatusRequest(7, 1, 20200101, codes), session, STATUS, 0, codes.nbytes, 0.0)
     asker: Any = Asker(job)
-    settings: Any = type("Settings", (), {"limits": Limits(), "fairness": Fairness()})()
+    settings: Any = type("Settings", (), {"limits": Limits(), "fairness": Fairness(), "retention": Retention()})()
     credentials: Any = type("Credentials", (), {"authority": None})()
     unused: Any = None
     with contextlib.closing(RegisterReader(directory / "register")) as reader:
