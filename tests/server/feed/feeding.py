@@ -130,7 +130,13 @@ class Feed:
     def __init__(self, place: FeedPlace, port: int, body: str = "tokyo", *, greeted: bool = True) -> None:
         self.wire = FeedClientConnection()
         raw = socket.create_connection(("127.0.0.1", port), timeout=STEP_SECONDS)
-        self.socket = place.context(body).wrap_socket(raw, server_hostname="localhost", do_handshake_on_connect=False)
+        try:
+            self.socket = place.context(body).wrap_socket(
+                raw, server_hostname="localhost", do_handshake_on_connect=False
+            )
+        except BaseException:  # the port may belong to a writer that has just been killed
+            raw.close()
+            raise
         try:
             self.socket.do_handshake()
         except BaseException:
