@@ -88,6 +88,7 @@ class RegisterReader:
         self._spares: list[Directory] = []
         self._directories = 0
         self._refreshing: _Refresh | None = None
+        self._judged = -1  # LMDB's last transaction that was seen to leave the register as the current snapshot has it
         self._environment = environment or schema.open_environment(self.directory, readonly=True)
         try:
             self.databases = schema.open_databases(self._environment, self.directory)
@@ -183,11 +184,18 @@ class RegisterReader:
         """Whether there is a newer version to go on to: then advance() is to be called until it gives True."""
         if self._refreshing is not None:
             return True
+        committed = self._environment.info()["last_txnid"]
+        if committed == self._judged:
+            return False
         current = self._now
         transaction = self._begin()
         try:
             meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
-            directory = None if meta.version == current.version else self._free_directory(current)
+            if meta.version == current.version:
+                self._judged = committed
+                transaction.abort()
+                return False
+            directory = self._free_directory(current)
             if directory is None:
                 transaction.abort()
                 return False
