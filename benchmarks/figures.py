@@ -137,6 +137,7 @@ def machine() -> dict[str, Value]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
+        "tcp_congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "load_average_before": round(os.getloadavg()[0], 2),
     }
 
@@ -280,7 +281,8 @@ class Report:
         told = self.values
         console.print(
             f"{told['cpu_model']}, {told['cores']} cores, {int(told['memory_bytes']) / 2**30:.0f} GiB, "
-            f"kernel {told['kernel']}, load {told['load_average_before']} before the run"
+            f"kernel {told['kernel']}, TCP {told['tcp_congestion_control']}, "
+            f"load {told['load_average_before']} before the run"
         )
         if self.options.json is not None:
             self.options.json.parent.mkdir(parents=True, exist_ok=True)
