@@ -9,11 +9,16 @@ from typing import Final
 
 from msgspec import Struct
 
+from jukinet.core.folding.dates import DateNearness, nearness
 from jukinet.core.matching.folded import Folded
 from jukinet.core.matching.levels import DateLevel, NameLevel, PlaceLevel, SexLevel
 
-ERA_FIRST_YEARS: Final = (1868, 1912, 1926, 1989, 2019)
-"""The western year of each era's first year."""
+LEVEL_OF_NEARNESS: Final = {
+    DateNearness.EQUAL: DateLevel.EQUAL, DateNearness.COMPATIBLE: DateLevel.MONTH, DateNearness.ERA: DateLevel.ERA,
+    DateNearness.MONTH_DAY: DateLevel.TRANSPOSED, DateNearness.DIGIT: DateLevel.DIGIT,
+    DateNearness.TRANSPOSED: DateLevel.TRANSPOSED, DateNearness.YEAR: DateLevel.MONTH_AND_DAY,
+    DateNearness.FAR: DateLevel.DIFFERENT, DateNearness.UNKNOWN: DateLevel.MISSING,
+}  # fmt: skip
 TWO_SLIPS_LENGTH_MIN: Final = 6
 """Below this many characters two slips are another name."""
 
@@ -90,71 +95,14 @@ def compare_name(asked: Folded, held: Folded) -> tuple[int, int]:
     return compare_texts(asked.name, held.name, held.name_part)
 
 
-def era_place(year: int) -> int:
-    """The place of a year's era: that which began last."""
-    return max((place for place, first in enumerate(ERA_FIRST_YEARS) if first <= year), default=0)
-
-
-def one_digit(left: int, right: int, digits: int) -> bool:
-    """Whether two numbers differ in exactly one of so many decimal digits."""
-    different = 0
-    for _ in range(digits):
-        different += left % 10 != right % 10
-        left, right = left // 10, right // 10
-    return different == 1 and left == right
-
-
-def transposed(left: int, right: int) -> bool:
-    """Day and month exchanged, or two neighbouring digits."""
-    if left // 10_000 == right // 10_000 and left // 100 % 100 == right % 100 and left % 100 == right // 100 % 100:
-        return True
-    one, other = f"{left:08d}", f"{right:08d}"
-    places = [i for i in range(8) if one[i] != other[i]]
-    return (
-        len(places) == 2
-        and places[1] == places[0] + 1
-        and one[places[0]] == other[places[1]]
-        and one[places[1]] == other[places[0]]
-    )
-
-
-def compare_dates(left: int, right: int) -> int:
+def compare_dates(asked: int, held: int) -> int:
     """Decimal dates, unknown parts 0; the same both ways round."""
-    if not left or not right:
-        return DateLevel.MISSING
-    if left == right:
-        return DateLevel.EQUAL
-    year, other_year = left // 10_000, right // 10_000
-    month, other_month = left // 100 % 100, right // 100 % 100
-    day, other_day = left % 100, right % 100
-    if not month or not other_month:
-        return DateLevel.YEAR if year == other_year else DateLevel.DIFFERENT
-    if not day or not other_day:
-        return DateLevel.MONTH if year == other_year and month == other_month else DateLevel.DIFFERENT
-    same_day = month == other_month and day == other_day
-    if one_digit(left, right, 8):
-        return DateLevel.DIGIT
-    if same_day and year != other_year:
-        era, other_era = era_place(year), era_place(other_year)
-        number = year - ERA_FIRST_YEARS[era]
-        other_number = other_year - ERA_FIRST_YEARS[other_era]
-        if era == other_era and one_digit(number + 1, other_number + 1, 2):
-            return DateLevel.DIGIT
-        if era_years_equal(year, other_year):
-            return DateLevel.ERA
-    if transposed(left, right):
-        return DateLevel.TRANSPOSED
-    if same_day:
-        return DateLevel.MONTH_AND_DAY
-    return DateLevel.YEAR_AND_MONTH if year == other_year and month == other_month else DateLevel.DIFFERENT
-
-
-def era_years_equal(year: int, other: int) -> bool:
-    """Whether two years are the same year of two eras; an era's last year is also the next one's first."""
-    return any(
-        year - first == other - second and 0 <= year - first <= 64
-        for first in ERA_FIRST_YEARS for second in ERA_FIRST_YEARS if first != second
-    )  # fmt: skip
+    level = LEVEL_OF_NEARNESS[nearness(asked, held)]
+    if level == DateLevel.MONTH and not (asked // 100 % 100 and held // 100 % 100):
+        return DateLevel.YEAR
+    if level == DateLevel.DIFFERENT and asked // 100 == held // 100 and asked // 100 % 100:
+        return DateLevel.YEAR_AND_MONTH
+    return level
 
 
 def compare_sexes(left: int, right: int) -> int:

@@ -195,7 +195,7 @@ def estimate(
     """Rounds of expectation and maximisation on unresolved records; each yields what it found, the last is the result."""
     residents = matcher.weighing.residents
     rows: list[tuple[Folded, list[Candidate]]] = [(asked, matcher.all_candidates(asked)) for asked in questions]
-    shares = [matcher.found_shares(asked)[2] for asked, _ in rows]
+    shares = [matcher.found_share(asked, 2) for asked, _ in rows]
     parameters = start
     for _ in range(rounds_max):
         weighing = Weighing(parameters, residents)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from jukinet.core.matching.interim_folding import (
-    folded_kana_exact_parts, folded_kana_parts, folded_name_parts, kana_text, split_address,
-)
+from jukinet.core.folding.kana import folded_kana_exact_parts, folded_kana_parts, kana_text
+from jukinet.core.folding.names import folded_name_parts
+from jukinet.core.matching.interim_folding import split_address
 
 
 class Folded(Struct, frozen=True, gc=False):
@@ -58,7 +58,7 @@ def fold(name: str, kana: str, birth_date: int, sex: int, address: str, key: int
         kana_exact=kana_text(exact[0] + exact[1]),
         kana=kana_text(folded[0] + folded[1]),
         kana_part=len(kana_text(folded[0])) if folded[1] else 0,
-        name_raw="".join(name.split()),
+        name_raw=name.replace(" ", "").replace("\u3000", ""),
         name=names[0] + names[1],
         name_part=len(names[0]) if names[1] else 0,
         birth_date=birth_date,

@@ -14,15 +14,12 @@ from msgspec import Struct
 from jukinet.core.matching.columns import MatchRules
 from jukinet.core.matching.comparing import Comparison, compare, compare_dates
 from jukinet.core.matching.folded import Folded
-from jukinet.core.matching.levels import DateLevel, NameLevel
-from jukinet.core.matching.weighing import Weighing
+from jukinet.core.matching.levels import NameLevel
+from jukinet.core.matching.weighing import NEAR_DATES, Weighing
 from jukinet.core.vocabulary import Found
 
-NEAR_DATES: Final = frozenset(DateLevel) - {DateLevel.MISSING, DateLevel.YEAR_AND_MONTH, DateLevel.DIFFERENT}
-CLOSE_NAMES: Final = frozenset(NameLevel) - {NameLevel.MISSING, NameLevel.DIFFERENT}
-SCAN_SHARE: Final = 0.9
-"""Share of slips in a reading that the scan of a date finds."""
-FOUND_SHARE_MAX: Final = 0.999
+CLOSE_NAMES: Final = frozenset(NameLevel) - {NameLevel.MISSING, NameLevel.SURNAME, NameLevel.DIFFERENT}
+"""Levels for which somebody of the same birth date is looked at; GIVEN only when the question's parts are known."""
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -62,44 +59,36 @@ class PlainMatcher:
             self._names[record.name].append(place)
 
     def _by_keys(self, asked: Folded) -> set[int]:
-        """Step 1: equal reading or name and equal date, also with parts exchanged."""
-        found: set[int] = set()
-        for text, part, table in (
-            (asked.kana, asked.kana_part, self._kanas), (asked.name, asked.name_part, self._names)
-        ):  # fmt: skip
-            for wanted in {text, text[part:] + text[:part]} - {""}:
-                found |= {p for p in table.get(wanted, ()) if self.records[p].birth_date == asked.birth_date}
-        return found
+        """Step 1: equal reading or name and equal date."""
+        places = [*self._kanas.get(asked.kana, ()), *self._names.get(asked.name, ())]
+        return {place for place in places if self.records[place].birth_date == asked.birth_date}
+
+    def _by_exchanged(self, asked: Folded) -> set[int]:
+        """Equal date, and reading or name with the parts exchanged."""
+        kana, name = asked.given_kana + asked.surname_kana, asked.given + asked.surname
+        places = [*(self._kanas.get(kana, ()) if kana else ()), *(self._names.get(name, ()) if name else ())]
+        return {place for place in places if self.records[place].birth_date == asked.birth_date}
 
     def _by_lists(self, asked: Folded) -> set[int]:
-        """Step 2: equal reading or name; the date near, or no date asked."""
-        places = [*self._kanas.get(asked.kana, ()), *self._names.get(asked.name, ())]
+        """Step 2: equal reading or name and the date near, or no date asked; parts exchanged and the date equal."""
         if not asked.birth_date:
-            return set(places)
-        return {p for p in places if compare_dates(asked.birth_date, self.records[p].birth_date) in NEAR_DATES}
+            return set(self._names.get(asked.name, ()) or self._kanas.get(asked.kana, ()))
+        places = [*self._kanas.get(asked.kana, ()), *self._names.get(asked.name, ())]
+        near = {p for p in places if compare_dates(asked.birth_date, self.records[p].birth_date) in NEAR_DATES}
+        return near | self._by_exchanged(asked)
 
     def _by_date(self, asked: Folded) -> set[int]:
         """Step 3: everybody of the date whose reading or name is close."""
         found = set()
         for place in self._dates.get(asked.birth_date, ()):
             compared = compare(asked, self.records[place])
-            if compared.kana in CLOSE_NAMES or compared.name in CLOSE_NAMES:
+            wanted = CLOSE_NAMES if asked.kana_part or asked.name_part else CLOSE_NAMES - {NameLevel.GIVEN}
+            if compared.kana in wanted or compared.name in wanted:
                 found.add(place)
         return found
 
-    def found_shares(self, asked: Folded) -> tuple[float, float, float]:
-        """The share of persons meant whom the steps up to each would find."""
-        p = self.weighing.parameters
-        table = p.kana if asked.kana else p.name[0]
-        equal = table[NameLevel.EQUAL] + table[NameLevel.FOLDED]
-        swapped = table[NameLevel.SWAPPED]
-        if not asked.birth_date:
-            return 0.0, min(equal, FOUND_SHARE_MAX), min(equal, FOUND_SHARE_MAX)
-        first = (equal + swapped) * p.date[DateLevel.EQUAL]
-        near = sum(p.date[level] for level in NEAR_DATES)
-        second = first + equal * (near - p.date[DateLevel.EQUAL])
-        third = second + (1.0 - equal - swapped) * p.date[DateLevel.EQUAL] * SCAN_SHARE
-        return first, second, min(third, FOUND_SHARE_MAX)
+    def found_share(self, asked: Folded, step: int) -> float:
+        return self.weighing.found_share(step, reading=bool(asked.kana), date=bool(asked.birth_date))
 
     def candidates(self, asked: Folded, places: Iterable[int]) -> list[Candidate]:
         """Each person once, by the record of theirs that compares best; the likeliest first."""
@@ -122,12 +111,11 @@ class PlainMatcher:
             return Answer(Found.TOO_FEW_ITEMS, None, 0.0, 0.0, 0)
         places: set[int] = set()
         answer = Answer(Found.NONE, None, 0.0, 0.0, 0)
-        shares = self.found_shares(asked)
         for step, find in enumerate((self._by_keys, self._by_lists, self._by_date)):
             if not asked.birth_date and step != 1:
                 continue
             places |= find(asked)
-            answer = self._judge(self.candidates(asked, places), shares[step], step + 1)
+            answer = self._judge(self.candidates(asked, places), self.found_share(asked, step), step + 1)
             if answer.status == Found.ONE:
                 break
         return answer

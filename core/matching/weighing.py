@@ -18,6 +18,13 @@ FOLDED_AGAIN: Final = 0.05
 SINGLE_FREQUENCY: Final = 1e-5
 """Share of a name whose parts are not known."""
 DAYS_A_YEAR: Final = 365.25
+DECADE_UNKNOWN_YEAR: Final = 1970
+"""The year whose given names stand for those of people whose year of birth is not known."""
+NEAR_DATES: Final = frozenset(DateLevel) - {DateLevel.MISSING, DateLevel.YEAR_AND_MONTH, DateLevel.DIFFERENT}
+"""Dates that lists of one name are looked through for."""
+SCAN_SHARE: Final = 0.9
+"""Share of slips in a reading that the scan of a date finds."""
+FOUND_SHARE_MAX: Final = 0.999
 
 
 class Weighing:
@@ -37,7 +44,7 @@ class Weighing:
             return p.surname.shares.get(held.surname, p.surname.rare), min(given, 1.0)
         if not held.kana_part:
             return SINGLE_FREQUENCY, 1.0
-        table = p.given_kana[decade_of(held.birth_date // 10_000 or 1970)]
+        table = p.given_kana[decade_of(held.birth_date // 10_000 or DECADE_UNKNOWN_YEAR)]
         return (
             p.surname_kana.shares.get(held.surname_kana, p.surname_kana.rare),
             table.shares.get(held.given_kana, table.rare),
@@ -68,6 +75,22 @@ class Weighing:
         if level == NameLevel.GIVEN:
             return given
         return surname if level == NameLevel.SURNAME else 1.0
+
+    def found_share(self, step: int, *, reading: bool, date: bool) -> float:
+        """The share of persons meant whom the steps up to this one, from 0, would find (c of docs/matching.md)."""
+        p = self.parameters
+        table = p.kana if reading else p.name[Reading.MISSING]
+        equal = table[NameLevel.EQUAL] + table[NameLevel.FOLDED]
+        swapped = table[NameLevel.SWAPPED]
+        if not date:
+            return min(equal, FOUND_SHARE_MAX) if step > 0 else 0.0
+        share = equal * p.date[DateLevel.EQUAL]
+        if step > 0:
+            near = sum(p.date[level] for level in NEAR_DATES)
+            share += swapped * p.date[DateLevel.EQUAL] + equal * (near - p.date[DateLevel.EQUAL])
+        if step > 1:
+            share += (1.0 - equal - swapped) * p.date[DateLevel.EQUAL] * SCAN_SHARE
+        return min(share, FOUND_SHARE_MAX)
 
     def log_names(self, compared: Comparison, held: Folded, *, same_place: bool) -> float:
         """Logarithm of the ratio of reading and name together."""
