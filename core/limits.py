@@ -64,6 +64,8 @@ AFFAIR_SCHEDULE_MAX: Final = 5
 AFFAIR_NUMBER_MAX: Final = 65_535
 CLAIM_TEXT_BYTES_MAX: Final = 1_024
 """One name or address of a VERIFY."""
+MATCH_CANDIDATES_MAX: Final = 1_280
+"""Records read and compared for one row of a SEARCH or MATCH, all steps together (docs/matching.md, section 6)."""
 COHORT_NAME_BYTES: Final = 32
 """A cohort's name stands in so many bytes, filled up with zeros."""
 GOODBYE_REASON_BYTES_MAX: Final = 256
