@@ -353,8 +353,11 @@ cdef class MatchBatch:
         self._let_go()
         self.count = self.done = 0
 
-    def run(self, Snapshot snapshot not None, size_t start, size_t stop, histories):
+    def run(self, Snapshot snapshot not None, size_t start, size_t stop, histories, observe=None):
         """Answer rows [start, stop) in the caller's thread; the GIL is released but for the histories of few rows.
+
+        observe: for estimation; called as observe(row, candidates) for each row that was asked, with all steps taken.
+        candidates: (reading, name, date, sex, place levels, log ratio) of each person compared.
 
         ValueError when rows are not asked in order or not in one snapshot; StoreCorruptError for a damaged store.
         """
@@ -370,7 +373,7 @@ cdef class MatchBatch:
         self.version = snapshot.version
         for first in range(start, stop, GROUP):
             count = stop - first if stop - first < GROUP else GROUP
-            self._group(snapshot, first, count, histories)
+            self._group(snapshot, first, count, histories, observe)
         self.done = stop
 
     cdef int _learn_areas(self, Snapshot snapshot) except -1:
@@ -394,7 +397,7 @@ cdef class MatchBatch:
             self.not_connected_count += 1
         return 0
 
-    cdef int _group(self, Snapshot snapshot, size_t first, size_t count, histories) except -1:
+    cdef int _group(self, Snapshot snapshot, size_t first, size_t count, histories, observe) except -1:
         """All steps for one group of rows."""
         cdef int step
         cdef bint whole, wanted = False
@@ -408,10 +411,27 @@ cdef class MatchBatch:
                 raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
             if wanted:
                 self._look_back(snapshot, count, histories)
+            if observe is not None and step < STEPS - 1:
+                continue
+            if observe is not None:
+                self._show(first, count, observe)
             with nogil:
                 still = self._judge_all(step, first, count)
             if still == 0:
                 break
+        return 0
+
+    cdef int _show(self, size_t first, size_t count, observe) except -1:
+        cdef size_t i, k
+        cdef const Levels *levels
+        for i in range(count):
+            if self.rows[i].open:
+                found = []
+                for k in range(self.rows[i].count):
+                    if self.rows[i].candidates[k].compared == 1:
+                        levels = &self.rows[i].candidates[k].levels
+                        found.append((levels.kana, levels.name, levels.date, levels.sex, levels.place, levels.ratio))
+                observe(first + i, found)
         return 0
 
     cdef void _ask(self, size_t first, size_t count) noexcept nogil:
