@@ -88,15 +88,15 @@ class IdentityCheck:
             for key, value in cursor.iternext(keys=True, values=True):
                 self.add_block(schema.NUMBER.unpack(key)[0], value)
         for table, name in enumerate(TABLES, 1):
-            for bucket, value in self._rows(name):
-                self._survey.take_block(table, bucket, value)
+            for bucket, held in self._rows(name):
+                self._survey.take_block(table, bucket, held)
         rows = [(name, *found) for name, found in zip(TABLES, self._survey.found(), strict=True)]
         more = " at least" if uneven > WATCHED_MAX else ""
         for name, missing, strangers in rows:
             if missing or strangers:
                 self._add(f"{name}:{more} {missing} entries of residents are missing, {strangers} are nobody's")
 
-    def _rows(self, name: str) -> Iterator[tuple[int, Buffer]]:
+    def _rows(self, name: str) -> Iterator[tuple[int, bytes | memoryview[int]]]:
         with self._transaction.cursor(db=self._reader.databases[name]) as cursor:
             for key, value in cursor.iternext(keys=True, values=True):
                 yield schema.NUMBER.unpack(key)[0], value

@@ -53,7 +53,7 @@ def resealed(table: int, bucket: int, entries: list[int]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "entries,bucket,wanted",
+    ("entries", "bucket", "wanted"),
     [
         ([9, 8], 3, "entries out of order"),
         ([8, 8], 3, "entries out of order"),

@@ -86,7 +86,7 @@ def test_plans_are_usable(expected: int, births: dict[int, float]) -> None:
 
 
 def test_the_nations_plan_spreads_a_birth_date() -> None:
-    plan = plan_layout(120_000_000, {year: 1.0 for year in range(1930, 2027)})
+    plan = plan_layout(120_000_000, dict.fromkeys(range(1930, 2027), 1.0))
     assert plan.year_buckets[1980 - 1799] % 385 == 0
     assert plan.year_buckets[2030 - 1799] == plan.year_buckets[2020 - 1799]
     assert plan.year_buckets[1850 - 1799] == 1
@@ -99,7 +99,9 @@ def test_other_folding_rules_are_refused() -> None:
         layout.unpack_layout(layout.pack_layout(other), "r")
 
 
-@pytest.mark.parametrize("text,years", [(0, [1] * 403), (5, [1] * 402), (5, [0] + [1] * 402), (1 << 25, [1] * 403)])
+@pytest.mark.parametrize(
+    ("text", "years"), [(0, [1] * 403), (5, [1] * 402), (5, [0] + [1] * 402), (1 << 25, [1] * 403)]
+)
 def test_damaged_plans_are_refused(text: int, years: list[int]) -> None:
     damaged = IdentityLayout(plan_layout(1).folding, text, years)
     with pytest.raises(StoreCorruptError, match="out of range"):

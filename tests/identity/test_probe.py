@@ -105,7 +105,9 @@ def test_filters_keep_near_dates(crowd: Crowd, mask: int) -> None:
             assert probe.listed(snapshot, 1, entries.hash_of(kana), chosen, 20_000) == (wanted, False)
 
 
-@pytest.mark.parametrize("care,differ_max", [(0x3FFFFFFF, 0), (0x3FFFF, 3), (0x3FFC0000, 2), (0, 0), (0x3FFFFFFF, 30)])
+@pytest.mark.parametrize(
+    ("care", "differ_max"), [(0x3FFFFFFF, 0), (0x3FFFF, 3), (0x3FFC0000, 2), (0, 0), (0x3FFFFFFF, 30)]
+)
 def test_scans_of_a_birth_date(crowd: Crowd, care: int, differ_max: int) -> None:
     reader, model, made = crowd
     with reader.pin() as snapshot:
