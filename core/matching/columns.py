@@ -128,8 +128,8 @@ class MatchRules(Struct, frozen=True):
     parameter set, '' for the shipped one.
     """
 
-    match_threshold: float = 0.999
-    candidate_threshold: float = 0.5
+    match_threshold: float = 0.99
+    candidate_threshold: float = 0.05
     margin_min: float = 0.2
     hits_max: int = 50
     prefix: bool = False
