@@ -103,12 +103,11 @@ class Tally:
         return self.right.total() / present if present else 0.0
 
 
-def tally(asked: list[Record], answers: Answers, threshold: float = 0.0) -> Tally:
-    """What the answers are worth, when only those at or above a threshold are taken."""
+def tally(asked: list[Record], answers: Answers) -> Tally:
+    """What the answers are worth."""
     found = Tally()
     for row, record in enumerate(asked):
-        one = answers.statuses[row] == Found.ONE and answers.probabilities[row] >= threshold
-        found.add(record.kind, record.key, answers.keys[row] if one else None)
+        found.add(record.kind, record.key, answers.keys[row] if answers.statuses[row] == Found.ONE else None)
     return found
 
 
@@ -124,7 +123,6 @@ def check_answers(asked: list[Record], answers: Answers) -> None:
 def measure(report: Report, asked: list[Record], reader: RegisterReader, chosen: parameters.Parameters) -> Answers:
     questions = Questions.from_rows(rows_of(asked))
     with reader.pin() as snapshot:
-        loose = matcher_for(reader, chosen, MatchRules(match_threshold=min(PRECISIONS))).match(snapshot, questions)
         matcher = matcher_for(reader, chosen, MatchRules())
         matcher.match(snapshot, questions)
         started = time.perf_counter()
@@ -141,7 +139,10 @@ def measure(report: Report, asked: list[Record], reader: RegisterReader, chosen:
         if told.rows[kind]:
             report.figure(f"recall_{kind}", told.right[kind] / told.rows[kind], f"{told.rows[kind]:,} rows", 4)
     for threshold in PRECISIONS:
-        at = tally(asked, loose, threshold)
+        with reader.pin() as snapshot:
+            at = tally(
+                asked, matcher_for(reader, chosen, MatchRules(match_threshold=threshold)).match(snapshot, questions)
+            )
         name = f"{threshold:g}".replace(".", "")
         report.figure(f"precision_at_{name}", at.precision, f"were the threshold {threshold:g}", 5)
         report.figure(f"recall_at_{name}", at.recall, "", 4)
