@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from jukinet.core.matching.folded import Folded, fold
 from jukinet.core.matching.model import Model
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import Found, Grade
-from match_errors import ABSENT, SHARES, Person, Record, records
+from match_errors import ABSENT, SHAPES, SHARES, Person, Record, records
 from match_nation import DAY, MatchNation, changed_register, rows_of
 
 RECORDS: Final = 200_000
@@ -42,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--splink-records", type=int, default=SPLINK_RECORDS, metavar="N", help="of them for Splink; 0 leaves it out"
     )
     parser.add_argument("--absent-share", type=float, default=ABSENT_SHARE, metavar="SHARE", help="not in the register")
+    parser.add_argument("--shape", choices=tuple(SHAPES), help="items of all records, instead of the usual mix")
     parser.add_argument("--shipped", action="store_true", help="use the shipped parameters, estimate none")
     parser.add_argument("--write-parameters", type=Path, metavar="FILE", help="keep the parameters estimated")
 
@@ -62,15 +64,15 @@ def matcher_for(reader: RegisterReader, chosen: parameters.Parameters, rules: Ma
 
 
 def estimated(
-    chosen: Options, reader: RegisterReader, nation: MatchNation, share: float, smoke: bool
+    chosen: Options, reader: RegisterReader, nation: MatchNation, share: float, shapes: Mapping[str, int]
 ) -> parameters.Parameters:
     """Parameters from a sample of the people and from records of which nobody says whose they are."""
     say("estimating")
-    people = folded_people(list(nation.people(2_000 if smoke else min(SAMPLE, chosen.residents))))
+    people = folded_people(list(nation.people(2_000 if chosen.smoke else min(SAMPLE, chosen.residents))))
     origin = f"synthetic nation of {chosen.residents} residents, seed {chosen.seed}; records by the error model"
-    start = describe(people, origin, bearers_min=2 if smoke else 10)
-    count = 300 if smoke else ESTIMATION_RECORDS
-    unresolved = list(records(chosen.seed + 77, count, share, nation.person, nation.strangers()))
+    start = describe(people, origin, bearers_min=2 if chosen.smoke else 10)
+    count = 300 if chosen.smoke else ESTIMATION_RECORDS
+    unresolved = list(records(chosen.seed + 77, count, share, nation.person, nation.strangers(), shapes))
     seen: list[list[Any]] = []
     matcher = matcher_for(reader, start, MatchRules())
     matcher.begin(Questions.from_rows(rows_of(unresolved)))
@@ -80,17 +82,22 @@ def estimated(
 
 
 class Tally:
-    """Rows answered ONE rightly and wrongly, by kind."""
+    """Rows answered ONE rightly and wrongly, by kind and (of those in the register) by shape."""
 
     def __init__(self) -> None:
         self.rows: Counter[str] = Counter()
         self.right: Counter[str] = Counter()
         self.wrong: Counter[str] = Counter()
+        self.shapes: Counter[str] = Counter()
+        self.right_shapes: Counter[str] = Counter()
 
-    def add(self, kind: str, key: int, answered: int | None) -> None:
-        self.rows[kind] += 1
+    def add(self, record: Record, answered: int | None) -> None:
+        self.rows[record.kind] += 1
+        if record.kind != ABSENT:
+            self.shapes[record.shape] += 1
+            self.right_shapes[record.shape] += answered == record.key
         if answered is not None:
-            (self.right if answered == key else self.wrong)[kind] += 1
+            (self.right if answered == record.key else self.wrong)[record.kind] += 1
 
     @property
     def precision(self) -> float:
@@ -107,7 +114,7 @@ def tally(asked: list[Record], answers: Answers) -> Tally:
     """What the answers are worth."""
     found = Tally()
     for row, record in enumerate(asked):
-        found.add(record.kind, record.key, answers.keys[row] if answers.statuses[row] == Found.ONE else None)
+        found.add(record, answers.keys[row] if answers.statuses[row] == Found.ONE else None)
     return found
 
 
@@ -138,6 +145,9 @@ def measure(report: Report, asked: list[Record], reader: RegisterReader, chosen:
     for kind in SHARES:
         if told.rows[kind]:
             report.figure(f"recall_{kind}", told.right[kind] / told.rows[kind], f"{told.rows[kind]:,} rows", 4)
+    for shape in sorted(told.shapes):
+        share = told.right_shapes[shape] / told.shapes[shape]
+        report.figure(f"recall_of_shape_{shape}", share, f"{told.shapes[shape]:,} rows", 4)
     for threshold in PRECISIONS:
         with reader.pin() as snapshot:
             at = tally(
@@ -171,7 +181,7 @@ def compare_with_splink(
     for threshold in linked.thresholds():
         told = Tally()
         for row, record in enumerate(asked):
-            told.add(record.kind, record.key, linked.answer(row, threshold))
+            told.add(record, linked.answer(row, threshold))
         if told.right.total() and told.precision >= most_precise.precision:
             most_precise = told
         if told.precision >= min(own.precision, 0.999) and told.recall > best.recall:
@@ -197,11 +207,11 @@ def run(chosen: Options, more: argparse.Namespace) -> None:
     reader, nation = changed_register(chosen)
     report = Report("Quality of matching", chosen)
     with reader:
+        shapes = {more.shape: 1} if more.shape else SHAPES
+        report.fact("shape", more.shape or "mixed")
         count = more.records or (RECORDS_SMOKE if chosen.smoke else RECORDS)
-        asked = list(records(chosen.seed, count, more.absent_share, nation.person, nation.strangers()))
-        used = (
-            parameters.shipped() if more.shipped else estimated(chosen, reader, nation, more.absent_share, chosen.smoke)
-        )
+        asked = list(records(chosen.seed, count, more.absent_share, nation.person, nation.strangers(), shapes))
+        used = parameters.shipped() if more.shipped else estimated(chosen, reader, nation, more.absent_share, shapes)
         if more.write_parameters is not None:
             more.write_parameters.write_bytes(parameters.encode(used))
         report.fact("records", count)

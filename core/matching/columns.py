@@ -128,7 +128,7 @@ class MatchRules(Struct, frozen=True):
     parameter set, '' for the shipped one.
     """
 
-    match_threshold: float = 0.99
+    match_threshold: float = 0.95
     candidate_threshold: float = 0.05
     margin_min: float = 0.2
     hits_max: int = 50

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 BEARERS_MIN: Final = 10
 """A name borne by fewer in the sample is no part of a parameter file, which so tells of nobody."""
+DECADE_PEOPLE_MIN: Final = 2_000
+"""Fewer people of the sample born in a decade do not tell which names were usual then."""
 ROUNDS_MAX: Final = 30
 STILL: Final = 1e-4
 """Estimation ends when no share moves by more than this."""
@@ -143,12 +145,25 @@ def describe(people: Sequence[Folded], origin: str, seed: int = 1, bearers_min: 
         voicing=0.3, date_other=list(DATES_AT_LEVEL), place_other=list(PLACES_AT_LEVEL),
         births=[max(births[year] / total, SHARE_MIN) for year in range(10 * DECADES)],
         surname_kana=shares_of(surnames, bearers_min),
-        given_kana=[shares_of(counts, bearers_min) for counts in by_decade],
+        given_kana=[shares_of(counts, bearers_min) for counts in with_neighbours(by_decade)],
         surname=shares_of(Counter(p.surname for p in people if p.name_part), bearers_min),
         given=shares_of(written_given, bearers_min), fashion=fashion,
         surname_slips=slip_shares(draw, surnames),
         given_slips=slip_shares(draw, sum(by_decade, Counter())), name_slip=0.05,
     )  # fmt: skip
+
+
+def with_neighbours(by_decade: Sequence[Counter[str]]) -> list[Counter[str]]:
+    """The names of each decade; where few were born in the sample, with those of the decades around it."""
+    found = []
+    for place in range(len(by_decade)):
+        reach = 0
+        counts = by_decade[place]
+        while counts.total() < DECADE_PEOPLE_MIN and reach < len(by_decade):
+            reach += 1
+            counts = sum(by_decade[max(place - reach, 0) : place + reach + 1], Counter())
+        found.append(counts)
+    return found
 
 
 def fashion_of(people: Sequence[Folded], by_decade: Sequence[Counter[str]]) -> float:
