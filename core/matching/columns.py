@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Struct
 
 from jukinet.core.columns.layout import TextColumn
+
+if TYPE_CHECKING:
+    from jukinet.core.store.snapshot import Snapshot
 
 LEVELS: Final = 5
 """Compared items of a row, in this order: name, kana, birth date, sex, address."""
@@ -21,10 +24,10 @@ LEVELS: Final = 5
 class Questions(Struct, frozen=True, gc=False):
     """``count`` rows. What a row does not have is an empty text, a date 0, a sex 0.
 
-    names, kanas, addresses: text columns (u32 offsets[count + 1] from 0, UTF-8) as they came, not folded; at most
-    limits.CLAIM_TEXT_BYTES_MAX bytes a text. birth_dates: 'I', packed as in docs/store-format.md, section 4 (year << 9 |
-    month << 5 | day, unknown parts 0), so a wholly unknown date and none at all are one. sexes: 'B', ISO/IEC 5218. Dates
-    and sexes are in range. Its repr never shows what was asked.
+    names, kanas, addresses: text columns (u32 offsets[count + 1] from 0, UTF-8) as they came, not folded. birth_dates:
+    'I', packed as in docs/store-format.md, section 4 (year << 9 | month << 5 | day, unknown parts 0), so a wholly unknown
+    date and none at all are one. sexes: 'B', ISO/IEC 5218. In rows that a matcher is to look at, texts have at most
+    limits.CLAIM_TEXT_BYTES_MAX bytes, dates exist and sexes are known ones. Its repr never shows what was asked.
     """
 
     count: int
@@ -54,7 +57,8 @@ class Questions(Struct, frozen=True, gc=False):
 class Answers(Struct, frozen=True, gc=False):
     """What MATCH says of ``count`` rows; the buffers belong to it and are written by the matcher, row by row.
 
-    statuses: 'B', vocabulary.Found. keys: 'Q', the ten-digit key of the one match, else 0. grades: 'B',
+    statuses: 'B', vocabulary.Found; a row whose status is not 0 before it is looked at was refused, and is left alone.
+    NONE stands for nobody; whether areas are missing is judged by the caller. keys: 'Q', the ten-digit key of the one match, else 0. grades: 'B',
     vocabulary.Grade. probabilities: 'f', that the one match (or the best of several candidates) is the person. margins:
     'f', that probability less the next candidate's. levels: 'B', LEVELS a row, vocabulary.Level, of the one match.
     candidates: 'H', how many persons stood above the affair's threshold for a candidate, 65,535 for more.
@@ -89,9 +93,9 @@ class Answers(Struct, frozen=True, gc=False):
 class Hits(Struct, frozen=True, gc=False):
     """What SEARCH says of ``count`` rows: a status each, and of each row's hits, at most ``cap``, key and explanation.
 
-    statuses: 'B', vocabulary.Found: ONE or SEVERAL with hits, TOO_MANY (more than ``cap``) and all others without. found:
-    'B', hits of the row. keys 'Q', grades 'B', probabilities 'f' and levels 'B' (LEVELS a hit) have ``cap`` places a row:
-    hit i of row r stands at r * cap + i, the likeliest first.
+    statuses: 'B', as in Answers: ONE or SEVERAL with hits, TOO_MANY (more than ``cap``) and all others without. found:
+    'B', hits of the row. keys 'Q', grades 'B', probabilities 'f' and levels 'B' (LEVELS a hit) have ``cap`` places a
+    row: hit i of row r stands at r * cap + i, the likeliest first.
     """
 
     count: int
@@ -122,10 +126,10 @@ class Hits(Struct, frozen=True, gc=False):
 class MatchRules(Struct, frozen=True):
     """What an affair allows of SEARCH and MATCH (docs/authority.md): thresholds are probabilities.
 
-    match_threshold: one match is disclosed at or above it; candidate_threshold: a person at or above it counts as a
-    candidate, and a second one makes the answer SEVERAL unless it lies margin_min below the first. hits_max: more hits of a
-    SEARCH answer TOO_MANY. prefix: whether a name may be given by its beginning. parameters: name of the affair's
-    parameter set, '' for the shipped one.
+    match_threshold: one match is disclosed at or above it. candidate_threshold: a person at or above it counts as a
+    candidate, and a second one makes the answer SEVERAL unless it lies margin_min below the first. hits_max: more hits
+    of a SEARCH answer TOO_MANY. prefix: whether a name may be given by its beginning. parameters: path of the affair's
+    file of model parameters, '' for the shipped ones.
     """
 
     match_threshold: float = 0.999
@@ -134,3 +138,24 @@ class MatchRules(Struct, frozen=True):
     hits_max: int = 50
     prefix: bool = False
     parameters: str = ""
+
+
+class Finder(Protocol):
+    """What looks persons up. Rows [start, stop) are worked on with the GIL released, in any thread, one at a time."""
+
+    def match(
+        self, snapshot: Snapshot, questions: Questions, rules: MatchRules, start: int, stop: int, answers: Answers
+    ) -> None:
+        """Fill rows [start, stop) of answers. Raises StoreError."""
+
+    def search(
+        self,
+        snapshot: Snapshot,
+        questions: Questions,
+        rules: MatchRules,
+        prefix: bool,
+        start: int,
+        stop: int,
+        hits: Hits,
+    ) -> None:
+        """Fill rows [start, stop) of hits; prefix: names and readings of the questions may be beginnings."""
