@@ -25,9 +25,9 @@ class Questions(Struct, frozen=True, gc=False):
     """``count`` rows. What a row does not have is an empty text, a date 0, a sex 0.
 
     names, kanas, addresses: text columns (u32 offsets[count + 1] from 0, UTF-8) as they came, not folded. birth_dates:
-    'I', packed as in docs/store-format.md, section 4 (year << 9 | month << 5 | day, unknown parts 0), so a wholly unknown
-    date and none at all are one. sexes: 'B', ISO/IEC 5218. In rows that a matcher is to look at, texts have at most
-    limits.CLAIM_TEXT_BYTES_MAX bytes, dates exist and sexes are known ones. Its repr never shows what was asked.
+    'I', packed as in docs/store-format.md, section 4 (year << 9 | month << 5 | day, unknown parts 0), so a wholly
+    unknown date and none at all are one. sexes: 'B', ISO/IEC 5218. In rows that a matcher is to look at, texts have at
+    most limits.CLAIM_TEXT_BYTES_MAX bytes, dates exist and sexes are known ones. Its repr never shows what was asked.
     """
 
     count: int
@@ -58,10 +58,11 @@ class Answers(Struct, frozen=True, gc=False):
     """What MATCH says of ``count`` rows; the buffers belong to it and are written by the matcher, row by row.
 
     statuses: 'B', vocabulary.Found; a row whose status is not 0 before it is looked at was refused, and is left alone.
-    NONE stands for nobody; whether areas are missing is judged by the caller. keys: 'Q', the ten-digit key of the one match, else 0. grades: 'B',
-    vocabulary.Grade. probabilities: 'f', that the one match (or the best of several candidates) is the person. margins:
-    'f', that probability less the next candidate's. levels: 'B', LEVELS a row, vocabulary.Level, of the one match.
-    candidates: 'H', how many persons stood above the affair's threshold for a candidate, 65,535 for more.
+    NONE stands for nobody; whether areas are missing is judged by the caller. keys: 'Q', the ten-digit key of the one
+    match, else 0. grades: 'B', vocabulary.Grade. probabilities: 'f', that the one match (or the best of several
+    candidates) is the person. margins: 'f', that probability less the next candidate's. levels: 'B', LEVELS a row,
+    vocabulary.Level, of the one match. candidates: 'H', how many persons stood above the affair's threshold for a
+    candidate, 65,535 for more.
 
     Only a row with the status ONE has a key, a grade and levels: where several persons are meant, none is disclosed.
     """
@@ -70,8 +71,8 @@ class Answers(Struct, frozen=True, gc=False):
     statuses: memoryview
     keys: memoryview
     grades: memoryview
-    probabilities: memoryview
-    margins: memoryview
+    probabilities: memoryview[float]
+    margins: memoryview[float]
     levels: memoryview
     candidates: memoryview
 
@@ -104,7 +105,7 @@ class Hits(Struct, frozen=True, gc=False):
     found: memoryview
     keys: memoryview
     grades: memoryview
-    probabilities: memoryview
+    probabilities: memoryview[float]
     levels: memoryview
 
     @classmethod
