@@ -54,6 +54,10 @@ AFFAIR_SCHEDULE_MAX: Final = 5
 AFFAIR_NUMBER_MAX: Final = 65_535
 CLAIM_TEXT_BYTES_MAX: Final = 1_024
 """One name or address of a VERIFY."""
+SEARCH_QUESTIONS_MAX: Final = 1_024
+"""Questions of one SEARCH, whatever the session allows: each may have SEARCH_HITS_MAX persons in the answer."""
+SEARCH_HITS_MAX: Final = 64
+"""Persons of one question of a SEARCH; the cap of an affair is at most this."""
 COHORT_NAME_BYTES: Final = 32
 """A cohort's name stands in so many bytes, filled up with zeros."""
 GOODBYE_REASON_BYTES_MAX: Final = 256
@@ -64,6 +68,7 @@ assert RECORD_BYTES_MAX > NAME_BYTES_MAX + KANA_BYTES_MAX + ALIAS_BYTES_MAX + AD
 assert CODES_PER_REQUEST_MAX * 8 < REQUEST_BYTES_MAX
 assert CODES_PER_REQUEST_MAX * 8 + CONTROL_BYTES_MAX < REQUEST_BYTES_MAX <= ANSWER_BYTES_MAX
 assert BLOCK_BYTES_MIN >= 2_048
+assert SEARCH_QUESTIONS_MAX * SEARCH_HITS_MAX <= CODES_PER_REQUEST_MAX  # a record of use holds no more provisions
 assert HISTORY_ROWS_MAX * (NAME_BYTES_MAX + 3 * KANA_BYTES_MAX + ALIAS_BYTES_MAX + ADDRESS_BYTES_MAX + 64) < (
     ANSWER_BYTES_MAX
 )

@@ -77,6 +77,10 @@ class Function(IntFlag):
     COHORT = 64
 
 
+TOLD_BY_ROW = Function.VERIFY | Function.SEARCH | Function.MATCH
+"""Functions whose record of use holds a byte a row beside the outcome (docs/record-of-use.md, chapter 4)."""
+
+
 class ChangeReason(IntEnum):
     """The eleven reasons of Order 30-5 and Rule 11. The values are this project's own; 0 stands for none recorded."""
 

@@ -19,6 +19,7 @@ from jukinet.core.audit.writer import RecordOfUseWriter
 from jukinet.core.cohort.store import CohortStore
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
 from jukinet.core.limits import ANSWER_BYTES_MAX
+from jukinet.core.matching import plain_finder
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import ServerConnection
 from jukinet.core.wire import messages as m
@@ -159,6 +160,7 @@ class Worker:
         """Open and warm the register; None when told to stop meanwhile. Raises StoreError."""
         settings = self._configuration.register
         reader = RegisterReader(settings.store)
+        plain_finder.DATABASES.update(databases=reader.databases, width=reader.meta.width)
         if not settings.warm:
             return reader
         started = logged = time.monotonic()

@@ -133,7 +133,7 @@ class MatchRules(Struct, frozen=True):
     file of model parameters, '' for the shipped ones.
     """
 
-    match_threshold: float = 0.999
+    match_threshold: float = 0.99
     candidate_threshold: float = 0.5
     margin_min: float = 0.2
     hits_max: int = 50

@@ -22,6 +22,7 @@ from jukinet.core.codes import code_from_key
 from jukinet.core.records.resident import Resident
 from jukinet.core.wire import ClientConnection
 from jukinet.core.wire import messages as m
+from jukinet.core.wire.columns import TextColumn
 from jukinet.server.pki.trial import IssuedFiles, TrialAuthority
 
 from ..core.stores import AREAS, build_store
@@ -78,6 +79,25 @@ items = ["NAME"]
 valid_from = 2002-08-05
 valid_until = 2003-08-05
 
+[[body.affair]]
+schedule = 1
+item = "74"
+title = "Employees' pensions"
+legal_basis = "schedule 1"
+functions = ["SEARCH", "MATCH"]
+items = ["ALL"]
+valid_from = 2002-08-05
+matching = { prefix = true, hits_max = 5 }
+
+[[body.affair]]
+schedule = 1
+item = "78"
+title = "War-bereaved pensions"
+legal_basis = "schedule 1"
+functions = ["SEARCH", "MATCH"]
+items = ["NAME", "BIRTH_DATE"]
+valid_from = 2002-08-05
+
 [[body]]
 role = "agency"
 name = "slow"
@@ -94,6 +114,15 @@ functions = ["LOOKUP", "STATUS"]
 items = ["ALL"]
 valid_from = 2002-08-05
 """
+
+
+GIVEN: tuple[tuple[str, str, int, Any], ...] = (
+    ("name", "names", 1, ""),
+    ("kana", "kana", 2, ""),
+    ("birth_date", "birth_dates", 8, 0),
+    ("sex", "sexes", 16, 0),
+    ("address", "addresses", 32, ""),
+)
 
 
 def residents(count: int) -> list[Resident]:
@@ -352,6 +381,26 @@ class Caller:
 
     def lookup(self, codes: Any, items: int = 0) -> Any:
         return self.ask(m.LookupRequest(self.new(), self.session, items, memoryview(array("Q", codes))))
+
+    def find(self, kind: Any, rows: list[dict[str, Any]], items: int = 0, prefix: bool = False) -> Any:
+        """SEARCH or MATCH (the request's class) of rows with name, kana, birth_date, sex, address."""
+        answer = self.ask(self.finding(kind, rows, items, prefix))
+        while isinstance(answer, m.Progress):
+            answer = self.event()
+        return answer
+
+    def finding(self, kind: Any, rows: list[dict[str, Any]], items: int = 0, prefix: bool = False) -> Any:
+        given, columns = 0, {}
+        for name, field, bit, empty in GIVEN:
+            if any(name in row for row in rows):
+                values = [row.get(name, empty) for row in rows]
+                given |= bit
+                columns[field] = (
+                    TextColumn.from_texts(values)
+                    if empty == ""
+                    else memoryview(array("I" if name == "birth_date" else "B", values))
+                )
+        return kind(self.new(), self.session, items, given, prefix, len(rows), **columns)
 
     def status(self, codes: Any, since: int = 20150401) -> Any:
         return self.ask(m.StatusRequest(self.new(), self.session, since, memoryview(array("Q", codes))))
