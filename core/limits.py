@@ -33,6 +33,16 @@ needs a second page, which is where the store is smallest (76 bytes a resident o
 CHANGES_KEPT_TRANSACTIONS: Final = 4_096
 """Change lists kept; a reader further behind rebuilds its directory in full."""
 
+# Identity index (docs/identity-index.md).
+IDENTITY_ENTRIES_PER_BLOCK: Final = 1_500
+"""12 KB: names are unevenly frequent, so half a page of each block is lost whatever its size."""
+IDENTITY_TEXT_BUCKETS_MAX: Final = 1 << 24
+IDENTITY_DATE_BUCKETS_MAX: Final = 2_048
+"""Buckets of one birth date: 3 million births a day at most."""
+IDENTITY_VISITED_MAX: Final = 65_536
+"""Entries that one list or scan looks at; the nation's commonest birth date has about 6,000."""
+IDENTITY_DATE_FILTERS_MAX: Final = 16
+
 # Wire (docs/protocol.md).
 FRAME_HEADER_BYTES: Final = 16
 CONTROL_BYTES_MAX: Final = 65_536

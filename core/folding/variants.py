@@ -1,4 +1,4 @@
-"""Kanji variants that are read as one character when names and places are compared: the table data/kanji_variants.txt."""
+"""Kanji variants that are read as one character when names and places are compared (data/kanji_variants.txt)."""
 
 from __future__ import annotations
 
