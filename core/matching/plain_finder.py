@@ -8,7 +8,8 @@ from typing import Any
 
 import lmdb
 
-from jukinet.core.matching import interim_folding as folding
+from jukinet.core.folding.kana import folded_kana
+from jukinet.core.folding.names import folded_name
 from jukinet.core.matching.columns import LEVELS, Answers, Hits, MatchRules, Questions
 from jukinet.core.records import record
 from jukinet.core.records.resident import Resident
@@ -57,11 +58,11 @@ class PlainFinder:
                     continue
                 levels[2] = Level.EXACT
             if name:
-                if folding.name(name) != folding.name(person.name):
+                if folded_name(name) != folded_name(person.name):
                     continue
                 levels[0] = Level.EXACT if name == person.name else Level.FOLDED
             if kana:
-                if folding.kana(kana) != folding.kana(person.kana):
+                if folded_kana(kana) != folded_kana(person.kana):
                     continue
                 levels[1] = Level.EXACT if kana == person.kana else Level.FOLDED
             if sex:
