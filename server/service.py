@@ -18,7 +18,7 @@ from jukinet.core.index import HistoryBatch, LookupBatch, StatusBatch, VerifyBat
 from jukinet.core.index.history import HistoryTooLongError
 from jukinet.core.law.authority import Grant, day_in_japan
 from jukinet.core.law.retention import Rule, cutoffs
-from jukinet.core.matching.batch import MatchBatch, SearchBatch
+from jukinet.core.matching.answering import MatchBatch, SearchBatch
 from jukinet.core.matching.missing_areas import ConnectedArea, MissingAreas
 from jukinet.core.store.builder import Area
 from jukinet.core.store.reader import RegisterReader

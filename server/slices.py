@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jukinet.core.columns.layout import TextColumn
 from jukinet.core.index import HistoryBatch, LookupBatch, StatusBatch, VerifyBatch
-from jukinet.core.matching.batch import Asked, MatchBatch, SearchBatch
+from jukinet.core.matching.answering import Asked, MatchBatch, SearchBatch
 from jukinet.core.store.snapshot import Snapshot
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import AnswerFrame

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jukinet.core.columns.layout import TextColumn
 from jukinet.core.matching import answer_kernel
-from jukinet.core.matching.batch import Asked
+from jukinet.core.matching.answering import Asked
 from jukinet.core.matching.columns import LEVELS
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
