@@ -68,6 +68,8 @@ SEARCH_QUESTIONS_MAX: Final = 1_024
 """Questions of one SEARCH, whatever the session allows: each may have SEARCH_HITS_MAX persons in the answer."""
 SEARCH_HITS_MAX: Final = 64
 """Persons of one question of a SEARCH; the cap of an affair is at most this."""
+MATCH_CANDIDATES_MAX: Final = 1_280
+"""Records read and compared for one row of a SEARCH or MATCH, all steps together (docs/matching.md, section 6)."""
 COHORT_NAME_BYTES: Final = 32
 """A cohort's name stands in so many bytes, filled up with zeros."""
 GOODBYE_REASON_BYTES_MAX: Final = 256

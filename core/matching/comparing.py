@@ -9,6 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from jukinet.core.folding.addresses import AddressNearness, address_nearness, split_address
 from jukinet.core.folding.dates import DateNearness, nearness
 from jukinet.core.matching.folded import Folded
 from jukinet.core.matching.levels import DateLevel, NameLevel, PlaceLevel, SexLevel
@@ -18,6 +19,11 @@ LEVEL_OF_NEARNESS: Final = {
     DateNearness.MONTH_DAY: DateLevel.TRANSPOSED, DateNearness.DIGIT: DateLevel.DIGIT,
     DateNearness.TRANSPOSED: DateLevel.TRANSPOSED, DateNearness.YEAR: DateLevel.MONTH_AND_DAY,
     DateNearness.FAR: DateLevel.DIFFERENT, DateNearness.UNKNOWN: DateLevel.MISSING,
+}  # fmt: skip
+LEVEL_OF_ADDRESS: Final = {
+    AddressNearness.EQUAL: PlaceLevel.EQUAL, AddressNearness.BUT_BUILDING: PlaceLevel.BUILDING,
+    AddressNearness.SAME_TOWN: PlaceLevel.TOWN, AddressNearness.SAME_AREA: PlaceLevel.AREA,
+    AddressNearness.DIFFERENT: PlaceLevel.DIFFERENT, AddressNearness.UNKNOWN: PlaceLevel.MISSING,
 }  # fmt: skip
 TWO_SLIPS_LENGTH_MIN: Final = 6
 """Below this many characters two slips are another name."""
@@ -112,15 +118,16 @@ def compare_sexes(left: int, right: int) -> int:
 
 
 def compare_places(asked: Folded, held: Folded) -> int:
-    if not asked.address_raw or not held.address_raw:
+    if not asked.address or not held.address:
         return PlaceLevel.MISSING
-    area, town, numbers, building = asked.address
-    held_area, held_town, held_numbers, held_building = held.address
-    if town == held_town:
-        if numbers == held_numbers and numbers:
-            return PlaceLevel.EQUAL if building == held_building else PlaceLevel.BUILDING
-        return PlaceLevel.TOWN
-    return PlaceLevel.AREA if area == held_area else PlaceLevel.DIFFERENT
+    if asked.address == held.address:
+        return PlaceLevel.EQUAL
+    how = address_nearness(asked.address, held.address)
+    if how == AddressNearness.COMPATIBLE:
+        numbers = split_address(asked.address).numbers
+        same = numbers and numbers == split_address(held.address).numbers
+        return PlaceLevel.BUILDING if same else PlaceLevel.TOWN
+    return LEVEL_OF_ADDRESS[how]
 
 
 def compare(asked: Folded, held: Folded) -> Comparison:

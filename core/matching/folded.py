@@ -6,7 +6,6 @@ from msgspec import Struct
 
 from jukinet.core.folding.kana import folded_kana_exact_parts, folded_kana_parts, kana_text
 from jukinet.core.folding.names import folded_name_parts
-from jukinet.core.matching.interim_folding import split_address
 
 
 class Folded(Struct, frozen=True, gc=False):
@@ -24,9 +23,8 @@ class Folded(Struct, frozen=True, gc=False):
     name_part: int
     birth_date: int
     sex: int
-    address_raw: str
-    address: tuple[str, str, str, str]
-    """Area, area with town, numbers, building."""
+    address: str
+    """As it came; core.folding.addresses folds and compares."""
     key: int = 0
 
     def __repr__(self) -> str:
@@ -63,7 +61,6 @@ def fold(name: str, kana: str, birth_date: int, sex: int, address: str, key: int
         name_part=len(names[0]) if names[1] else 0,
         birth_date=birth_date,
         sex=sex,
-        address_raw=address,
-        address=split_address(address) if address else ("", "", "", ""),
+        address=address,
         key=key,
     )

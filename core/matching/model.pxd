@@ -85,6 +85,10 @@ cdef class Model:
     cdef ModelView view
     cdef readonly object parameters
 
+    cdef int _shares(self, p, residents) except -1
+    cdef int _frequencies(self, p) except -1
+    cdef int _put(self, uint32_t table, bytes text, double logarithm) except -1
+
 # Logarithm of a name's share in one of the tables.
 cdef double log_share(const ModelView *model, uint32_t table, const uint8_t *text, int length) noexcept nogil
 # c of docs/matching.md after each of the three steps.

@@ -47,8 +47,10 @@ cdef double log_share(const ModelView *model, uint32_t table, const uint8_t *tex
 
 
 cdef double found_share(const ModelView *model, int step, bint reading, bint date) noexcept nogil:
-    cdef const double *name = model.found_kana if reading else model.found_name
+    cdef const double *name = &model.found_kana[0]
     cdef double share
+    if not reading:
+        name = &model.found_name[0]
     if not date:
         share = name[0] if step > 0 else 0.0
         return share if share < FOUND_MAX else FOUND_MAX

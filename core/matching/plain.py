@@ -107,7 +107,7 @@ class PlainMatcher:
 
     def match(self, asked: Folded) -> Answer:
         """Answer one row."""
-        if not (asked.kana or asked.name) or not (asked.birth_date or asked.address_raw):
+        if not (asked.kana or asked.name) or not (asked.birth_date or asked.address):
             return Answer(Found.TOO_FEW_ITEMS, None, 0.0, 0.0, 0)
         places: set[int] = set()
         answer = Answer(Found.NONE, None, 0.0, 0.0, 0)

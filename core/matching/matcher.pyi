@@ -1,0 +1,17 @@
+from collections.abc import Callable, Sequence
+
+from jukinet.core.matching.columns import Answers, MatchRules, Questions
+from jukinet.core.matching.model import Model
+from jukinet.core.store.snapshot import Snapshot
+
+Histories = Callable[[int], Sequence[tuple[int, bytes]]]
+
+class MatchBatch:
+    count: int
+    done: int
+    version: int
+    steps: dict[int, int]
+    def __init__(self, model: Model, rules: MatchRules) -> None: ...
+    def begin(self, questions: Questions, answers: Answers) -> None: ...
+    def run(self, snapshot: Snapshot, start: int, stop: int, histories: Histories) -> None: ...
+    def close(self) -> None: ...
