@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lmdb
 
@@ -17,6 +18,9 @@ from jukinet.core.matching.matcher import MatchBatch
 from jukinet.core.matching.model import Model
 from jukinet.core.store import schema
 from jukinet.core.store.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from jukinet.core.matching.matcher import Observer
 
 
 def model_for(rules: MatchRules, residents: int) -> Model:
@@ -55,11 +59,14 @@ class Matcher:
         """Rows answered so far."""
         return self._batch.done
 
-    def run(self, snapshot: Snapshot, start: int, stop: int) -> None:
-        """Answer rows [start, stop), in ascending pieces of one pinned snapshot. Raises StoreError."""
+    def run(self, snapshot: Snapshot, start: int, stop: int, observe: Observer | None = None) -> None:
+        """Answer rows [start, stop), in ascending pieces of one pinned snapshot. Raises StoreError.
+
+        observe: sees the candidates of each row, for estimation (matcher.MatchBatch.run).
+        """
         self._snapshot = snapshot
         try:
-            self._batch.run(snapshot, start, stop, self._histories)
+            self._batch.run(snapshot, start, stop, self._histories, observe)
         except lmdb.Error as error:
             raise StoreError("the history cannot be read") from error
         finally:

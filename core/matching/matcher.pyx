@@ -15,13 +15,13 @@ from libc.string cimport memset
 from jukinet.core.codes cimport code_check_digit, codes_prepare
 from jukinet.core.folding.addresses cimport Address, fold_address
 from jukinet.core.folding.dates cimport (
-    DATES_FAR, DATES_UNKNOWN, compare_dates,
+    DATES_FAR, DATES_UNKNOWN, DATES_YEAR, compare_dates,
 )
 from jukinet.core.identity.entries cimport (
     TABLE_KANA, TABLE_NAME, date_code, kana_signature, name_signature, packed_of_code, text_hash,
 )
 from jukinet.core.identity.probe cimport (
-    CARE_KANA, CARE_NAME, MASK_DATE, MASK_DAY, MASK_MONTH, MASK_YEAR, DateFilter, Found, TextProbe, scan_date,
+    CARE_KANA, CARE_NAME, MASK_DAY, MASK_MONTH, MASK_YEAR, DateFilter, Found, TextProbe, scan_date,
     scan_prefetch, text_begin, text_block, text_check, text_equal, text_list,
 )
 from jukinet.core.index.gather cimport SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person
@@ -30,8 +30,7 @@ from jukinet.core.matching.items cimport (
     compare_record,
 )
 from jukinet.core.matching.model cimport (
-    D_DIFFERENT, D_EQUAL, D_MISSING, N_DIFFERENT, N_EQUAL, N_FOLDED, N_GIVEN, N_MISSING, N_SURNAME, N_SWAPPED,
-    P_AREA, P_BUILDING, P_EQUAL, P_MISSING, Model, ModelView, found_share,
+    D_DIFFERENT, D_EQUAL, N_EQUAL, N_FOLDED, N_MISSING, N_SWAPPED, P_EQUAL, P_MISSING, Model, ModelView, found_share,
 )
 from jukinet.core.records.record cimport ResidentRecord, record_decode
 from jukinet.core.store.snapshot cimport IdentityView, RegisterView, Snapshot
@@ -48,13 +47,13 @@ cdef enum:
     LIST_ROOM = 128             # keys of one list that have a near date
     WIDE_ROOM = 1024            # keys of a list that is asked for without a date
     SCAN_ROOM = 4096            # keys of a scan, of which SCAN_KEPT with the nearest signatures are compared
-    SCAN_KEPT = 192
+    SCAN_KEPT = 96
     CANDIDATES_MAX = 1280       # of one row, all steps together
     EARLIER_MAX = 16            # persons of one row whose history is looked at
     STEPS = 3
     SWEEP_KEYS = 4096           # keys of one sweep
     LEVELS_ROW = 5
-    LIST_FILTERS = 6
+    LIST_FILTERS = 2
     SLIPS_BITS = 4              # bits of a signature that two slips change
     SLIP_BITS = 2
     SLIPS_LENGTH = 6
@@ -85,8 +84,9 @@ cdef enum:
     BY_KANA = 1
     BY_NAME = 2
     BY_DATE = 4
+    BY_EXCHANGED = 8
 
-assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + SCAN_KEPT + SCAN_KEPT + SCAN_KEPT
+assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 2 * SCAN_KEPT
 assert CANDIDATES_MAX >= WIDE_ROOM
 assert CANDIDATES_MAX == limits.MATCH_CANDIDATES_MAX
 
@@ -191,7 +191,10 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
             return SWEEP_DAMAGED
         if record.name == NULL:
             continue
-        compare_record(comparing.model, &row.asked, &record, comparing.view, &candidate.levels)
+        if not compare_record(
+            comparing.model, &row.asked, &record, comparing.view, candidate.by == BY_DATE, &candidate.levels
+        ):
+            continue
         candidate.compared = 1
         # The index says that this person had this text; when the record shown has another, an earlier one has it.
         if candidate.by & BY_KANA and not whole_name(candidate.levels.kana):
@@ -206,25 +209,16 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
 cdef inline bint near(uint32_t asked, uint32_t held) noexcept nogil:
     """Whether two packed dates are near (weighing.NEAR_DATES)."""
     cdef int how = compare_dates(asked, held)
+    if how == DATES_YEAR:
+        return asked & 0x1E0 != 0
     return how != DATES_FAR and how != DATES_UNKNOWN
 
 
 cdef uint32_t near_filters(uint32_t code, DateFilter *filters) noexcept nogil:
-    """Filters for the dates near a date code that is known at least by its year."""
-    cdef uint32_t month = code >> 5 & 15, day = code & 31
-    filters[0].value, filters[0].mask = code, MASK_YEAR | MASK_MONTH
-    filters[1].value, filters[1].mask = code & MASK_YEAR, MASK_DATE
-    if month == 0:
-        filters[0].mask = MASK_YEAR
-        return 1
-    if day == 0:
-        return 2
-    filters[2].value, filters[2].mask = code, MASK_YEAR | MASK_DAY
-    filters[3].value, filters[3].mask = code, MASK_MONTH | MASK_DAY
-    if day > 12 or day == month:
-        return 4
-    filters[4].value, filters[4].mask = code & MASK_YEAR | day << 5 | month, MASK_DATE
-    return 5
+    """Filters that let through the dates near a date code that is known at least by its year; few others pass them."""
+    filters[0].value, filters[0].mask = code, MASK_YEAR
+    filters[1].value, filters[1].mask = code, MASK_MONTH | MASK_DAY
+    return 2 if code & MASK_MONTH else 1
 
 
 cdef void exchanged(const uint8_t *text, int length, int part, uint8_t *out) noexcept nogil:
@@ -263,7 +257,8 @@ cdef class MatchBatch:
     cdef uint32_t not_connected[64] # municipalities that are not connected
     cdef int not_connected_count
     cdef bint not_all_known         # an area that is not connected is no municipality that addresses fold to
-    cdef readonly dict steps        # rows that ended with each step, for measurements
+    cdef uint64_t ended[STEPS]
+    cdef uint64_t compared
 
     def __cinit__(self, Model model not None, rules):
         cdef size_t i
@@ -344,16 +339,25 @@ cdef class MatchBatch:
         self.told.margins = <float *>self._take(answers.margins, 4 * n, True)
         self.told.levels = <uint8_t *>self._take(answers.levels, LEVELS_ROW * n, True)
         self.told.candidates = <uint16_t *>self._take(answers.candidates, 2 * n, True)
-        self.steps = {1: 0, 2: 0, 3: 0}
+        memset(self.ended, 0, sizeof(self.ended))
+        self.compared = 0
         self.count = n
+
+    @property
+    def work(self):
+        """Rows that ended with each step, and records compared, of the batch so far: for measurements."""
+        return [self.ended[step] for step in range(STEPS)], self.compared
 
     def close(self):
         """Let the columns go."""
         self._let_go()
         self.count = self.done = 0
 
-    def run(self, Snapshot snapshot not None, size_t start, size_t stop, histories):
+    def run(self, Snapshot snapshot not None, size_t start, size_t stop, histories, observe=None):
         """Answer rows [start, stop) in the caller's thread; the GIL is released but for the histories of few rows.
+
+        observe: for estimation; called as observe(row, candidates) for each row that was asked, with all steps taken.
+        candidates: (reading, name, date, sex, place levels, log ratio) of each person compared.
 
         ValueError when rows are not asked in order or not in one snapshot; StoreCorruptError for a damaged store.
         """
@@ -369,7 +373,7 @@ cdef class MatchBatch:
         self.version = snapshot.version
         for first in range(start, stop, GROUP):
             count = stop - first if stop - first < GROUP else GROUP
-            self._group(snapshot, first, count, histories)
+            self._group(snapshot, first, count, histories, observe)
         self.done = stop
 
     cdef int _learn_areas(self, Snapshot snapshot) except -1:
@@ -393,7 +397,7 @@ cdef class MatchBatch:
             self.not_connected_count += 1
         return 0
 
-    cdef int _group(self, Snapshot snapshot, size_t first, size_t count, histories) except -1:
+    cdef int _group(self, Snapshot snapshot, size_t first, size_t count, histories, observe) except -1:
         """All steps for one group of rows."""
         cdef int step
         cdef bint whole, wanted = False
@@ -407,10 +411,27 @@ cdef class MatchBatch:
                 raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
             if wanted:
                 self._look_back(snapshot, count, histories)
+            if observe is not None and step < STEPS - 1:
+                continue
+            if observe is not None:
+                self._show(first, count, observe)
             with nogil:
                 still = self._judge_all(step, first, count)
             if still == 0:
                 break
+        return 0
+
+    cdef int _show(self, size_t first, size_t count, observe) except -1:
+        cdef size_t i, k
+        cdef const Levels *levels
+        for i in range(count):
+            if self.rows[i].open:
+                found = []
+                for k in range(self.rows[i].count):
+                    if self.rows[i].candidates[k].compared == 1:
+                        levels = &self.rows[i].candidates[k].levels
+                        found.append((levels.kana, levels.name, levels.date, levels.sex, levels.place, levels.ratio))
+                observe(first + i, found)
         return 0
 
     cdef void _ask(self, size_t first, size_t count) noexcept nogil:
@@ -426,6 +447,9 @@ cdef class MatchBatch:
             row.count = 0
             row.more = False
             row.open = True
+            if self.told.statuses[at] != 0:         # refused before; left as it is
+                self._tell_nothing(at, row, self.told.statuses[at])
+                continue
             ask(
                 asked, c.names + c.name_offsets[at], c.name_offsets[at + 1] - c.name_offsets[at],
                 c.kanas + c.kana_offsets[at], c.kana_offsets[at + 1] - c.kana_offsets[at], c.birth_dates[at], c.sexes[at],
@@ -553,7 +577,7 @@ cdef class MatchBatch:
         text_block(&probe)
         if not text_check(&probe):
             return False
-        self._take_equal(row, &probe, asked.birth_date, BY_DATE)
+        self._take_equal(row, &probe, asked.birth_date, BY_EXCHANGED)
         return True
 
     cdef void _take_all(self, Row *row, const TextProbe *probe, uint8_t by) noexcept nogil:
@@ -567,7 +591,7 @@ cdef class MatchBatch:
     cdef bint _scan_dates(self, const IdentityView *identity, size_t count) noexcept nogil:
         """Step 3: everybody of the birth date whose signature is close. False: the store is damaged."""
         cdef size_t i
-        cdef uint32_t code, wanted, bits
+        cdef uint32_t code, wanted, part, bits
         cdef const Asked *asked
         cdef Row *row
         for i in range(count):
@@ -579,45 +603,51 @@ cdef class MatchBatch:
             if not row.open or not asked.birth_date:
                 continue
             code = date_code(asked.birth_date)
+            part = 0
             if asked.kana_length:
                 wanted = kana_signature(asked.kana, asked.kana_length)
                 bits = SLIPS_BITS if asked.kana_length >= SLIPS_LENGTH else SLIP_BITS
+                part |= kana_signature(asked.kana + asked.kana_part, asked.kana_length - asked.kana_part)
+                if asked.name_length:
+                    wanted |= name_signature(asked.name, asked.name_length)
                 if not self._scan(identity, row, code, wanted, CARE_KANA, bits):
                     return False
-                if asked.kana_part == 0:
-                    # The text may be one part of a name: all its bits and any others.
-                    if not self._scan(identity, row, code, wanted, wanted, 0):
-                        return False
-                else:
-                    wanted = kana_signature(asked.kana + asked.kana_part, asked.kana_length - asked.kana_part)
-                    if not self._scan(identity, row, code, wanted, wanted, 0):
-                        return False
             if asked.name_length:
                 wanted = name_signature(asked.name, asked.name_length)
                 bits = SLIPS_BITS if asked.name_points >= SLIPS_LENGTH else SLIP_BITS
+                if asked.name_part or asked.kana_part == 0:
+                    part |= name_signature(asked.name + asked.name_part, asked.name_length - asked.name_part)
                 if asked.kana_length == 0 and not self._scan(identity, row, code, wanted, CARE_NAME, bits):
                     return False
-                if asked.name_part:
-                    wanted = name_signature(asked.name + asked.name_part, asked.name_length - asked.name_part)
-                if not self._scan(identity, row, code, wanted, wanted, 0):
+            # The text may be one part of a name, or the given name alone may be right: its bits, and any others.
+            if asked.kana_part == 0 or asked.name_length or asked.address_length:
+                if not self._scan(identity, row, code, part, part, 0):
                     return False
         return True
 
     cdef bint _scan(
         self, const IdentityView *identity, Row *row, uint32_t code, uint32_t wanted, uint32_t care, uint32_t bits
     ) noexcept nogil:
-        """Take the SCAN_KEPT people of a date whose signatures differ least."""
+        """Take the SCAN_KEPT people of a date whose signatures differ least; False: the store is damaged.
+
+        With a name in ``wanted`` beside the reading, whoever differs much in the reading must not in the name.
+        """
         cdef Found found
-        cdef uint32_t k, differ, taken = 0
+        cdef uint32_t k, differ, own, taken = 0
+        cdef bint named = care == CARE_KANA and wanted & CARE_NAME != 0
         if scan_date(identity, code, wanted, care, bits, self.keys, self.notes, SCAN_ROOM, &found) < 0:
             return False
         for differ in range(bits + 1):
             for k in range(found.found):
-                if popcount((self.notes[k] ^ wanted) & care) == differ:
-                    if taken == SCAN_KEPT:
-                        return True
-                    add(row, self.keys[k], BY_DATE)
-                    taken += 1
+                own = popcount((self.notes[k] ^ wanted) & care)
+                if own != differ or (
+                    named and own > SLIP_BITS and popcount((self.notes[k] ^ wanted) & CARE_NAME) > SLIP_BITS
+                ):
+                    continue
+                if taken == SCAN_KEPT:
+                    return True
+                add(row, self.keys[k], BY_DATE)
+                taken += 1
         return True
 
     cdef bint _compare(self, const RegisterView *view, const uint32_t *before, size_t count) noexcept nogil:
@@ -635,6 +665,7 @@ cdef class MatchBatch:
                 self.codes[n] = key * 10 + code_check_digit(key)
                 self.owners[n] = <uint32_t>(i << 16 | k)
                 n += 1
+                self.compared += 1
                 if n == SWEEP_KEYS:
                     if sweep(view, <const unsigned char *>self.codes, 0, n, True, compare_keys, &comparing) != SWEEP_DONE:
                         return False
@@ -673,7 +704,7 @@ cdef class MatchBatch:
             raise StoreCorruptError("an earlier record is damaged; run `jukinet store check`")
         if record.name == NULL:
             return 0
-        compare_record(&self.model.view, &row.asked, &record, view, &levels)
+        compare_record(&self.model.view, &row.asked, &record, view, False, &levels)
         if levels.ratio > candidate.levels.ratio:
             candidate.levels = levels
             candidate.earlier = 1
@@ -687,6 +718,7 @@ cdef class MatchBatch:
             if self.rows[i].open:
                 self._judge(&self.rows[i], first + i, step)
                 still += self.rows[i].open
+                self.ended[step] += not self.rows[i].open
         return still
 
     cdef void _judge(self, Row *row, size_t at, int step) noexcept nogil:
@@ -700,7 +732,7 @@ cdef class MatchBatch:
         cdef bint any_found = False
         for k in range(row.count):
             candidate = &row.candidates[k]
-            if not counts(candidate):
+            if candidate.compared != 1:
                 continue
             any_found = True
             value = model.log_in_register + candidate.levels.ratio
@@ -714,7 +746,7 @@ cdef class MatchBatch:
             highest = best
         total = exp(nobody - highest)
         for k in range(row.count):
-            if counts(&row.candidates[k]):
+            if row.candidates[k].compared == 1:
                 value = exp(model.log_in_register + row.candidates[k].levels.ratio - highest)
                 weight += value
         total += weight
@@ -726,7 +758,7 @@ cdef class MatchBatch:
         if step < STEPS - 1 and not (step == 1 and not row.asked.birth_date):
             return
         for k in range(row.count):
-            if counts(&row.candidates[k]):
+            if row.candidates[k].compared == 1:
                 value = exp(model.log_in_register + row.candidates[k].levels.ratio - highest) / total
                 above += value >= self.candidate_threshold
         self._tell_nothing(at, row, FOUND_NONE)
@@ -757,7 +789,7 @@ cdef class MatchBatch:
     ) noexcept nogil:
         cdef uint32_t k, above = 0
         for k in range(row.count):
-            if counts(&row.candidates[k]):
+            if row.candidates[k].compared == 1:
                 above += exp(
                     self.model.view.log_in_register + row.candidates[k].levels.ratio - highest
                 ) / total >= self.candidate_threshold
@@ -769,19 +801,6 @@ cdef class MatchBatch:
         self.told.candidates[at] = <uint16_t>above
         tell_levels(candidate, self.told.levels + LEVELS_ROW * at)
         row.open = False
-
-
-cdef inline bint counts(const Candidate *candidate) noexcept nogil:
-    """Whether a candidate is weighed: somebody of the date alone must have some of the name."""
-    if candidate.compared != 1:
-        return False
-    if candidate.by & ~BY_DATE or whole_name(candidate.levels.kana) or whole_name(candidate.levels.name):
-        return True
-    return some_of_name(candidate.levels.kana) or some_of_name(candidate.levels.name)
-
-
-cdef inline bint some_of_name(uint8_t level) noexcept nogil:
-    return level != N_MISSING and level != N_SURNAME and level != N_DIFFERENT
 
 
 cdef void tell_levels(const Candidate *candidate, uint8_t *out) noexcept nogil:
