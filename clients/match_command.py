@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--format", choices=FORMATS, default=None, help="default: by the name of --out")
     group.add_argument("--out-encoding", choices=OUT_ENCODINGS, default="utf-8", help="of CSV (default utf-8)")
     group.add_argument("--items", type=item_list, metavar="LIST", default=None,
-                       help=f"items wanted of the persons found: {', '.join(ITEM_NAMES)}; default: all that is allowed")  # fmt: skip
+                       help=f"items wanted of the persons: {', '.join(ITEM_NAMES)}; default: all")  # fmt: skip
     group.add_argument("--report", metavar="FILE", default=None,
                        help="HTML report; default: beside --out with the ending .html")  # fmt: skip
     group.add_argument("--no-report", action="store_true", help="write no HTML report")
@@ -93,8 +93,8 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--keep", action="append", default=None, metavar="COLUMN",
                        help="column that is passed on to the results; default: one of numbers of your own")  # fmt: skip
     group.add_argument("--era-digits", choices=("in-order", "odd"), default="in-order",
-                       help="what the first of seven digits says of the era: in-order 1 明治 2 大正 3 昭和 4 平成 5 令和, "
-                       "odd 1 3 5 7 9 as in pension records (default in-order)")  # fmt: skip
+                       help="what the first of seven digits says of the era: in-order 1 明治 2 大正 3 昭和 4 平成, "
+                       "odd 1 3 5 7 as in pension records (default in-order)")  # fmt: skip
     group.add_argument("--dry-run", action="store_true", help="show what is understood of the file; nothing is asked")
     group.add_argument("--rows", type=positive(DRY_ROWS_MAX), default=DRY_ROWS_DEFAULT, metavar="N",
                        help=f"rows that a dry run shows (default {DRY_ROWS_DEFAULT})")  # fmt: skip

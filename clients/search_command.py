@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--address", default="", help="address")
     group.add_argument("--prefix", action="store_true", help="name and reading may be beginnings")
     parser.add_argument("--items", type=item_list, metavar="LIST", default=None,
-                        help=f"items wanted: {', '.join(ITEM_NAMES)}; default: all that the affair may see")  # fmt: skip
+                        help=f"items wanted: {', '.join(ITEM_NAMES)}; default: all")  # fmt: skip
     parser.add_argument("--format", choices=("table", "csv"), default="table", help="default: table")
     add_connection_arguments(parser)
 

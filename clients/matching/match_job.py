@@ -27,7 +27,7 @@ Ask = Callable[[Iterator[Persons]], Iterable[MatchAnswer]]
 class RecordSource:
     """The rows of a file as batches of ``size`` rows, the last one shorter.
 
-    ``digest`` of a batch is a CRC-32 over all that is asked up to it, so that a job that goes on can tell the same file.
+    ``digest`` of a batch is a CRC-32 over all that is asked up to it: a job that goes on can tell the same file.
     """
 
     def __init__(self, file: RecordFile, reader: Reader, mapping: Mapping) -> None:

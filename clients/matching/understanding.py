@@ -44,8 +44,8 @@ def understood(file: RecordFile, mapping: Mapping, reader: Reader, name: str, ro
     It shows what the rows say, for that is what is to be checked: it is for the eyes of whoever has the file.
     """
     lines = [how_read(file, name)]
-    unused = [column for place, column in enumerate(file.names)
-              if place not in mapping.kept and all(place not in places for places in mapping.items.values())]  # fmt: skip
+    used = {place for places in (*mapping.items.values(), mapping.kept) for place in places}
+    unused = [column for place, column in enumerate(file.names) if place not in used]
     lines += [f"  {item.replace('_', ' '):<11} {columns}" for item, columns in columns_used(file, mapping)]
     if unused and file.has_names:
         lines.append(f"  not used    {', '.join(unused[:20])}")
