@@ -134,7 +134,7 @@ class MatchRules(Struct, frozen=True):
     """
 
     match_threshold: float = 0.99
-    candidate_threshold: float = 0.5
+    candidate_threshold: float = 0.05
     margin_min: float = 0.2
     hits_max: int = 50
     prefix: bool = False

@@ -16,7 +16,7 @@ import msgspec
 
 from jukinet.core.matching.comparing import compare, distance
 from jukinet.core.matching.folded import Folded
-from jukinet.core.matching.levels import READING_OF_LEVEL, NameLevel, Reading, SexLevel
+from jukinet.core.matching.levels import READING_OF_LEVEL, DateLevel, NameLevel, Reading, SexLevel
 from jukinet.core.matching.parameters import (
     DECADE_FIRST,
     DECADES,
@@ -206,6 +206,9 @@ class _Change:
         self.name = [logs(left, right) for left, right in zip(before.name, after.name, strict=True)]
         self.date = logs(before.date, after.date)
         self.place = logs(before.place, after.place)
+        # The weights of these do not hang on m (weighing.AGREES_IN_PART).
+        self.kana[NameLevel.PART] = self.name[Reading.MISSING][NameLevel.PART] = 0.0
+        self.date[DateLevel.MONTH] = self.date[DateLevel.YEAR] = 0.0
         self.sex = [0.0, log(after.sex / before.sex), log((1.0 - after.sex) / (1.0 - before.sex))]
 
     def of(self, levels: Observed) -> float:
