@@ -19,7 +19,6 @@ from jukinet.core.audit.writer import RecordOfUseWriter
 from jukinet.core.cohort.store import CohortStore
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
 from jukinet.core.limits import ANSWER_BYTES_MAX
-from jukinet.core.matching import plain_finder
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import ServerConnection
 from jukinet.core.wire import messages as m
@@ -123,6 +122,11 @@ class Worker:
             self._connection_closed,
             self._readiness, cohorts,
         )  # fmt: skip
+        try:
+            self._service.models.prepare(credentials.authority.match_rules(), reader.residents)
+        except ConfigurationError as error:
+            await self._channel.send(control.Failed(str(error)))
+            return EXIT_FAILED
         self._serving = True
         gc.collect()
         gc.freeze()
@@ -160,7 +164,6 @@ class Worker:
         """Open and warm the register; None when told to stop meanwhile. Raises StoreError."""
         settings = self._configuration.register
         reader = RegisterReader(settings.store)
-        plain_finder.DATABASES.update(databases=reader.databases, width=reader.meta.width)
         if not settings.warm:
             return reader
         started = logged = time.monotonic()
@@ -390,6 +393,8 @@ class Worker:
             return  # still warming: the files are read again before the worker serves
         try:
             credentials = await trio.to_thread.run_sync(load_credentials, self._configuration)
+            rules, residents = credentials.authority.match_rules(), self._service.reader.residents
+            await trio.to_thread.run_sync(self._service.models.prepare, rules, residents)
         except ConfigurationError as error:
             self._metrics.count("reloads_total", "failed")
             self._log.error("reload_failed", reason=str(error))

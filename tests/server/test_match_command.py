@@ -21,9 +21,7 @@ from jukinet.core.records.resident import Resident
 
 from .serving import Place, Server
 
-HALF = str.maketrans(
-    dict(zip("シケンタロウガギグアイ", ["ｼ", "ｹ", "ﾝ", "ﾀ", "ﾛ", "ｳ", "ｶﾞ", "ｷﾞ", "ｸﾞ", "ｱ", "ｲ"], strict=True))
-)
+HALF = str.maketrans("シケンタロウアカサナハマヤラワ", "ｼｹﾝﾀﾛｳｱｶｻﾅﾊﾏﾔﾗﾜ")
 NAMES = ["row", "整理番号", "found", "reason", "grade", "probability", "margin", "candidates"]
 
 
@@ -56,7 +54,7 @@ def profile(place: Place, server: Server, tmp_path: Path) -> str:
 
 
 def persons(place: Place, count: int) -> list[Resident]:
-    return [resident for resident in place.table.values() if resident.has_person][:count]
+    return [person for person in place.table.values() if person.has_person and person.kana != "シケンタロウ"][:count]
 
 
 def era(resident: Resident) -> str:
