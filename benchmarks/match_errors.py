@@ -282,7 +282,7 @@ NEEDS: Final = {
 
 def items_of(draw: random.Random, kind: str, person: Person) -> Record:
     """The record before its error: items, and the name and address of its kind."""
-    shape = NEEDS.get(kind) or draw.choices(("pension", "all", "no_sex"), (45, 35, 20))[0]
+    shape = NEEDS.get(kind) or draw.choices(("pension", "all", "no_sex"), (35, 40, 25))[0]
     name, kana, address = person.name, person.kana, person.address
     if kind == "maiden_name":
         name, kana, _ = person.earlier[0]

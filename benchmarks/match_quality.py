@@ -153,14 +153,14 @@ def measure(report: Report, asked: list[Record], reader: RegisterReader, chosen:
 
 
 def compare_with_splink(
-    report: Report, asked: list[Record], answers: Answers, nation: MatchNation, chosen: Options
+    report: Report, asked: list[Record], answers: Answers, nation: MatchNation, chosen: Options, absent_share: float
 ) -> None:
     """The same records for Splink; its best threshold, and the one at which it is as precise."""
     from match_splink import link  # noqa: PLC0415 - an optional package
 
     own = tally(asked, answers)
     say(f"Splink on {len(asked):,} records")
-    linked = link(asked, nation, chosen.seed)
+    linked = link(asked, nation, chosen.seed, absent_share)
     report.fact("splink_version", linked.version)
     report.figure("splink_records", len(asked), "records for Splink, and for the comparison", 0)
     report.figure("precision_beside_splink", own.precision, "this matcher on these records", 5)
@@ -210,7 +210,7 @@ def run(chosen: Options, more: argparse.Namespace) -> None:
         answers = measure(report, asked, reader, used)
         if more.splink_records:
             some = asked[: more.splink_records]
-            compare_with_splink(report, some, answers, nation, chosen)
+            compare_with_splink(report, some, answers, nation, chosen, more.absent_share)
     report.fact("answers_checked", True)
     report.finish()
 

@@ -30,8 +30,8 @@ from jukinet.core.matching.items cimport (
     compare_record,
 )
 from jukinet.core.matching.model cimport (
-    D_DIFFERENT, D_EQUAL, D_YEAR, N_EQUAL, N_FOLDED, N_MISSING, N_SWAPPED, P_EQUAL, P_MISSING, P_TOWN, X_EQUAL, Model,
-    ModelView, found_share,
+    D_DIFFERENT, D_EQUAL, D_YEAR, N_EQUAL, N_FOLDED, N_MISSING, N_SWAPPED, P_AREA, P_BUILDING, P_EQUAL, P_MISSING, P_TOWN,
+    X_EQUAL, Model, ModelView, found_share,
 )
 from jukinet.core.records.record cimport ResidentRecord, record_decode
 from jukinet.core.store.snapshot cimport IdentityView, RegisterView, Snapshot
@@ -214,7 +214,9 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
             candidate.wants_history = 1
         elif candidate.by & BY_NAME and not whole_name(candidate.levels.name):
             candidate.wants_history = 1
-        elif candidate.by & (BY_KANA | BY_NAME) and candidate.levels.date == D_DIFFERENT:
+        elif candidate.by & (BY_KANA | BY_NAME) and (
+            candidate.levels.date == D_DIFFERENT or candidate.levels.date == D_EQUAL and candidate.levels.place >= P_AREA
+        ):
             candidate.wants_history = 1
     return SWEEP_DONE
 
@@ -942,6 +944,8 @@ cdef void tell_levels(const Candidate *candidate, uint8_t *out) noexcept nogil:
             out[0] = LEVEL_EARLIER
         if whole_name(levels.kana):
             out[1] = LEVEL_EARLIER
+        if levels.place == P_EQUAL or levels.place == P_BUILDING:
+            out[4] = LEVEL_EARLIER
 
 
 cdef uint8_t grade_of(const Candidate *candidate) noexcept nogil:
