@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jukinet.clients.errors import UsageError
 from jukinet.clients.matching.column_names import Mapping
-from jukinet.clients.matching.record_file import RecordFile, Row
+from jukinet.clients.matching.record_file import RecordFile, Row, undecodable
 from jukinet.clients.matching.record_rows import Batch, Reader, columns_of
 from jukinet.clients.matching.result_file import ResultWriter
 from jukinet.clients.persons import MatchAnswer, Persons
@@ -79,12 +79,8 @@ class RecordSource:
 
 
 def clean(text: str) -> str:
-    """A text that can be written: bytes that could not be decoded become U+FFFD."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode() if has_surrogate(text) else text
-
-
-def has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    """A text that can be written: bytes that could not be decoded become question marks."""
+    return text.encode("utf-8", "replace").decode() if undecodable(text) else text
 
 
 def after(batches: Iterator[Batch], rows: int, digest: int) -> Iterator[Batch]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from jukinet.clients.columns import optional
 from jukinet.clients.errors import UsageError
 from jukinet.clients.matching.column_names import looks_like_names
 
-SAMPLE_BYTES: Final = 1 << 20
+SAMPLE_BYTES: Final = 1 << 18
 FIELD_CHARACTERS_MAX: Final = 131_072
 """What the CSV reader takes by itself; a longer field makes its row unreadable."""
 COLUMNS_MAX: Final = 4_096
@@ -31,8 +32,8 @@ ENCODING_NAMES: Final = {
     "utf-16": "UTF-16",
 }
 ENCODINGS: Final = tuple(ENCODING_NAMES)
-ESCAPED: Final = ("\udc80", "\udcff")
-"""The first and the last of the surrogates that stand for bytes which could not be decoded."""
+ESCAPED: Final = re.compile("[\udc80-\udcff]")
+"""The surrogates that stand for bytes which could not be decoded."""
 
 
 class Row(NamedTuple):
@@ -67,7 +68,7 @@ class RecordFile(ABC):
 
 def undecodable(text: str) -> bool:
     """Whether some of the text's bytes did not belong to the file's encoding."""
-    return not text.isascii() and any(ESCAPED[0] <= character <= ESCAPED[1] for character in text)
+    return ESCAPED.search(text) is not None
 
 
 def found_encoding(sample: bytes) -> str:
@@ -78,8 +79,7 @@ def found_encoding(sample: bytes) -> str:
         return "utf-16"
     faults = {}
     for encoding in ("utf-8", "cp932"):
-        text = sample.decode(encoding, "surrogateescape")
-        faults[encoding] = 0 if text.isascii() else sum(ESCAPED[0] <= character <= ESCAPED[1] for character in text)
+        faults[encoding] = len(ESCAPED.findall(sample.decode(encoding, "surrogateescape")))
     return "cp932" if faults["cp932"] < faults["utf-8"] else "utf-8"
 
 

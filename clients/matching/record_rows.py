@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
@@ -79,11 +79,11 @@ class Reader:
 
     def __init__(self, mapping: Mapping, era_digits: EraDigits = EraDigits.IN_ORDER) -> None:
         items = mapping.items
-        self._name = items.get("name", ())
-        self._kana = items.get("kana", ())
-        self._date = items.get("birth_date", ())
-        self._sex = items.get("sex", ())
-        self._address = items.get("address", ())
+        self._name = text_of(items.get("name", ()), " ")
+        self._kana = text_of(items.get("kana", ()), " ")
+        self._date = text_of(items.get("birth_date", ()), "")
+        self._sex = text_of(items.get("sex", ()), "")
+        self._address = text_of(items.get("address", ()), "")
         self._columns_min = 1 + max(place for places in items.values() for place in places)
         self._used = sorted({place for places in items.values() for place in places})
         # Few dates and sexes occur in a file, each many times.
@@ -98,16 +98,16 @@ class Reader:
         if len(fields) < self._columns_min:
             reason = f"the row has {len(fields)} columns, and column {self._columns_min} is needed"
             return Person(fault=Fault.COLUMN_MISSING, reason=reason)
-        for place in self._used:
-            if undecodable(fields[place]):
-                reason = f"column {place + 1} holds bytes that the file's encoding does not have"
-                return Person(fault=Fault.UNDECODABLE, reason=reason)
-        name, kana, address = (joined(fields, self._name, " "), joined(fields, self._kana, " "),
-                               joined(fields, self._address, ""))  # fmt: skip
+        if undecodable("".join(fields)):
+            for place in self._used:
+                if undecodable(fields[place]):
+                    reason = f"column {place + 1} holds bytes that the file's encoding does not have"
+                    return Person(fault=Fault.UNDECODABLE, reason=reason)
+        name, kana, address = self._name(fields), self._kana(fields), self._address(fields)
         if name and not kana and _KANA_ONLY.fullmatch(name):
             name, kana = "", name  # a reading in the column of names, as on old records
-        date, date_fault, beyond = self._read_date(joined(fields, self._date, "")) if self._date else (0, "", False)
-        sex = self._read_sex(joined(fields, self._sex, "")) if self._sex else 0
+        date, date_fault, beyond = self._read_date(self._date(fields))
+        sex = self._read_sex(self._sex(fields))
         fault, reason = "", date_fault
         if date_fault:
             fault = Fault.BAD_BIRTH_DATE
@@ -122,11 +122,14 @@ class Reader:
         return Person(name, kana, date, sex, address, beyond_era=beyond)
 
 
-def joined(fields: Sequence[str], places: Sequence[int], between: str) -> str:
-    """The columns of an item as one text, without spaces at its ends."""
+def text_of(places: Sequence[int], between: str) -> Callable[[Sequence[str]], str]:
+    """What takes an item's text from the fields of a row: its columns as one, without spaces at their ends."""
+    if not places:
+        return lambda _fields: ""
     if len(places) == 1:
-        return fields[places[0]].strip()
-    return between.join(text for place in places if (text := fields[place].strip()))
+        place = places[0]
+        return lambda fields: fields[place].strip()
+    return lambda fields: between.join(text for place in places if (text := fields[place].strip()))
 
 
 def too_long(name: str, kana: str, address: str) -> str:
