@@ -34,6 +34,8 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "status": CommandEntry("jukinet.clients.query_command", "what became of each code since a date"),
     "history": CommandEntry("jukinet.clients.query_command", "earlier records of each code, inside their retention"),
     "verify": CommandEntry("jukinet.clients.query_command", "whether claimed items agree with the register"),
+    "search": CommandEntry("jukinet.clients.search_command", "whom a name, a birth date or an address may mean"),
+    "match": CommandEntry("jukinet.clients.match_command", "whom records of a file mean: a file of answers, a report"),
     "feed": CommandEntry("jukinet.clients.feed_command", "deliver a prefecture's notifications, load, compare"),
     "cohort": CommandEntry("jukinet.clients.cohort_command", "keep recipients' codes, and ask what changed among them"),
     "serve": CommandEntry("jukinet.server.serve_command", "run the server"),

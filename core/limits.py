@@ -64,6 +64,12 @@ AFFAIR_SCHEDULE_MAX: Final = 5
 AFFAIR_NUMBER_MAX: Final = 65_535
 CLAIM_TEXT_BYTES_MAX: Final = 1_024
 """One name or address of a VERIFY."""
+SEARCH_QUESTIONS_MAX: Final = 1_024
+"""Questions of one SEARCH, whatever the session allows: each may have SEARCH_HITS_MAX persons in the answer."""
+SEARCH_BEGINNINGS_MAX: Final = 16
+"""Questions of one SEARCH by beginnings of names: each looks at everybody born on a day."""
+SEARCH_HITS_MAX: Final = 64
+"""Persons of one question of a SEARCH; the cap of an affair is at most this."""
 MATCH_CANDIDATES_MAX: Final = 1_280
 """Records read and compared for one row of a SEARCH or MATCH, all steps together (docs/matching.md, section 6)."""
 COHORT_NAME_BYTES: Final = 32
@@ -76,6 +82,7 @@ assert RECORD_BYTES_MAX > NAME_BYTES_MAX + KANA_BYTES_MAX + ALIAS_BYTES_MAX + AD
 assert CODES_PER_REQUEST_MAX * 8 < REQUEST_BYTES_MAX
 assert CODES_PER_REQUEST_MAX * 8 + CONTROL_BYTES_MAX < REQUEST_BYTES_MAX <= ANSWER_BYTES_MAX
 assert BLOCK_BYTES_MIN >= 2_048
+assert SEARCH_QUESTIONS_MAX * SEARCH_HITS_MAX <= CODES_PER_REQUEST_MAX  # a record of use holds no more provisions
 assert HISTORY_ROWS_MAX * (NAME_BYTES_MAX + 3 * KANA_BYTES_MAX + ALIAS_BYTES_MAX + ADDRESS_BYTES_MAX + 64) < (
     ANSWER_BYTES_MAX
 )

@@ -77,6 +77,10 @@ class Function(IntFlag):
     COHORT = 64
 
 
+TOLD_BY_ROW = Function.VERIFY | Function.SEARCH | Function.MATCH
+"""Functions whose record of use holds a byte a row beside the outcome (docs/record-of-use.md, chapter 4)."""
+
+
 class ChangeReason(IntEnum):
     """The eleven reasons of Order 30-5 and Rule 11. The values are this project's own; 0 stands for none recorded."""
 
@@ -140,7 +144,7 @@ class Grade(IntEnum):
 
     NONE = 0
     EXACT = 1
-    """Every item given is equal, character by character."""
+    """Every item given is equal, character by character but for spaces."""
     FOLDED = 2
     """Equal after folding: width, spaces, variation sequences, variant kanji, forms of an address."""
     KANA = 3

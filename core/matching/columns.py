@@ -21,10 +21,10 @@ LEVELS: Final = 5
 class Questions(Struct, frozen=True, gc=False):
     """``count`` rows. What a row does not have is an empty text, a date 0, a sex 0.
 
-    names, kanas, addresses: text columns (u32 offsets[count + 1] from 0, UTF-8) as they came, not folded; at most
-    limits.CLAIM_TEXT_BYTES_MAX bytes a text. birth_dates: 'I', packed as in docs/store-format.md, section 4 (year << 9 |
-    month << 5 | day, unknown parts 0), so a wholly unknown date and none at all are one. sexes: 'B', ISO/IEC 5218. Dates
-    and sexes are in range. Its repr never shows what was asked.
+    names, kanas, addresses: text columns (u32 offsets[count + 1] from 0, UTF-8) as they came, not folded. birth_dates:
+    'I', packed as in docs/store-format.md, section 4 (year << 9 | month << 5 | day, unknown parts 0), so a wholly
+    unknown date and none at all are one. sexes: 'B', ISO/IEC 5218. In rows that a matcher is to look at, texts have at
+    most limits.CLAIM_TEXT_BYTES_MAX bytes, dates exist and sexes are known ones. Its repr never shows what was asked.
     """
 
     count: int
@@ -54,10 +54,12 @@ class Questions(Struct, frozen=True, gc=False):
 class Answers(Struct, frozen=True, gc=False):
     """What MATCH says of ``count`` rows; the buffers belong to it and are written by the matcher, row by row.
 
-    statuses: 'B', vocabulary.Found. keys: 'Q', the ten-digit key of the one match, else 0. grades: 'B',
-    vocabulary.Grade. probabilities: 'f', that the one match (or the best of several candidates) is the person. margins:
-    'f', that probability less the next candidate's. levels: 'B', LEVELS a row, vocabulary.Level, of the one match.
-    candidates: 'H', how many persons stood above the affair's threshold for a candidate, 65,535 for more.
+    statuses: 'B', vocabulary.Found; a row whose status is not 0 before it is looked at was refused, and is left alone.
+    NONE stands for nobody; whether areas are missing is judged by the caller. keys: 'Q', the ten-digit key of the one
+    match, else 0. grades: 'B', vocabulary.Grade. probabilities: 'f', that the one match (or the best of several
+    candidates) is the person. margins: 'f', that probability less the next candidate's. levels: 'B', LEVELS a row,
+    vocabulary.Level, of the one match. candidates: 'H', how many persons stood above the affair's threshold for a
+    candidate, 65,535 for more.
 
     Only a row with the status ONE has a key, a grade and levels: where several persons are meant, none is disclosed.
     """
@@ -66,8 +68,8 @@ class Answers(Struct, frozen=True, gc=False):
     statuses: memoryview
     keys: memoryview
     grades: memoryview
-    probabilities: memoryview
-    margins: memoryview
+    probabilities: memoryview[float]
+    margins: memoryview[float]
     levels: memoryview
     candidates: memoryview
 
@@ -89,9 +91,9 @@ class Answers(Struct, frozen=True, gc=False):
 class Hits(Struct, frozen=True, gc=False):
     """What SEARCH says of ``count`` rows: a status each, and of each row's hits, at most ``cap``, key and explanation.
 
-    statuses: 'B', vocabulary.Found: ONE or SEVERAL with hits, TOO_MANY (more than ``cap``) and all others without. found:
-    'B', hits of the row. keys 'Q', grades 'B', probabilities 'f' and levels 'B' (LEVELS a hit) have ``cap`` places a row:
-    hit i of row r stands at r * cap + i, the likeliest first.
+    statuses: 'B', as in Answers: ONE or SEVERAL with hits, TOO_MANY (more than ``cap``) and all others without. found:
+    'B', hits of the row. keys 'Q', grades 'B', probabilities 'f' and levels 'B' (LEVELS a hit) have ``cap`` places a
+    row: hit i of row r stands at r * cap + i, the likeliest first.
     """
 
     count: int
@@ -100,7 +102,7 @@ class Hits(Struct, frozen=True, gc=False):
     found: memoryview
     keys: memoryview
     grades: memoryview
-    probabilities: memoryview
+    probabilities: memoryview[float]
     levels: memoryview
 
     @classmethod
@@ -122,10 +124,11 @@ class Hits(Struct, frozen=True, gc=False):
 class MatchRules(Struct, frozen=True):
     """What an affair allows of SEARCH and MATCH (docs/authority.md): thresholds are probabilities.
 
-    match_threshold: one match is disclosed at or above it; candidate_threshold: a person at or above it counts as a
-    candidate, and a second one makes the answer SEVERAL unless it lies margin_min below the first. hits_max: more hits of a
-    SEARCH answer TOO_MANY. prefix: whether a name may be given by its beginning. parameters: name of the affair's
-    parameter set, '' for the shipped one.
+    match_threshold: one match is disclosed at or above it. candidate_threshold: a person at or above it counts as a
+    candidate, and a second one makes the answer SEVERAL unless it lies margin_min below the first. hits_max: more hits
+    of a SEARCH answer TOO_MANY. prefix: whether a name may be given by its beginning. parameters: path of the affair's
+    file of model parameters, '' for the shipped ones; parameters_digest: SHA-256 of that file, so that another content
+    is another set of rules.
     """
 
     match_threshold: float = 0.95
@@ -134,3 +137,4 @@ class MatchRules(Struct, frozen=True):
     hits_max: int = 50
     prefix: bool = False
     parameters: str = ""
+    parameters_digest: str = ""

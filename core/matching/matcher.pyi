@@ -1,6 +1,6 @@
 from collections.abc import Callable, Sequence
 
-from jukinet.core.matching.columns import Answers, MatchRules, Questions
+from jukinet.core.matching.columns import Answers, Hits, MatchRules, Questions
 from jukinet.core.matching.model import Model
 from jukinet.core.store.snapshot import Snapshot
 
@@ -19,4 +19,5 @@ class MatchBatch:
     def run(
         self, snapshot: Snapshot, start: int, stop: int, histories: Histories, observe: Observer | None = None
     ) -> None: ...
+    def search(self, snapshot: Snapshot, start: int, stop: int, histories: Histories, hits: Hits) -> None: ...
     def close(self) -> None: ...

@@ -30,7 +30,8 @@ from jukinet.core.matching.items cimport (
     compare_record,
 )
 from jukinet.core.matching.model cimport (
-    D_DIFFERENT, D_EQUAL, N_EQUAL, N_FOLDED, N_MISSING, N_SWAPPED, P_AREA, P_BUILDING, P_EQUAL, P_MISSING, Model, ModelView, found_share,
+    D_DIFFERENT, D_EQUAL, D_YEAR, N_EQUAL, N_FOLDED, N_MISSING, N_SWAPPED, P_AREA, P_BUILDING, P_EQUAL, P_MISSING, P_TOWN,
+    X_EQUAL, Model, ModelView, found_share,
 )
 from jukinet.core.records.record cimport ResidentRecord, record_decode
 from jukinet.core.store.snapshot cimport IdentityView, RegisterView, Snapshot
@@ -51,6 +52,7 @@ cdef enum:
     CANDIDATES_MAX = 1280       # of one row, all steps together
     EARLIER_MAX = 16            # persons of one row whose history is looked at
     STEPS = 3
+    HITS_MAX = 64               # limits.SEARCH_HITS_MAX
     SWEEP_KEYS = 4096           # keys of one sweep
     LEVELS_ROW = 5
     LIST_FILTERS = 2
@@ -89,6 +91,7 @@ cdef enum:
 assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 2 * SCAN_KEPT
 assert CANDIDATES_MAX >= WIDE_ROOM
 assert CANDIDATES_MAX == limits.MATCH_CANDIDATES_MAX
+assert HITS_MAX == limits.SEARCH_HITS_MAX
 
 cdef uint8_t told_kana[10]
 cdef uint8_t told_name[10]
@@ -148,6 +151,16 @@ ctypedef struct Told:
     float *margins
     uint8_t *levels
     uint16_t *candidates
+
+
+# Where the hits of a SEARCH go: cap places a row.
+ctypedef struct Searched:
+    size_t cap
+    uint8_t *found
+    uint64_t *keys
+    uint8_t *grades
+    float *probabilities
+    uint8_t *levels
 
 
 cdef inline bint whole_name(uint8_t level) noexcept nogil:
@@ -449,6 +462,9 @@ cdef class MatchBatch:
             row.count = 0
             row.more = False
             row.open = True
+            if self.told.statuses[at] != 0:         # refused before; left as it is
+                self._tell_nothing(at, row, self.told.statuses[at])
+                continue
             ask(
                 asked, c.names + c.name_offsets[at], c.name_offsets[at + 1] - c.name_offsets[at],
                 c.kanas + c.kana_offsets[at], c.kana_offsets[at + 1] - c.kana_offsets[at], c.birth_dates[at], c.sexes[at],
@@ -800,6 +816,118 @@ cdef class MatchBatch:
         self.told.candidates[at] = <uint16_t>above
         tell_levels(candidate, self.told.levels + LEVELS_ROW * at)
         row.open = False
+
+    def search(self, Snapshot snapshot not None, size_t start, size_t stop, histories, hits):
+        """SEARCH: whom rows [start, stop) may mean, all items agreeing, into columns.Hits of as many rows.
+
+        The batch was begun with Answers whose statuses are those of hits. Rows need not be asked in order. Raises as run().
+        """
+        cdef size_t first, count, i
+        cdef int step
+        cdef bint whole, wanted = False
+        cdef Row *row
+        cdef Searched told
+        cdef uint8_t[::1] found = hits.found, grades = hits.grades, levels = hits.levels
+        cdef uint64_t[::1] keys = hits.keys
+        cdef float[::1] probabilities = hits.probabilities
+        told.cap = hits.cap
+        if stop > self.count or stop < start or snapshot.transaction is None:
+            raise ValueError("rows outside the batch, or the snapshot has ended")
+        if (
+            told.cap < 1 or told.cap > HITS_MAX or <size_t>found.shape[0] < stop or <size_t>keys.shape[0] < stop * told.cap
+            or <size_t>grades.shape[0] < stop * told.cap or <size_t>probabilities.shape[0] < stop * told.cap
+            or <size_t>levels.shape[0] < stop * told.cap * LEVELS_ROW
+        ):
+            raise ValueError("the hits have fewer places than rows times their cap")
+        if start == stop:
+            return
+        told.found, told.keys, told.grades = &found[0], &keys[0], &grades[0]
+        told.probabilities, told.levels = &probabilities[0], &levels[0]
+        if start == 0 or self.version != snapshot.version:
+            self._learn_areas(snapshot)
+            self.version = snapshot.version
+        for first in range(start, stop, GROUP):
+            count = stop - first if stop - first < GROUP else GROUP
+            with nogil:
+                self._ask(first, count)
+            for step in range(2):
+                with nogil:
+                    whole = self._gather(&snapshot.view, &snapshot.identity, step, count, &wanted)
+                if not whole:
+                    raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
+                if wanted:
+                    self._look_back(snapshot, count, histories)
+                with nogil:
+                    for i in range(count):
+                        row = &self.rows[i]
+                        # A whole date is looked for among equal dates; lists are for dates known in part, and for none.
+                        if row.open and (step == 1 or row.asked.birth_date & 0x1F):
+                            self._tell_hits(row, first + i, step, &told)
+
+    cdef void _tell_hits(self, Row *row, size_t at, int step, const Searched *told) noexcept nogil:
+        """Answer a row of a SEARCH with the candidates that agree, the likeliest first."""
+        cdef const ModelView *model = &self.model.view
+        cdef double share = found_share(model, step, row.asked.kana_length > 0, row.asked.birth_date != 0)
+        cdef double highest = log_of((1.0 - model.in_register * share) * model.residents), total, value
+        cdef double nobody = highest
+        cdef uint32_t chosen[HITS_MAX]
+        cdef uint32_t k, place, hits = 0
+        cdef size_t out = at * told.cap
+        cdef const Candidate *candidate
+        cdef bint more = row.more
+        for k in range(row.count):
+            candidate = &row.candidates[k]
+            if candidate.compared != 1:
+                continue
+            value = model.log_in_register + candidate.levels.ratio
+            if value > highest:
+                highest = value
+            if not agrees(&candidate.levels):
+                continue
+            if hits == told.cap:
+                more = True
+                break
+            place = hits
+            while place and before(candidate, &row.candidates[chosen[place - 1]]):
+                chosen[place] = chosen[place - 1]
+                place -= 1
+            chosen[place] = k
+            hits += 1
+        self._tell_nothing(at, row, FOUND_NONE)
+        told.found[at] = 0
+        if more:
+            self.told.statuses[at] = FOUND_TOO_MANY
+            return
+        if hits == 0:
+            if self._may_be_elsewhere(&row.asked):
+                self.told.statuses[at] = FOUND_NONE_NOT_CONNECTED
+            return
+        total = exp(nobody - highest)
+        for k in range(row.count):
+            if row.candidates[k].compared == 1:
+                total += exp(model.log_in_register + row.candidates[k].levels.ratio - highest)
+        self.told.statuses[at] = FOUND_ONE if hits == 1 else FOUND_SEVERAL
+        told.found[at] = <uint8_t>hits
+        for place in range(hits):
+            candidate = &row.candidates[chosen[place]]
+            told.keys[out + place] = candidate.key
+            told.grades[out + place] = grade_of(candidate)
+            told.probabilities[out + place] = <float>(
+                exp(model.log_in_register + candidate.levels.ratio - highest) / total)
+            tell_levels(candidate, told.levels + LEVELS_ROW * (out + place))
+
+
+cdef inline bint agrees(const Levels *levels) noexcept nogil:
+    """Whether every item that is compared is equal after folding; a date as far as it is known, an address to the town."""
+    if levels.kana > N_FOLDED or levels.name > N_FOLDED or (levels.kana == N_MISSING and levels.name == N_MISSING):
+        return False
+    return levels.date <= D_YEAR and levels.sex <= X_EQUAL and levels.place <= P_TOWN
+
+
+cdef inline bint before(const Candidate *one, const Candidate *other) noexcept nogil:
+    if one.levels.ratio != other.levels.ratio:
+        return one.levels.ratio > other.levels.ratio
+    return one.key < other.key
 
 
 cdef void tell_levels(const Candidate *candidate, uint8_t *out) noexcept nogil:
