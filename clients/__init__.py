@@ -48,6 +48,15 @@ if TYPE_CHECKING:
         TooManyCodesError,
     )
     from jukinet.clients.partial_date import PartialDate
+    from jukinet.clients.persons import (
+        FoundPerson,
+        Levels,
+        MatchAnswer,
+        MatchRow,
+        Persons,
+        SearchAnswer,
+        SearchRow,
+    )
     from jukinet.clients.settings import Credentials, Deadlines, Retry
     from jukinet.clients.trio_client import Client, Session, connect
 
@@ -83,6 +92,7 @@ _PLACES = {
         "TooManyCodesError",
     ),
     "partial_date": ("PartialDate",),
+    "persons": ("FoundPerson", "Levels", "MatchAnswer", "MatchRow", "Persons", "SearchAnswer", "SearchRow"),
     "settings": ("Credentials", "Deadlines", "Retry"),
     "trio_client": ("Client", "Session", "connect"),
 }
@@ -107,6 +117,13 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "StatusRow",
     "VerifyAnswer",
     "VerifyRow",
+    "Persons",
+    "SearchAnswer",
+    "SearchRow",
+    "MatchAnswer",
+    "MatchRow",
+    "FoundPerson",
+    "Levels",
     "ChangesAnswer",
     "ChangeRow",
     "Cohort",

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from jukinet.clients.errors import MissingExtraError
-from jukinet.core.vocabulary import Outcome
+from jukinet.core.vocabulary import Found, Grade, Outcome
 from jukinet.core.wire.columns import TextColumn
 
 if TYPE_CHECKING:
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 Columns: TypeAlias = "list[tuple[str, memoryview[int] | TextColumn]]"
 
 NAMES: Final[tuple[tuple[str, str], ...]] = (
+    ("found", "found"),
+    ("row_ends", "row_ends"),
+    ("candidates", "candidates"),
+    ("grade", "grades"),
+    ("levels", "levels"),
+    ("probability", "probabilities"),
+    ("margin", "margins"),
     ("outcome", "outcomes"),
     ("replaced_date", "replaced_dates"),
     ("name", "names"),
@@ -35,12 +42,23 @@ NAMES: Final[tuple[tuple[str, str], ...]] = (
 """A column's name to a caller, and the message's field."""
 OUTCOME_NAMES: Final = ("", *(outcome.name for outcome in Outcome))
 """By number, so that the received bytes are the indices."""
+FOUND_NAMES: Final = ("", *(found.name for found in Found))
+GRADE_NAMES: Final = tuple(grade.name for grade in Grade)
+DICTIONARIES: Final = {"outcome": OUTCOME_NAMES, "found": FOUND_NAMES, "grade": GRADE_NAMES}
+assert [FOUND_NAMES[found] for found in Found] == [found.name for found in Found]
+assert [GRADE_NAMES[grade] for grade in Grade] == [grade.name for grade in Grade]
 assert [OUTCOME_NAMES[outcome] for outcome in Outcome] == [outcome.name for outcome in Outcome]
 
 
 def of_answer(wire: Any, codes: memoryview[int]) -> Columns:
     """The columns that an answer holds, the codes asked first."""
     return [("code", codes), *_present(wire)]
+
+
+def of_persons(wire: Any) -> Columns:
+    """The columns of a search or match; ``code`` is of the persons found."""
+    found: Columns = list(_present(wire))
+    return found if wire.codes is None else [*found, ("code", wire.codes)]
 
 
 def of_history(wire: Any, codes: memoryview[int]) -> Columns:
@@ -51,7 +69,7 @@ def of_history(wire: Any, codes: memoryview[int]) -> Columns:
 
 def halves_of_history(wire: Any, codes: memoryview[int]) -> tuple[Columns, Columns]:
     """The columns of the codes, and those of the records."""
-    outcome, *records = _present(wire)
+    outcome, *records = (column for column in _present(wire) if column[0] != "row_ends")
     return [("code", codes), outcome], records
 
 
@@ -99,9 +117,9 @@ def to_numpy(columns: Columns) -> dict[str, numpy.ndarray[Any, Any]]:
 def to_arrow(columns: Columns) -> pyarrow.RecordBatch:
     """A record batch over the columns' memory.
 
-    ``outcome`` is a dictionary of names whose indices are the received bytes. Texts are ``utf8``: the wire's unsigned
-    offsets stay below 2^31, for a frame is at most 128 MiB. Dates are decimal u32 (19650220, unknown parts 0), because
-    Arrow's own dates cannot say that a part is unknown.
+    ``outcome``, ``found`` and ``grade`` are dictionaries of names whose indices are the received bytes. Texts are
+    ``utf8``: the wire's unsigned offsets stay below 2^31, for a frame is at most 128 MiB. Dates are decimal u32
+    (19650220, unknown parts 0), because Arrow's own dates cannot say that a part is unknown.
     """
     pa = optional("pyarrow")
     kinds = {"B": pa.uint8(), "I": pa.uint32(), "Q": pa.uint64(), "L": pa.uint64()}
@@ -112,7 +130,7 @@ def to_arrow(columns: Columns) -> pyarrow.RecordBatch:
             arrays.append(pa.Array.from_buffers(pa.utf8(), len(column), buffers))
             continue
         array = pa.Array.from_buffers(kinds[column.format], len(column), [None, pa.py_buffer(column)])
-        if name == "outcome":
-            array = pa.DictionaryArray.from_arrays(array, pa.array(OUTCOME_NAMES))
+        if name in DICTIONARIES:
+            array = pa.DictionaryArray.from_arrays(array, pa.array(DICTIONARIES[name]))
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, names=[name for name, _ in columns])

@@ -111,10 +111,10 @@ def verify_arguments(batch: Claims, codes_max: int) -> tuple[Any, ...]:
     or sex is none, or nothing is claimed at all."""
     column = checked_column(batch.codes, codes_max)
     claims: list[tuple[Item, str, Any]] = [
-        (Item.NAME, "names", _texts(batch.names)),
-        (Item.BIRTH_DATE, "birth_dates", _dates(batch.birth_dates)),
-        (Item.SEX, "sexes", _sexes(batch.sexes)),
-        (Item.ADDRESS, "addresses", _texts(batch.addresses)),
+        (Item.NAME, "names", texts_column(batch.names)),
+        (Item.BIRTH_DATE, "birth_dates", dates_column(batch.birth_dates)),
+        (Item.SEX, "sexes", sexes_column(batch.sexes)),
+        (Item.ADDRESS, "addresses", texts_column(batch.addresses)),
     ]
     items = 0
     for item, name, values in claims:
@@ -128,7 +128,8 @@ def verify_arguments(batch: Claims, codes_max: int) -> tuple[Any, ...]:
     return (items, column, *(values for _, _, values in claims))
 
 
-def _texts(values: Any) -> TextColumn | None:
+def texts_column(values: Any) -> TextColumn | None:
+    """A text column of texts; BadRequestError for what is no Unicode."""
     if values is None or isinstance(values, TextColumn):
         return values
     if isinstance(values, str):
@@ -142,7 +143,8 @@ def _texts(values: Any) -> TextColumn | None:
         ) from None
 
 
-def _dates(values: Any) -> memoryview[int] | None:
+def dates_column(values: Any) -> memoryview[int] | None:
+    """Decimal dates of dates in any accepted form; BadRequestError for one that is none."""
     if values is None:
         return None
     try:
@@ -157,7 +159,8 @@ def _dates(values: Any) -> memoryview[int] | None:
     return view
 
 
-def _sexes(values: Any) -> memoryview[int] | None:
+def sexes_column(values: Any) -> memoryview[int] | None:
+    """A byte a sex; BadRequestError for one that ISO/IEC 5218 does not know."""
     if values is None:
         return None
     try:

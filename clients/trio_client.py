@@ -22,6 +22,7 @@ from jukinet.clients.cohorts import (
     put_requests,
 )
 from jukinet.clients.errors import ClientError, DrainingError
+from jukinet.clients.persons import MatchAnswer, Persons, PersonsAnswer, SearchAnswer, find_arguments, search_rows_max
 from jukinet.clients.requests import Affair, Claims, DateLike, Grant
 from jukinet.clients.settings import IN_FLIGHT_DEFAULT, Credentials, Deadlines, Retry
 from jukinet.clients.transport.exchange import Pending, ProgressCallback
@@ -30,7 +31,7 @@ from jukinet.core.vocabulary import Function, Item, Sex
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.columns import TextColumn
 
-AnyAnswer = TypeVar("AnyAnswer", bound=Answer[Any])
+AnyAnswer = TypeVar("AnyAnswer", bound=Answer[Any] | PersonsAnswer[Any])
 
 
 @asynccontextmanager
@@ -198,6 +199,38 @@ class Session:
         arguments = requests.history_arguments(codes, items, self.codes_per_request_max)
         return HistoryAnswer(await self._ask(m.HistoryRequest, arguments, progress), arguments[1])
 
+    async def search(
+        self,
+        persons: Persons,
+        *,
+        items: Item | None = None,
+        prefix: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> SearchAnswer:
+        """All persons whom each row may mean, at most as many as the affair's cap; None asks for all items that the
+        affair may see. prefix: names and readings may be beginnings. At most 1,024 rows: TooManyCodesError."""
+        rows_max = search_rows_max(self.codes_per_request_max)
+        arguments = find_arguments(persons, items, prefix, rows_max)
+        return SearchAnswer(await self._ask(m.SearchRequest, arguments, progress), arguments[1])
+
+    async def match(
+        self, persons: Persons, *, items: Item | None = None, progress: ProgressCallback | None = None
+    ) -> MatchAnswer:
+        """The one person whom each row means, where the affair's threshold is reached; None asks for all items that the
+        affair may see. At most ``codes_per_request_max`` rows: TooManyCodesError."""
+        arguments = find_arguments(persons, items, False, self.codes_per_request_max)
+        return MatchAnswer(await self._ask(m.MatchRequest, arguments, progress), arguments[1])
+
+    def match_many(
+        self, batches: Iterable[Persons], *, items: Item | None = None, in_flight: int = IN_FLIGHT_DEFAULT
+    ) -> AnswersInOrder[MatchAnswer]:
+        """`match` of batch after batch, like `lookup_many`."""
+
+        def arguments(batch: Persons) -> tuple[Any, ...]:
+            return find_arguments(batch, items, False, self.codes_per_request_max)
+
+        return AnswersInOrder(self, m.MatchRequest, MatchAnswer, map(arguments, batches), in_flight)
+
     def lookup_many(
         self, batches: Iterable[Codes], *, items: Item | None = None, in_flight: int = IN_FLIGHT_DEFAULT
     ) -> AnswersInOrder[LookupAnswer]:
@@ -351,7 +384,7 @@ class AnswersInOrder(Generic[AnyAnswer]):
         self,
         session: Session,
         kind: Any,
-        wrap: Callable[[Any, memoryview[int]], AnyAnswer],
+        wrap: Callable[[Any, Any], AnyAnswer],
         arguments: Iterator[tuple[Any, ...]],
         in_flight: int,
     ) -> None:

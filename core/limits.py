@@ -33,6 +33,16 @@ needs a second page, which is where the store is smallest (76 bytes a resident o
 CHANGES_KEPT_TRANSACTIONS: Final = 4_096
 """Change lists kept; a reader further behind rebuilds its directory in full."""
 
+# Identity index (docs/identity-index.md).
+IDENTITY_ENTRIES_PER_BLOCK: Final = 1_500
+"""12 KB: names are unevenly frequent, so half a page of each block is lost whatever its size."""
+IDENTITY_TEXT_BUCKETS_MAX: Final = 1 << 24
+IDENTITY_DATE_BUCKETS_MAX: Final = 2_048
+"""Buckets of one birth date: 3 million births a day at most."""
+IDENTITY_VISITED_MAX: Final = 65_536
+"""Entries that one list or scan looks at; the nation's commonest birth date has about 6,000."""
+IDENTITY_DATE_FILTERS_MAX: Final = 16
+
 # Wire (docs/protocol.md).
 FRAME_HEADER_BYTES: Final = 16
 CONTROL_BYTES_MAX: Final = 65_536
@@ -54,6 +64,14 @@ AFFAIR_SCHEDULE_MAX: Final = 5
 AFFAIR_NUMBER_MAX: Final = 65_535
 CLAIM_TEXT_BYTES_MAX: Final = 1_024
 """One name or address of a VERIFY."""
+SEARCH_QUESTIONS_MAX: Final = 1_024
+"""Questions of one SEARCH, whatever the session allows: each may have SEARCH_HITS_MAX persons in the answer."""
+SEARCH_BEGINNINGS_MAX: Final = 16
+"""Questions of one SEARCH by beginnings of names: each looks at everybody born on a day."""
+SEARCH_HITS_MAX: Final = 64
+"""Persons of one question of a SEARCH; the cap of an affair is at most this."""
+MATCH_CANDIDATES_MAX: Final = 1_280
+"""Records read and compared for one row of a SEARCH or MATCH, all steps together (docs/matching.md, section 6)."""
 COHORT_NAME_BYTES: Final = 32
 """A cohort's name stands in so many bytes, filled up with zeros."""
 GOODBYE_REASON_BYTES_MAX: Final = 256
@@ -64,6 +82,7 @@ assert RECORD_BYTES_MAX > NAME_BYTES_MAX + KANA_BYTES_MAX + ALIAS_BYTES_MAX + AD
 assert CODES_PER_REQUEST_MAX * 8 < REQUEST_BYTES_MAX
 assert CODES_PER_REQUEST_MAX * 8 + CONTROL_BYTES_MAX < REQUEST_BYTES_MAX <= ANSWER_BYTES_MAX
 assert BLOCK_BYTES_MIN >= 2_048
+assert SEARCH_QUESTIONS_MAX * SEARCH_HITS_MAX <= CODES_PER_REQUEST_MAX  # a record of use holds no more provisions
 assert HISTORY_ROWS_MAX * (NAME_BYTES_MAX + 3 * KANA_BYTES_MAX + ALIAS_BYTES_MAX + ADDRESS_BYTES_MAX + 64) < (
     ANSWER_BYTES_MAX
 )

@@ -77,6 +77,10 @@ class Function(IntFlag):
     COHORT = 64
 
 
+TOLD_BY_ROW = Function.VERIFY | Function.SEARCH | Function.MATCH
+"""Functions whose record of use holds a byte a row beside the outcome (docs/record-of-use.md, chapter 4)."""
+
+
 class ChangeReason(IntEnum):
     """The eleven reasons of Order 30-5 and Rule 11. The values are this project's own; 0 stands for none recorded."""
 
@@ -110,6 +114,69 @@ class Match(IntEnum):
     EXACT = 2
     FOLDED = 3
     """Equal after folding: width, spaces, variation sequences, variant kanji, forms of address numbers."""
+
+
+class Found(IntEnum):
+    """What one row of a SEARCH or MATCH is answered (one byte on the wire and in the record of use)."""
+
+    ONE = 1
+    """One person, disclosed."""
+    SEVERAL = 2
+    """SEARCH: several persons, all disclosed. MATCH: several are as likely; how many is told, and no one disclosed."""
+    TOO_MANY = 3
+    """More than the affair's cap, or more than is looked at for one row; no one disclosed."""
+    NONE = 4
+    """Nobody, and every area that could hold the person is connected."""
+    NONE_NOT_CONNECTED = 5
+    """Nobody, but an area that could hold the person is not connected."""
+    TOO_FEW_ITEMS = 6
+    """Not asked: name and birth date, or name and address, are the least (a kana reading stands for a name)."""
+    BAD_NAME = 7
+    BAD_KANA = 8
+    BAD_BIRTH_DATE = 9
+    BAD_SEX = 10
+    BAD_ADDRESS = 11
+    """The item is too long, or is no such thing; the row was not asked."""
+
+
+class Grade(IntEnum):
+    """How a person was found; the least certain thing that was needed names the grade."""
+
+    NONE = 0
+    EXACT = 1
+    """Every item given is equal, character by character but for spaces."""
+    FOLDED = 2
+    """Equal after folding: width, spaces, variation sequences, variant kanji, forms of an address."""
+    KANA = 3
+    """By the reading: the name as written was not given or differs."""
+    EARLIER_NAME = 4
+    """By a name, birth date or address of an earlier record inside its retention."""
+    NEAR_DATE = 5
+    """The birth date differs by a digit, by transposed parts, by the era, or is known in part only."""
+    NEAR_NAME = 6
+    """Name or reading differs in a few characters, has its parts exchanged, or lacks one."""
+
+
+class Level(IntEnum):
+    """How one item of the question compares with the person found (one byte an item)."""
+
+    NOT_COMPARED = 0
+    """The question or the register has no such item."""
+    EXACT = 1
+    FOLDED = 2
+    VOICING = 3
+    """Kana that differ in voicing marks, small kana or long marks only."""
+    EARLIER = 4
+    """Equal to an earlier record of the person."""
+    SWAPPED = 5
+    """Parts exchanged: surname and given name, month and day, two digits."""
+    ERA = 6
+    """The same year of another era."""
+    PARTIAL = 7
+    """As far as it is given: one part of a name, a year without day, the same town."""
+    NEAR = 8
+    """Differs in one or two characters or one digit; of addresses: the same area."""
+    DIFFERENT = 9
 
 
 class Role(StrEnum):

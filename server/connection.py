@@ -224,6 +224,10 @@ class Connection:
 
     def _handle_control(self, event: object) -> None:
         match event:
+            case m.MatchRequest():
+                self.service.match(self, event)
+            case m.SearchRequest():
+                self.service.search(self, event)
             case m.CohortPut() | m.CohortChanges():
                 self.service.cohorts.take(self, event)
             case m.Ping(request_id=request_id, data=data):

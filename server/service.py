@@ -18,10 +18,14 @@ from jukinet.core.index import HistoryBatch, LookupBatch, StatusBatch, VerifyBat
 from jukinet.core.index.history import HistoryTooLongError
 from jukinet.core.law.authority import Grant, day_in_japan
 from jukinet.core.law.retention import Rule, cutoffs
+from jukinet.core.matching.answering import MatchBatch, SearchBatch
+from jukinet.core.matching.batch import Matcher
+from jukinet.core.matching.columns import MatchRules
+from jukinet.core.matching.models import Models
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import Function
 from jukinet.core.wire import messages as m
-from jukinet.core.wire.frames import AnswerFrame, answer_frame_bytes
+from jukinet.core.wire.frames import answer_frame_bytes
 from jukinet.server.admission import Admission
 from jukinet.server.cohorts import Cohorts
 from jukinet.server.configuration import Configuration
@@ -33,12 +37,17 @@ from jukinet.server.readiness import Readiness
 from jukinet.server.recording import Recording
 from jukinet.server.sessions import Session
 from jukinet.server.slices import (
+    BEGUN_BY_THE_LOOP,
     SLICES_GIVEN_MAX,
     Batch,
+    BulkAnswer,
     BulkRequest,
     Question,
     SliceThread,
+    asked_of,
+    finished,
     question_bytes,
+    rows_of,
     state,
 )
 
@@ -49,20 +58,33 @@ LOOKUP: Final = int(Function.LOOKUP)
 STATUS: Final = int(Function.STATUS)
 VERIFY: Final = int(Function.VERIFY)
 HISTORY: Final = int(Function.HISTORY)
-PROVIDED: Final = LOOKUP | STATUS | VERIFY | HISTORY
+SEARCH: Final = int(Function.SEARCH)
+MATCH: Final = int(Function.MATCH)
+PROVIDED: Final = LOOKUP | STATUS | VERIFY | HISTORY | SEARCH | MATCH
 LOOKUP_ANSWER: Final = int(m.LookupAnswer.type)
 ANSWER_TYPES: Final = {
     LOOKUP: LOOKUP_ANSWER,
     STATUS: int(m.StatusAnswer.type),
     VERIFY: int(m.VerifyAnswer.type),
     HISTORY: int(m.HistoryAnswer.type),
+    SEARCH: int(m.SearchAnswer.type),
+    MATCH: int(m.MatchAnswer.type),
 }
-FUNCTION_NAMES: Final = {LOOKUP: "lookup", STATUS: "status", VERIFY: "verify", HISTORY: "history"}
+FUNCTION_NAMES: Final = {
+    LOOKUP: "lookup",
+    STATUS: "status",
+    VERIFY: "verify",
+    HISTORY: "history",
+    SEARCH: "search",
+    MATCH: "match",
+}
 BATCHES: Final[dict[int, type[Batch]]] = {
     LOOKUP: LookupBatch,
     STATUS: StatusBatch,
     VERIFY: VerifyBatch,
     HISTORY: HistoryBatch,
+    SEARCH: SearchBatch,
+    MATCH: MatchBatch,
 }
 
 QUEUE_RETRY_MILLISECONDS: Final = 1_000
@@ -72,6 +94,11 @@ other take as long, and measured a sixth slower (docs/decisions.md)."""
 INLINE_CODES_PER_TURN_MAX: Final = 2_048
 HISTORY_SLICE_CODES: Final = 64
 """Some 2 ms of work, in the loop, for it reads LMDB; one slice a turn."""
+FIND_SLICE_ROWS: Final = 128
+"""Of a SEARCH or MATCH, in the thread for slices: about a millisecond of work in a realistic mix; docs/matching.md
+bounds what a row may cost at the worst."""
+FIND_INLINE_ROWS: Final = 1
+"""A row that meets the most common name may cost a millisecond: more than one of them are worked off in the thread."""
 RECENT_SCRATCH_MAX: Final = 4
 """Batches kept for reuse: each holds the columns of the longest request it has done."""
 
@@ -115,6 +142,8 @@ class Service:
         self._rule = Rule(configuration.retention.rule)
         self._interactive_codes_max = configuration.fairness.interactive_codes_max
         self._slice_codes = configuration.fairness.slice_codes
+        self._find_weight = max(1, self._slice_codes // FIND_SLICE_ROWS)
+        self.models = Models()
         self.cohorts = Cohorts(self, cohorts)
 
     # Sessions ------------------------------------------------------------------------------------------------------
@@ -250,27 +279,69 @@ class Service:
             assert session.grant is not None
             self._begin(connection, question, session, HISTORY, question.items or session.grant.items, count)
 
+    def search(self, connection: Connection, question: m.SearchRequest) -> None:
+        """Answer or queue a SEARCH."""
+        if question.count > limits.SEARCH_QUESTIONS_MAX:
+            text = f"a SEARCH takes {limits.SEARCH_QUESTIONS_MAX:,} questions at most"
+            connection.refuse(question.request_id, ErrorCode.TOO_MANY_CODES, text)
+            return
+        if question.prefix and question.count > limits.SEARCH_BEGINNINGS_MAX:
+            text = f"a SEARCH by beginnings of names takes {limits.SEARCH_BEGINNINGS_MAX} questions at most"
+            connection.refuse(question.request_id, ErrorCode.TOO_MANY_CODES, text)
+            return
+        self._find(connection, question, SEARCH)
+
+    def match(self, connection: Connection, question: m.MatchRequest) -> None:
+        """Answer or queue a MATCH."""
+        self._find(connection, question, MATCH)
+
+    def _find(self, connection: Connection, question: m.SearchRequest | m.MatchRequest, function: int) -> None:
+        # What is given is compared, and the answer says how: so it must be granted like what is wanted.
+        session = self.admit(connection, question, function, question.items | question.given, question.count)
+        if session is None:
+            return
+        assert session.grant is not None
+        if not self._may_begin(connection, session, question):
+            return
+        items = question.items or session.grant.items
+        if question.count <= FIND_INLINE_ROWS:
+            self._answer_now(connection, question, session, function, items)
+        else:
+            self._enqueue(connection, question, session, function, items)
+
+    def _may_begin(self, connection: Connection, session: Session, question: m.SearchRequest | m.MatchRequest) -> bool:
+        """Whether names may be beginnings, if they are; otherwise the request was refused."""
+        assert session.grant is not None
+        if not question.prefix or session.grant.matching.prefix:
+            return True
+        text = "names by their beginning are outside the affair's authority"
+        connection.refuse(question.request_id, ErrorCode.NOT_AUTHORISED, text)
+        return False
+
     def _begin(
         self, connection: Connection, question: Question, session: Session, function: int, items: int, count: int
     ) -> None:
         if count > self._interactive_codes_max:
             self._enqueue(connection, question, session, function, items)
-            return
+        else:
+            self._answer_now(connection, question, session, function, items)
+
+    def _answer_now(
+        self, connection: Connection, question: Question, session: Session, function: int, items: int
+    ) -> None:
+        """Answer a small request within this turn."""
         batch = self._interactive[function]
         snapshot = self.reader.pin()
         try:
-            self._begin_batch(batch, question, items)
-            batch.run(snapshot, 0, count)
-            outcomes = batch.outcomes
-            matches = batch.matches if isinstance(batch, VerifyBatch) else None
-            frame = batch.finish()
-            version = snapshot.version
+            self._begin_batch(batch, question, items, session)
+            batch.run(snapshot, 0, rows_of(question))
+            answer = finished(batch, question, snapshot.version)
         except HistoryTooLongError as error:
             connection.refuse(question.request_id, error.code, str(error))
             return
         finally:
             snapshot.release()
-        self._record(connection, question, session, function, items, version, outcomes, matches, frame, self.now, False)
+        self._record(connection, question, session, function, items, answer, self.now, False)
 
     def _record(
         self,
@@ -279,10 +350,7 @@ class Service:
         session: Session,
         function: int,
         items: int,
-        version: int,
-        outcomes: bytes,
-        matches: bytes | None,
-        frame: AnswerFrame,
+        answer: BulkAnswer,
         arrived: float,
         bulk: bool,
     ) -> None:
@@ -290,20 +358,21 @@ class Service:
         request_id = question.request_id
         ticket = self.recording.append(
             session.use,
-            question.codes,
-            outcomes,
+            answer.codes,
+            answer.outcomes,
             function=function,
             items=items,
-            register_version=version,
-            since=question.since if function == STATUS else 0,  # type: ignore[union-attr]
+            register_version=answer.version,
+            since=asked_with(question),
             request_id=request_id,
-            matches=matches,
+            matches=answer.matches,
         )
+        frame = answer.frame
         if bulk:
             connection.hold(answer_frame_bytes(frame))
         self.recording.submit(ticket, connection, request_id, ANSWER_TYPES[function], frame, arrived, bulk)
         self.metrics.requests[function] += 1
-        self.metrics.codes[function] += len(outcomes)
+        self.metrics.codes[function] += rows_of(question)
 
     # Bulk requests -------------------------------------------------------------------------------------------------
 
@@ -370,8 +439,14 @@ class Service:
                 scratch = self._scratch[job.function]
                 job.batch = scratch.pop() if scratch else BATCHES[job.function]()
                 job.snapshot = self.reader.pin()
-                if isinstance(job.batch, HistoryBatch):
-                    self._begin_batch(job.batch, job.question, job.items)
+                if isinstance(job.batch, BEGUN_BY_THE_LOOP):
+                    self._begin_batch(job.batch, job.question, job.items, job.session)
+            if job.function in (SEARCH, MATCH):
+                slices.give(job, min(job.given + FIND_SLICE_ROWS, job.count), self._find_weight)
+                if job.given == job.count:
+                    self.queue.pass_on(connection.body_key, connection)
+                    self.schedule(connection)
+                continue
             if job.function == HISTORY:
                 slices.work_now(job, min(job.given + HISTORY_SLICE_CODES, job.count))
                 if self.queue:
@@ -426,33 +501,42 @@ class Service:
         answer = job.answer
         assert answer is not None
         # A bulk request may have waited: what counts is the authority at the moment of providing.
-        if self.grant_now(connection, job.session, job.question.request_id, job.function, job.items) is None:
+        question = job.question
+        given = question.given if isinstance(question, m.FindRequest) else 0
+        grant = self.grant_now(connection, job.session, question.request_id, job.function, job.items | given)
+        if grant is None:
             self.drop(connection, job)
             return
-        self._record(
-            connection,
-            job.question,
-            job.session,
-            job.function,
-            job.items,
-            answer.version,
-            answer.outcomes,
-            answer.matches,
-            answer.frame,
-            job.arrived,
-            True,
-        )
+        if isinstance(job.batch, SearchBatch | MatchBatch) and grant.matching != job.batch.rules:
+            text = "the affair's settings have changed meanwhile; ask again"
+            self.drop(connection, job)
+            connection.refuse(question.request_id, ErrorCode.NOT_AUTHORISED, text)
+            return
+        self._record(connection, job.question, job.session, job.function, job.items, answer, job.arrived, True)
         # After its record is kept, so that a request whose record is refused is still there to be told so.
         self.drop(connection, job)
 
-    def _begin_batch(self, batch: Batch, question: Question, items: int) -> None:
+    def _begin_batch(self, batch: Batch, question: Question, items: int, session: Session) -> None:
         """Begin a batch with what was asked."""
-        if isinstance(batch, HistoryBatch):
+        if isinstance(batch, HistoryBatch) and isinstance(question, m.HistoryRequest):
             reader = self.reader
             rule = cutoffs(self._rule, self.today)
             batch.begin(question.codes, items, reader.databases, reader.meta.width, rule)
+        elif isinstance(batch, SearchBatch | MatchBatch) and isinstance(question, m.SearchRequest | m.MatchRequest):
+            assert session.grant is not None
+            rules, asked = session.grant.matching, asked_of(question)
+            if isinstance(batch, SearchBatch):
+                batch.begin(asked, items, rules, self._matcher(rules), question.prefix)
+            else:
+                batch.begin(asked, items, rules, self._matcher(rules))
         else:
             state(batch, question, items)
+
+    def _matcher(self, rules: MatchRules) -> Matcher:
+        """A matcher of its own for a batch. Raises ConfigurationError."""
+        reader = self.reader
+        model = self.models.model(rules, reader.residents)
+        return Matcher(model, rules, reader.databases, reader.meta.width, cutoffs(self._rule, self.today))
 
     def close(self) -> None:
         """End the thread for slices; all connections must be closed."""
@@ -484,3 +568,12 @@ class Service:
         """Take up the calendar day in Japan, by which authority begins and ends."""
         self.today = day_in_japan()
         self.day = self.today.toordinal()
+
+
+def asked_with(question: Question) -> int:
+    """What the record of use says of a question besides: the date of a STATUS, the items given of SEARCH and MATCH."""
+    if isinstance(question, m.StatusRequest):
+        return question.since
+    if isinstance(question, m.FindRequest):
+        return question.given | question.prefix << 8
+    return 0

@@ -19,7 +19,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from jukinet.core.columns.layout import TextColumn
 from jukinet.core.index import HistoryBatch, LookupBatch, StatusBatch, VerifyBatch
+from jukinet.core.matching.answering import Asked, MatchBatch, SearchBatch
 from jukinet.core.store.snapshot import Snapshot
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import AnswerFrame
@@ -29,16 +31,20 @@ from jukinet.server.sessions import Session
 if TYPE_CHECKING:
     from jukinet.server.connection import Connection
 
-Question = m.LookupRequest | m.StatusRequest | m.VerifyRequest | m.HistoryRequest
-Batch = LookupBatch | StatusBatch | VerifyBatch | HistoryBatch
+Question = m.LookupRequest | m.StatusRequest | m.VerifyRequest | m.HistoryRequest | m.SearchRequest | m.MatchRequest
+Batch = LookupBatch | StatusBatch | VerifyBatch | HistoryBatch | SearchBatch | MatchBatch
 READABLE: Final = 1  # EPOLLIN
+TOLD_BY_ROW: Final = (VerifyBatch, SearchBatch, MatchBatch)
+"""Batches whose record of use holds a byte a row besides the outcome."""
+BEGUN_BY_THE_LOOP: Final = (HistoryBatch, SearchBatch, MatchBatch)
 SLICES_GIVEN_MAX: Final = 16
 """Short requests are given many at once: each costs the loop more to hear of than the thread to answer."""
 
 
 class BulkAnswer(NamedTuple):
-    """What a finished bulk request provides: a row's outcomes and matches for the record of use, and the frame."""
+    """What a finished request provides: codes, outcomes and matches for the record of use, and the frame."""
 
+    codes: memoryview
     outcomes: bytes
     matches: bytes | None
     frame: AnswerFrame
@@ -88,7 +94,7 @@ class BulkRequest:
         self.session = session
         self.function = function
         self.items = items
-        self.count = len(question.codes)
+        self.count = rows_of(question)
         self.size = size
         self.arrived = arrived
         self.reported = arrived
@@ -121,9 +127,12 @@ class SliceThread:
         self._thread.start()
         readiness.add(self._told, READABLE, self._hear)
 
-    def give(self, request: BulkRequest, stop: int) -> None:
-        """Let the thread answer the request's rows up to ``stop`` when it is done with what it was given before."""
-        rows = stop - request.given
+    def give(self, request: BulkRequest, stop: int, weight: int = 1) -> None:
+        """Let the thread answer the request's rows up to ``stop`` when it is done with what it was given before.
+
+        weight: how many rows of a LOOKUP one of these rows counts for.
+        """
+        rows = (stop - request.given) * weight
         request.given = stop
         request.running += 1
         self.rows += rows
@@ -176,20 +185,31 @@ def work_off(request: BulkRequest, stop: int) -> None:
     batch, snapshot = request.batch, request.snapshot
     assert batch is not None
     assert snapshot is not None
-    if request.done == 0 and not isinstance(batch, HistoryBatch):  # that one was begun by the loop
+    if request.done == 0 and not isinstance(batch, BEGUN_BY_THE_LOOP):
         state(batch, request.question, request.items)
     batch.run(snapshot, request.done, stop)
     request.done = stop
     if stop == request.count:
-        matches = batch.matches if isinstance(batch, VerifyBatch) else None
-        outcomes = batch.outcomes
-        frame = batch.finish_in_parts() if isinstance(batch, LookupBatch) else batch.finish()
-        request.answer = BulkAnswer(outcomes, matches, frame, snapshot.version)
+        request.answer = finished(batch, request.question, snapshot.version)
+
+
+def finished(batch: Batch, question: Question, version: int) -> BulkAnswer:
+    """What a batch provides whose rows are all answered; the batch lets go of the question."""
+    matches = batch.matches if isinstance(batch, TOLD_BY_ROW) else None
+    if isinstance(batch, SearchBatch):
+        codes, outcomes = batch.recorded()
+    elif isinstance(batch, MatchBatch):
+        codes, outcomes = batch.codes, batch.outcomes
+    else:
+        assert not isinstance(question, m.SearchRequest | m.MatchRequest)
+        codes, outcomes = question.codes, batch.outcomes
+    frame = batch.finish_in_parts() if isinstance(batch, LookupBatch) else batch.finish()
+    return BulkAnswer(codes, outcomes, matches, frame, version)
 
 
 def state(batch: Batch, question: Question, items: int) -> None:
     """Begin a batch with what was asked."""
-    if isinstance(batch, LookupBatch):
+    if isinstance(batch, LookupBatch) and isinstance(question, m.LookupRequest):
         batch.begin(question.codes, items)
     elif isinstance(batch, StatusBatch) and isinstance(question, m.StatusRequest):
         batch.begin(question.codes, question.since)
@@ -207,12 +227,34 @@ def state(batch: Batch, question: Question, items: int) -> None:
         raise TypeError("the batch is not of the question's kind")
 
 
+def rows_of(question: Question) -> int:
+    """The rows that a question asks about."""
+    return question.count if isinstance(question, m.SearchRequest | m.MatchRequest) else len(question.codes)
+
+
+def asked_of(question: m.SearchRequest | m.MatchRequest) -> Asked:
+    """The rows of a SEARCH or MATCH for the matcher, over the question's memory."""
+    return Asked(
+        question.count,
+        names=question.names,
+        kana=question.kana,
+        birth_dates=question.birth_dates,
+        sexes=question.sexes,
+        addresses=question.addresses,
+    )
+
+
 def question_bytes(question: Question) -> int:
     """The memory that a question keeps while it waits."""
-    size = question.codes.nbytes
-    if isinstance(question, m.VerifyRequest):
-        for text in (question.names, question.addresses):
-            if text is not None:
-                size += text.offsets.nbytes + text.data.nbytes
+    size = 0
+    texts: list[TextColumn | None] = []
+    if isinstance(question, m.SearchRequest | m.MatchRequest):
+        texts = [question.names, question.kana, question.addresses]
+    else:
+        size = question.codes.nbytes
+        if isinstance(question, m.VerifyRequest):
+            texts = [question.names, question.addresses]
+    if isinstance(question, m.VerifyRequest | m.FindRequest):
+        size += sum(text.offsets.nbytes + text.data.nbytes for text in texts if text is not None)
         size += sum(column.nbytes for column in (question.birth_dates, question.sexes) if column is not None)
     return size

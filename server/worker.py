@@ -122,6 +122,11 @@ class Worker:
             self._connection_closed,
             self._readiness, cohorts,
         )  # fmt: skip
+        try:
+            self._service.models.prepare(credentials.authority.match_rules(), reader.residents)
+        except ConfigurationError as error:
+            await self._channel.send(control.Failed(str(error)))
+            return EXIT_FAILED
         self._serving = True
         gc.collect()
         gc.freeze()
@@ -388,6 +393,8 @@ class Worker:
             return  # still warming: the files are read again before the worker serves
         try:
             credentials = await trio.to_thread.run_sync(load_credentials, self._configuration)
+            rules, residents = credentials.authority.match_rules(), self._service.reader.residents
+            await trio.to_thread.run_sync(self._service.models.prepare, rules, residents)
         except ConfigurationError as error:
             self._metrics.count("reloads_total", "failed")
             self._log.error("reload_failed", reason=str(error))

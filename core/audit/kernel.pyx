@@ -43,6 +43,8 @@ cdef enum:
     KIND_VOID = 2
     MATCHES = 1                 # record flag: a byte a row follows the provisions
     FUNCTION_VERIFY = 4
+    FUNCTION_SEARCH = 8
+    FUNCTION_MATCH = 16
     CODES_WITHOUT_GIL = 1024    # below this, giving the lock up costs more than the packing
     BUFFER_START = 1 << 20
     CODES_MAX = 65_536
@@ -51,7 +53,8 @@ cdef uint64_t CODE_LIMIT = 100_000_000_000
 cdef uint64_t NO_CODE = (1ULL << 37) - 1
 
 assert CODES_MAX == limits.CODES_PER_REQUEST_MAX and HEAD_MAX == limits.RECORD_HEAD_BYTES_MAX
-assert CODE_LIMIT == vocabulary.CODE_END and FUNCTION_VERIFY == vocabulary.Function.VERIFY
+assert CODE_LIMIT == vocabulary.CODE_END and (
+    FUNCTION_VERIFY | FUNCTION_SEARCH | FUNCTION_MATCH) == vocabulary.TOLD_BY_ROW
 
 
 # ---------------------------------------------------------------------------------------------------- provisions
@@ -260,7 +263,7 @@ cdef struct Record:
     size_t constant_bytes
     const unsigned char *codes          # u64, any alignment
     const uint8_t *outcomes
-    const uint8_t *matches              # NULL unless the function is VERIFY
+    const uint8_t *matches              # NULL unless the function is told by row
     size_t count
 
 
@@ -393,8 +396,8 @@ cdef class RecordBuffer:
         """Add one provision record; its sequence. Raises RecordOfUseError (full, nothing kept) and ValueError."""
         cdef Py_buffer code_view, outcome_view, match_view
         cdef Record record
-        if (matches is None) == (function == FUNCTION_VERIFY):
-            raise ValueError("the record of a VERIFY holds matches, and no other record does")
+        if (matches is None) == (function in (FUNCTION_VERIFY, FUNCTION_SEARCH, FUNCTION_MATCH)):
+            raise ValueError("the record of a VERIFY, SEARCH or MATCH holds matches, and no other record does")
         PyObject_GetBuffer(codes, &code_view, PyBUF_SIMPLE)
         try:
             PyObject_GetBuffer(outcomes, &outcome_view, PyBUF_SIMPLE)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -29,9 +29,11 @@ from jukinet.core.audit.layout import (
 )
 from jukinet.core.audit.record import HEADS, ProvisionHead, Record, VoidHead
 from jukinet.core.errors import RecordOfUseError
-from jukinet.core.vocabulary import Function
+from jukinet.core.vocabulary import TOLD_BY_ROW
 
 SEARCH_BYTES = 256 * 1_024
+
+_TOLD_BY_ROW: Final = frozenset(map(int, TOLD_BY_ROW))
 
 
 class SegmentEnd(StrEnum):
@@ -159,7 +161,7 @@ class SegmentReader:
             unpack_provisions(packed)
         except (msgspec.DecodeError, ValueError):
             raise LayoutError("head or provisions of a record") from None
-        if isinstance(head, ProvisionHead) and (head.function == Function.VERIFY) != (header.match_bytes > 0):
+        if isinstance(head, ProvisionHead) and (head.function in _TOLD_BY_ROW) != (header.match_bytes > 0):
             raise LayoutError("matches of a record")
         record = Record(
             path=self.path,

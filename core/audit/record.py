@@ -124,7 +124,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     packed: bytes
     """6 bytes a provision; ``provisions()`` takes them apart."""
     matches: bytes
-    """VERIFY: what each row's claims were answered (docs/protocol.md, 3.5), in the order of the request; else empty."""
+    """VERIFY: what each row's claims were answered (docs/protocol.md, 3.5), in the order of the request; SEARCH, MATCH:
+    how each row was found (docs/record-of-use.md, chapter 4); else empty."""
     leaf: bytes
     """The bytes that a Merkle tree is built on (chapter 7)."""
 

@@ -211,8 +211,9 @@ class RecordOfUseWriter:
     ) -> int:
         """Add the record of one answer and return its ticket. In memory: below 1 us for one code, 0.1 ms for 65,536.
 
-        codes: contiguous u64 buffer, 1 to 65,536; outcomes: u8 buffer, one for each code. since: yyyymmdd or 0.
-        time_ns: Unix time, 0 for now. matches: u8 buffer, one for each code, for VERIFY and no other function. Raises
+        codes: contiguous u64 buffer, 1 to 65,536; outcomes: u8 buffer, one for each code. since: yyyymmdd or 0;
+        of SEARCH and MATCH the items given. time_ns: Unix time, 0 for now. matches: u8 buffer, one for each code, for
+        VERIFY, SEARCH and MATCH and no other function. Raises
         RecordOfUseError when the buffer is full or the writer is closed (nothing of the record is kept), ValueError for
         codes, outcomes and matches that do not fit each other or the function.
         """

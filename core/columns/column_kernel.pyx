@@ -21,12 +21,16 @@ cdef enum:
     VALUE = 16
     TEXT_TOO_LONG = 17
 
-    COLUMNS_MAX = 16
+    COLUMNS_MAX = 24
     GIL_KEPT_BYTES_MAX = 4096          # below this, releasing the GIL costs more than the pass
 
 cdef uint64_t ONE = 1
 cdef uint64_t LOOKUP_OUTCOMES = 0b111111111010     # 1 and 3 to 11: CHANGED belongs to STATUS
 cdef uint64_t STATUS_OUTCOMES = 0b111111111110
+cdef uint64_t FOUND = 0b111111111110
+cdef uint64_t GRADES = 0b1111111
+cdef uint32_t MILLIONTHS_END = 1_000_001
+cdef uint32_t LEVEL_NIBBLES = 0xFFFFF              # five items, four bits each
 cdef uint64_t SEXES = 0b1000000111
 cdef uint64_t REASONS = (1 | (ONE << 11) | (ONE << 12) | (ONE << 13) | (ONE << 21) | (ONE << 22) | (ONE << 23)
                          | (ONE << 31) | (ONE << 32) | (ONE << 33) | (ONE << 41) | (ONE << 42))
@@ -167,10 +171,21 @@ cdef bint below_u64(const unsigned char *place, size_t count, uint64_t end) noex
     return bad == 0
 
 
+cdef bint levels_hold(const unsigned char *place, size_t count) noexcept nogil:
+    """Whether every u32 holds five levels of 0 to 9 in four bits each, and nothing above them."""
+    cdef size_t i
+    cdef uint32_t value, bad = 0
+    for i in range(count):
+        value = load_u32(place + 4 * i)
+        # A nibble above 9 has its highest bit and one of the two below it.
+        bad |= (value & ~LEVEL_NIBBLES) | ((value >> 3) & ((value >> 2) | (value >> 1)) & 0x11111)
+    return bad == 0
+
+
 cdef inline size_t column_width(unsigned char kind) noexcept nogil:
     if kind == c"k" or kind == c"c":
         return 8
-    return 4 if kind == c"d" or kind == c"a" or kind == c"w" else 1
+    return 4 if kind == c"d" or kind == c"a" or kind == c"w" or kind == c"l" or kind == c"q" else 1
 
 
 cdef inline bint value_holds(unsigned char kind, const unsigned char *place, size_t count,
@@ -195,6 +210,14 @@ cdef inline bint value_holds(unsigned char kind, const unsigned char *place, siz
         return below_u32(place, count, AREA_END)
     if kind == c"c":
         return below_u64(place, count, SUCCESSOR_END)
+    if kind == c"u":
+        return bytes_in(place, count, FOUND)
+    if kind == c"g":
+        return bytes_in(place, count, GRADES)
+    if kind == c"l":
+        return levels_hold(place, count)
+    if kind == c"q":
+        return below_u32(place, count, MILLIONTHS_END)
     return True          # "k", "b", "w": any value; what is wrong with it is told row by row
 
 
@@ -299,7 +322,7 @@ def locate_columns(payload, size_t start, size_t count, bytes plan, unsigned cha
     cdef const unsigned char *letters = plan
     cdef int fault
     if columns > COLUMNS_MAX or start % 8 or count > 0xFFFFFFFF:
-        raise ValueError("a plan has at most 16 columns, starts at a multiple of 8, and rows are counted in 32 bits")
+        raise ValueError("a plan has at most 24 columns, starts at a multiple of 8, and rows are counted in 32 bits")
     for i in range(columns):
         filled += 3 if letters[i] == c"t" else 1
     PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)

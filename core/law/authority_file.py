@@ -13,6 +13,8 @@ from typing import Any, Final, NoReturn
 from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.law.grant import OPEN_DAY, Affair, BodyAuthority, Grant
+from jukinet.core.matching import parameters
+from jukinet.core.matching.columns import MatchRules
 from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS, Function, Item, Role
 
 FORMAT: Final = 1
@@ -75,6 +77,12 @@ class Table:
             self.refuse(key, f"is {value}; it must be {lowest:,} to {highest:,}")
         return value
 
+    def share(self, key: str, lowest: float, default: float) -> float:
+        value: float = self.take(key, float, default)
+        if not lowest <= value <= 1.0:
+            self.refuse(key, f"is {value}; it must be {lowest} to 1.0")
+        return value
+
     def text(self, key: str, bytes_max: int) -> str:
         value: str = self.take(key, str)
         if not 1 <= len(value.encode()) <= bytes_max or not value.isprintable() or value != value.strip():
@@ -119,8 +127,13 @@ KINDS: Final[dict[type, str]] = {
 FUNCTION_WORDS: Final = {str(function.name): int(function) for function in Function}
 ITEM_WORDS: Final = {str(item.name): int(item) for item in Item} | {"ALL": int(ALL_ITEMS)}
 AFFAIR_KEYS: Final = (
-    "schedule, item, number, title, legal_basis, functions, items, codes_per_request_max, valid_from, valid_until"
+    "schedule, item, number, title, legal_basis, functions, items, codes_per_request_max, valid_from, valid_until, "
+    "matching"
 )
+MATCHING_KEYS: Final = "prefix, hits_max, match_threshold, candidate_threshold, margin_min, parameters"
+FINDING: Final = int(Function.SEARCH | Function.MATCH)
+NAMED: Final = int(Item.NAME | Item.KANA)
+PLACED: Final = int(Item.BIRTH_DATE | Item.ADDRESS)
 
 
 def read_authority(path: Path) -> tuple[str, str, dict[tuple[str, str], BodyAuthority]]:
@@ -243,6 +256,10 @@ def read_affair(table: Table, role: str) -> Grant:
         table.refuse("items", "is empty, which only an affair with STATUS alone may have; name the items")
     if functions & Function.VERIFY and items & FOUR_ITEMS == 0:
         table.refuse("items", "VERIFY needs at least one of NAME, BIRTH_DATE, SEX, ADDRESS; add it or drop VERIFY")
+    if functions & FINDING and not (items & NAMED and items & PLACED):
+        table.refuse(
+            "items", "SEARCH and MATCH need NAME or KANA, with BIRTH_DATE or ADDRESS; add them or drop the function"
+        )
     first: datetime.date = table.take("valid_from", datetime.date)
     last: datetime.date = table.take("valid_until", datetime.date, datetime.date.max)
     if last < first:
@@ -260,10 +277,51 @@ def read_affair(table: Table, role: str) -> Grant:
         ),
         first_day=first.toordinal(),
         last_day=last.toordinal(),
+        matching=read_matching(table, functions),
     )
     assert grant.last_day <= OPEN_DAY
     table.finish(AFFAIR_KEYS)
     return grant
+
+
+def read_matching(table: Table, functions: int) -> MatchRules:
+    """The affair's settings of SEARCH and MATCH, the shipped ones where it says nothing."""
+    values = table.take("matching", dict, {})
+    if not functions & FINDING:
+        if values:
+            table.refuse("matching", "is of SEARCH and MATCH, which this affair does not have; remove it")
+        return MatchRules()
+    inner = Table(table.path, f"{table.where}, matching", table.line, values)
+    shipped = MatchRules()
+    threshold = inner.share("match_threshold", 0.5, shipped.match_threshold)
+    path, digest = parameters_file(inner)
+    rules = MatchRules(
+        match_threshold=threshold,
+        candidate_threshold=inner.share("candidate_threshold", 0.0, min(threshold, shipped.candidate_threshold)),
+        margin_min=inner.share("margin_min", 0.0, shipped.margin_min),
+        hits_max=inner.integer("hits_max", 1, limits.SEARCH_HITS_MAX, shipped.hits_max),
+        prefix=inner.take("prefix", bool, shipped.prefix),
+        parameters=path,
+        parameters_digest=digest,
+    )
+    if rules.candidate_threshold > threshold:
+        inner.refuse("candidate_threshold", f"is above match_threshold ({threshold}); mend one of them")
+    inner.finish(MATCHING_KEYS)
+    return rules
+
+
+def parameters_file(table: Table) -> tuple[str, str]:
+    """Path and SHA-256 of the affair's file of model parameters, which is read and checked; '' for the shipped one."""
+    if "parameters" not in table.left:
+        return "", ""
+    path = table.path.parent / table.text("parameters", TEXT_BYTES_MAX)
+    try:
+        parameters.read(path)
+        return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    except ConfigurationError as error:
+        table.refuse("parameters", f"cannot be used: {error}")
+    except OSError as error:
+        table.refuse("parameters", f"cannot be read ({error.strerror})")
 
 
 def refuse_meeting_periods(table: Table, grant: Grant, earlier: list[tuple[Grant, str]]) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from jukinet.core.errors import NotAuthorisedError
+from jukinet.core.matching.columns import MatchRules
 
 Affair = tuple[int, str, int]
 """(schedule, item, number): how the law counts an affair, for example ``(1, "77", 0)``."""
@@ -39,6 +40,8 @@ class Grant(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Proleptic Gregorian ordinal (``date.toordinal``) of the first day."""
     last_day: int
     """Ordinal of the last day, included; ``date.max`` when open."""
+    matching: MatchRules = MatchRules()
+    """What SEARCH and MATCH may do; of no meaning without these functions."""
 
     def allows(self, function: int, items: int, day: int) -> bool:
         """Whether ``function`` (one bit) on ``items`` (mask, 0: none asked) is granted on ``day`` (an ordinal)."""

@@ -6,7 +6,9 @@ import errno
 import os
 import secrets
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +19,9 @@ from jukinet.core import limits
 from jukinet.core.errors import StoreError
 from jukinet.core.feed.digest_kernel import DigestTotals
 from jukinet.core.feed.holdings import store_totals
+from jukinet.core.identity.bulk import EntryGather, EntryPiles
+from jukinet.core.identity.entries import EntryLayout
+from jukinet.core.identity.layout import TABLES, plan_layout
 from jukinet.core.store import schema
 from jukinet.core.store.extent import fill_up
 from jukinet.core.store.schema import Area, Meta, Town
@@ -29,6 +34,10 @@ __all__ = ["Area", "RegisterBuilder", "Town"]
 
 BLOCKS_PER_TRANSACTION = 16_384
 """LMDB keeps a transaction's pages in memory: this many blocks are 64 to 128 MB."""
+IDENTITY_BYTES_PER_TRANSACTION = 64 * 1024 * 1024
+IDENTITY_THREADS = 2
+IDENTITY_PARTS_AHEAD = 3
+"""About 4 MB of blocks each."""
 
 
 class RegisterBuilder:
@@ -47,7 +56,9 @@ class RegisterBuilder:
         towns: Sequence[Town],
         origin: Mapping[str, Any],
         replace: bool = False,
+        births: Mapping[int, float] | None = None,
     ) -> None:
+        """births: which share of the persons was born in each year, at any scale; for the identity index."""
         self.directory = Path(directory)
         self.building = self.directory.with_name(self.directory.name + schema.BUILDING_SUFFIX)
         if self.directory.exists() and not replace and any(self.directory.iterdir()):
@@ -71,9 +82,12 @@ class RegisterBuilder:
             name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=True)
             for name in schema.DATABASES
         }
+        self.layout = plan_layout(expected_entries, births)
         self._put_tables(areas, towns)
         self._places = PlaceTables(list(areas), list(towns))
         self._totals = self.new_totals()
+        self._gather = EntryGather(EntryLayout(self.layout), self.building, expected_entries)
+        self._piles = self.new_piles()
         self._transaction: lmdb.Transaction | None = None
         self._finished = False
 
@@ -87,6 +101,7 @@ class RegisterBuilder:
             transaction.put(
                 schema.META_KEY, schema.pack_meta(self._describe("building", 0, 0)), db=self._databases["meta"]
             )
+            schema.write_layout(transaction, self._databases["meta"], self.layout)
 
     def _describe(self, state: str, entries: int, residents: int) -> Meta:
         return Meta(
@@ -111,10 +126,15 @@ class RegisterBuilder:
         """Add the digests of blocks that were appended with ``digested``."""
         self._totals.join(totals)
 
+    def new_piles(self) -> EntryPiles:
+        """Empty piles of the identity index for a thread that gathers what it appends with ``digested``."""
+        return self._gather.piles_for_thread()
+
     def append(self, blocks: Iterable[tuple[int, Buffer]], *, digested: bool = False) -> int:
         """Append blocks, buckets ascending over all calls; returns how many. Bounded memory: commits as it goes.
 
-        ``digested``: the caller gives their digests to add_totals, instead of having them computed here.
+        ``digested``: the caller gives their digests to add_totals and their entries to piles of new_piles, instead of
+        having them computed here.
         Raises StoreError when the order is broken or the disk is full, StoreCorruptError when a record does not decode.
         """
         before = self._blocks
@@ -129,6 +149,7 @@ class RegisterBuilder:
     def _digesting(self, blocks: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, Buffer]]:
         for bucket, block in blocks:
             self._totals.add_block(self.width, block)
+            self._piles.add_block(self.width, block)
             yield bucket, block
 
     def _append_some(self, pairs: Iterator[tuple[int, Buffer]]) -> bool:
@@ -156,6 +177,7 @@ class RegisterBuilder:
             if self._transaction is not None:
                 self._transaction.commit()
                 self._transaction = None
+            self._write_identity()
             with self._environment.begin(write=True) as transaction:
                 store_totals(transaction, self._databases, self._totals)
                 meta = self._describe("complete", entries, residents)
@@ -169,6 +191,36 @@ class RegisterBuilder:
         self._let_pages_go()
         _sync_directory(self.building)
         self._take_name()
+
+    def _write_identity(self) -> None:
+        """Append the identity index's tables: threads make the blocks of one part after the other."""
+        written = 0
+        transaction = self._environment.begin(write=True)
+        try:
+            for name, bucket, block in self._identity_blocks():
+                transaction.put(schema.NUMBER.pack(bucket), block, append=True, db=self._databases[name])
+                written += len(block)
+                if written >= IDENTITY_BYTES_PER_TRANSACTION:
+                    transaction.commit()
+                    transaction = self._environment.begin(write=True)
+                    written = 0
+            transaction.commit()
+        except BaseException:
+            transaction.abort()
+            raise
+        self._gather.close()
+
+    def _identity_blocks(self) -> Iterator[tuple[str, int, bytes]]:
+        """(database, bucket, block) of all tables, in order."""
+        waiting: deque[tuple[str, Future[list[tuple[int, bytes]]]]] = deque()
+        with ThreadPoolExecutor(IDENTITY_THREADS, thread_name_prefix="identity") as threads:
+            for table, name in enumerate(TABLES, 1):
+                for part in range(self._gather.parts):
+                    waiting.append((name, threads.submit(self._gather.blocks_of_part, table, part)))
+                    while len(waiting) > IDENTITY_PARTS_AHEAD:
+                        yield from _named(*waiting.popleft())
+            while waiting:
+                yield from _named(*waiting.popleft())
 
     def _take_name(self) -> None:
         """Rename into place; the register that is replaced goes only when the new one durably has the name.
@@ -201,6 +253,7 @@ class RegisterBuilder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._gather.close()
         if self._finished:
             return
         if self._transaction is not None:
@@ -209,6 +262,11 @@ class RegisterBuilder:
         shutil.rmtree(self.building, ignore_errors=True)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise StoreError(f"{self.building}: the disk is full; nothing was built") from error
+
+
+def _named(name: str, made: Future[list[tuple[int, bytes]]]) -> Iterator[tuple[str, int, bytes]]:
+    for bucket, block in made.result():
+        yield name, bucket, block
 
 
 def _sync_directory(directory: Path) -> None:

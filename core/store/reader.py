@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -30,6 +31,7 @@ import lmdb
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError, StoreError
+from jukinet.core.identity.entries import EntryLayout
 from jukinet.core.store import schema
 from jukinet.core.store.schema import Area, Meta, Town
 from jukinet.core.store.snapshot import (
@@ -94,6 +96,8 @@ class RegisterReader:
             self.databases = schema.open_databases(self._environment, self.directory)
             with self._begin() as transaction:
                 self.meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
+                self.layout = schema.read_layout(transaction, self.databases["meta"], self.directory)
+                self._entry_layout = EntryLayout(self.layout)
                 self.buckets = -(-limits.RESIDENT_KEYS // self.meta.width)
                 self._places = PlaceTables(
                     self._read_areas(transaction, self.meta), self._read_towns(transaction, self.meta)
@@ -117,14 +121,14 @@ class RegisterReader:
         transaction = self._begin()
         try:
             meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
-            directory = Directory(self.buckets)
+            directory = self._new_directory()
             self._read_places(transaction, meta)
             self._fill(directory, transaction, meta)
         except BaseException:
             transaction.abort()
             raise
         self.meta = meta
-        self._spares = [Directory(self.buckets)]
+        self._spares = [self._new_directory()]
         self._directories = 2
         return self._snapshot(directory, meta, transaction)
 
@@ -136,7 +140,16 @@ class RegisterReader:
         return self._current
 
     def _snapshot(self, directory: Directory, meta: Meta, transaction: lmdb.Transaction) -> Snapshot:
-        return Snapshot(directory, self._places, meta.version, meta.width, transaction, self._take_spare)
+        return Snapshot(
+            directory, self._places, self._entry_layout, meta.version, meta.width, transaction, self._take_spare
+        )
+
+    def _new_directory(self) -> Directory:
+        return Directory(self.buckets, *self.layout.buckets)
+
+    @property
+    def _pointed(self) -> list[lmdb._Database]:
+        return [self.databases[name] for name in schema.POINTED_DATABASES]
 
     def _take_spare(self, directory: Directory) -> None:
         self._spares.append(directory)
@@ -213,7 +226,7 @@ class RegisterReader:
         if self._directories >= DIRECTORIES_MAX:
             return None
         self._directories += 1
-        directory = Directory(self.buckets)
+        directory = self._new_directory()
         directory.copy(current.directory)
         directory.version = current.version
         return directory
@@ -255,7 +268,7 @@ class RegisterReader:
         refresh.lists = [changed for changed in lists if len(changed)]
 
     def _change_lists(self, transaction: lmdb.Transaction, after: int, last: int) -> list[memoryview] | None:
-        """The buckets that each version after ``after`` up to ``last`` rewrote; None when one is no longer kept."""
+        """The places that each version after ``after`` up to ``last`` rewrote; None when one is no longer kept."""
         changes = self.databases["changes"]
         lists = []
         for version in range(after + 1, last + 1):
@@ -271,7 +284,7 @@ class RegisterReader:
 
     def _fill(self, directory: Directory, transaction: lmdb.Transaction, meta: Meta) -> None:
         try:
-            directory.fill(transaction, self.databases["residents"])
+            directory.fill(transaction, self._pointed)
         except lmdb.Error as error:
             raise StoreError(f"{self.directory}: the register cannot be read: {error}") from error
         directory.version = meta.version
@@ -307,7 +320,7 @@ class RegisterReader:
         while refresh.lists and left != 0:
             changed = refresh.lists[0]
             stop = len(changed) if left is None else min(len(changed), refresh.place + left)
-            refresh.directory.replace(refresh.transaction, self.databases["residents"], changed[refresh.place : stop])
+            refresh.directory.replace(refresh.transaction, self._pointed, changed[refresh.place : stop])
             if left is not None:
                 left -= stop - refresh.place
             refresh.place = stop
@@ -338,7 +351,7 @@ class RegisterReader:
                     if progress is not None:
                         progress(done, total)
         with self.pin() as snapshot:
-            snapshot.directory.touch(0, self.buckets)
+            snapshot.directory.touch(0, snapshot.directory.buckets)
 
     @property
     def file_bytes(self) -> int:
@@ -363,15 +376,23 @@ class RegisterReader:
         with self._begin() as transaction:
             yield transaction
 
-    def self_check(self, buckets: list[int]) -> list[int]:
-        """Those of ``buckets`` whose pointer in the current directory is not where the store says; empty is well."""
+    def self_check(self, places: list[int]) -> list[int]:
+        """Those of ``places`` whose pointer in the current directory is not where the store says; empty is well.
+
+        Places below ``buckets`` are those of the resident table; the identity index's follow.
+        """
         with self.pin() as snapshot:
             transaction = snapshot.transaction
             if transaction is None:
                 raise StoreError("the current snapshot has ended")
-            get = transaction.get
-            database = self.databases["residents"]
-            return [b for b in buckets if snapshot.directory.differs(b, get(schema.NUMBER.pack(b), None, database))]
+            directory, pointed = snapshot.directory, self._pointed
+            found = []
+            for place in places:
+                table = bisect_right(directory.starts, place) - 1
+                name = schema.NUMBER.pack(place - directory.starts[table])
+                if directory.differs(place, transaction.get(name, None, pointed[table])):
+                    found.append(place)
+            return found
 
     def close(self) -> None:
         """End the current snapshot and close the environment. Pins must have been released."""

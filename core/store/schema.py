@@ -13,12 +13,13 @@ import msgspec
 from jukinet.core import limits
 from jukinet.core.checksum import crc32c
 from jukinet.core.errors import StoreCorruptError, StoreError, StoreIncompleteError
+from jukinet.core.identity.layout import TABLES, IdentityLayout, pack_layout, unpack_layout
 from jukinet.core.store.extent import refuse_cut_off
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MAP_BYTES: Final = 1 << 40
 """Address space reserved once; the file grows only with its content."""
 READERS_MAX: Final = 512
@@ -29,11 +30,15 @@ REPLACED_SUFFIX: Final = ".replaced"
 DATABASES: Final = (
     "meta", "areas", "towns", "residents", "changes",
     "history", "journal", "feeds", "quarantine", "holdings", "digests",
+    "by_kana", "by_name", "by_date",
 )  # fmt: skip
 """Every database of a register; all but ``meta`` have u64 keys."""
 NOTICE_DATABASES: Final = ("notices", "notices_open", "notices_closed", "notice_names")
 """Beside the register: there once it was opened for its feeds. u64 keys as well."""
 META_KEY: Final = b"description"
+LAYOUT_KEY: Final = b"identity"
+POINTED_DATABASES: Final = ("residents", *TABLES)
+"""Tables of blocks that readers keep pointers to, in the order of a directory's places and of change lists."""
 TOWNS_PER_PAGE: Final = 1_024
 
 CHECKSUM: Final = struct.Struct("<I")
@@ -174,6 +179,19 @@ def read_meta(transaction: lmdb.Transaction, database: lmdb._Database, directory
     if not 1 < meta.width <= limits.BUCKET_WIDTH_MAX or meta.wide != is_wide(meta.width):
         raise StoreCorruptError(f"{directory}: the bucket width is out of range")
     return meta
+
+
+def read_layout(transaction: lmdb.Transaction, database: lmdb._Database, directory: Path) -> IdentityLayout:
+    """The layout of the identity index; StoreCorruptError when it is damaged, StoreError for other folding rules."""
+    packed = transaction.get(LAYOUT_KEY, db=database)
+    if packed is None:
+        raise StoreCorruptError(f"{directory}: the layout of the identity index is missing")
+    return unpack_layout(unseal(packed, f"{directory}: the layout of the identity index"), directory)
+
+
+def write_layout(transaction: lmdb.Transaction, database: lmdb._Database, layout: IdentityLayout) -> None:
+    """Store the layout; once, when the register is made."""
+    transaction.put(LAYOUT_KEY, seal(pack_layout(layout)), db=database)
 
 
 def open_database(

@@ -2,6 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from jukinet.core.identity.entries cimport EntryLayout, LayoutView
+
 ctypedef struct RegisterView:
     const unsigned char **directory     # one pointer a bucket, NULL for an empty one
     uint64_t buckets
@@ -15,9 +17,15 @@ ctypedef struct RegisterView:
     const uint32_t *town_offsets        # towns + 1; town n (from 1) is text[offsets[n - 1]:offsets[n]]
     const unsigned char *town_text      # 64 bytes of slack follow
 
+# The identity index of the same transaction (docs/identity-index.md).
+ctypedef struct IdentityView:
+    const LayoutView *layout            # NULL when the snapshot has ended
+    const unsigned char **blocks[4]     # by table number: one pointer a bucket, NULL for an empty one; 0 is not used
+
 cdef class Directory:
     cdef const unsigned char **pointers
-    cdef readonly uint64_t buckets
+    cdef readonly uint64_t buckets      # of all tables together
+    cdef readonly tuple starts          # the first place of each table, and the end of the last
     cdef public uint64_t version
 
 cdef class PlaceTables:
@@ -32,6 +40,8 @@ cdef class PlaceTables:
 
 cdef class Snapshot:
     cdef RegisterView view
+    cdef IdentityView identity
+    cdef readonly EntryLayout layout
     cdef readonly Directory directory
     cdef readonly PlaceTables places
     cdef readonly uint64_t version

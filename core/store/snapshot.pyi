@@ -1,10 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 import lmdb
 from typing_extensions import Buffer
 
+from jukinet.core.identity.entries import EntryLayout
 from jukinet.core.store.schema import Area, Town
 
 def advise_large_pages(start: int, size: int) -> bool: ...
@@ -13,10 +14,11 @@ def touch_addresses(start: int, stop: int) -> None: ...
 
 class Directory:
     buckets: int
+    starts: tuple[int, ...]
     version: int
-    def __init__(self, buckets: int) -> None: ...
-    def fill(self, transaction: lmdb.Transaction, database: lmdb._Database) -> None: ...
-    def replace(self, transaction: lmdb.Transaction, database: lmdb._Database, buckets: Buffer) -> None: ...
+    def __init__(self, *counts: int) -> None: ...
+    def fill(self, transaction: lmdb.Transaction, databases: Sequence[lmdb._Database]) -> None: ...
+    def replace(self, transaction: lmdb.Transaction, databases: Sequence[lmdb._Database], places: Buffer) -> None: ...
     def copy(self, other: Directory) -> None: ...
     def copy_some(self, other: Directory, buckets: Buffer) -> None: ...
     def address(self, bucket: int) -> int: ...
@@ -34,6 +36,7 @@ class PlaceTables:
 class Snapshot:
     directory: Directory
     places: PlaceTables
+    layout: EntryLayout
     version: int
     pins: int
     transaction: lmdb.Transaction | None
@@ -41,6 +44,7 @@ class Snapshot:
         self,
         directory: Directory,
         places: PlaceTables,
+        layout: EntryLayout,
         version: int,
         width: int,
         transaction: lmdb.Transaction,

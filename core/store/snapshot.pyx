@@ -6,6 +6,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 import os
+from bisect import bisect_right
+from itertools import accumulate
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError
@@ -62,46 +64,58 @@ def touch_addresses(unsigned long long start, unsigned long long stop):
 
 
 cdef class Directory:
-    """One pointer into the memory map for each bucket. Good for the transaction that it was last filled from.
+    """One pointer into the memory map for each place: the buckets of the resident table, then those of the identity
+    index's tables. Good for the transaction that it was last filled from.
 
-    8 bytes a bucket; NULL where there is no block. ``version`` is the register version that it shows, 0 when never filled.
+    counts: buckets of each table. 8 bytes a place; NULL where there is no block. ``version`` is the register version that it
+    shows, 0 when never filled.
     """
 
-    def __cinit__(self, uint64_t buckets):
-        self.pointers = <const unsigned char **>large_calloc(buckets * sizeof(void *))
+    def __cinit__(self, *counts):
+        self.starts = tuple(accumulate(counts, initial=0))
+        self.buckets = self.starts[len(counts)]
+        self.pointers = <const unsigned char **>large_calloc(self.buckets * sizeof(void *))
         if self.pointers == NULL:
             raise MemoryError
-        self.buckets = buckets
         self.version = 0
 
     def __dealloc__(self):
         free(self.pointers)
 
-    def fill(self, transaction, database):
-        """Take every pointer from ``database`` as ``transaction`` (opened with buffers) shows it. About 0.2 us a bucket."""
-        cdef Py_buffer buffer
-        cdef uint64_t bucket
-        memset(self.pointers, 0, self.buckets * sizeof(void *))
-        with transaction.cursor(db=database) as cursor:
-            for key, value in cursor.iternext(keys=True, values=True):
-                PyObject_GetBuffer(key, &buffer, PyBUF_SIMPLE)
-                bucket = (<const uint64_t *>buffer.buf)[0] if buffer.len == 8 else self.buckets
-                PyBuffer_Release(&buffer)
-                if bucket >= self.buckets:
-                    raise StoreCorruptError("the resident table holds a bucket beyond its last")
-                self.pointers[bucket] = value_pointer(value, bucket)
+    def fill(self, transaction, databases):
+        """Take every pointer from ``databases``, one for each table, as ``transaction`` (opened with buffers) shows them.
 
-    def replace(self, transaction, database, const uint32_t[::1] buckets not None):
-        """Take the pointers of ``buckets`` anew. Their blocks may have been added, rewritten or removed."""
+        About 0.2 us a bucket.
+        """
+        cdef Py_buffer buffer
+        cdef uint64_t bucket, start, count
+        memset(self.pointers, 0, self.buckets * sizeof(void *))
+        for number, database in enumerate(databases):
+            start, count = self.starts[number], self.starts[number + 1] - self.starts[number]
+            with transaction.cursor(db=database) as cursor:
+                for key, value in cursor.iternext(keys=True, values=True):
+                    PyObject_GetBuffer(key, &buffer, PyBUF_SIMPLE)
+                    bucket = (<const uint64_t *>buffer.buf)[0] if buffer.len == 8 else count
+                    PyBuffer_Release(&buffer)
+                    if bucket >= count:
+                        raise StoreCorruptError("a table holds a bucket beyond its last")
+                    self.pointers[start + bucket] = value_pointer(value, bucket)
+
+    def replace(self, transaction, databases, const uint32_t[::1] places not None):
+        """Take the pointers of ``places`` anew. Their blocks may have been added, rewritten or removed."""
         cdef Py_ssize_t i
-        cdef uint64_t bucket
+        cdef uint64_t place, start = 0, stop = 0
+        cdef object database = None
         get = transaction.get
-        for i in range(buckets.shape[0]):
-            bucket = buckets[i]
-            if bucket >= self.buckets:
+        for i in range(places.shape[0]):
+            place = places[i]
+            if place >= self.buckets:
                 raise StoreCorruptError("a change list names a bucket beyond the last")
-            value = get(NUMBER.pack(bucket), None, database)
-            self.pointers[bucket] = NULL if value is None else value_pointer(value, bucket)
+            if not start <= place < stop:
+                number = bisect_right(self.starts, place) - 1
+                start, stop, database = self.starts[number], self.starts[number + 1], databases[number]
+            value = get(NUMBER.pack(place - start), None, database)
+            self.pointers[place] = NULL if value is None else value_pointer(value, place - start)
 
     def copy(self, Directory other not None):
         """Take every pointer of another directory; 8 bytes a bucket, 2 to 4 ms for 16 MB."""
@@ -111,7 +125,7 @@ cdef class Directory:
             memcpy(self.pointers, other.pointers, self.buckets * sizeof(void *))
 
     def copy_some(self, Directory other not None, const uint32_t[::1] buckets not None):
-        """Take the pointers of ``buckets`` from another directory."""
+        """Take the pointers of places from another directory."""
         cdef Py_ssize_t i
         if other.buckets != self.buckets:
             raise ValueError("the directories are of different registers")
@@ -201,8 +215,10 @@ cdef class Snapshot:
     Invariant: while pins > 0 or the snapshot is the reader's current one, every pointer in its view is good.
     """
 
-    def __init__(self, Directory directory not None, PlaceTables places not None, uint64_t version, uint64_t width,
-                 transaction, on_idle):
+    def __init__(self, Directory directory not None, PlaceTables places not None, EntryLayout layout not None,
+                 uint64_t version, uint64_t width, transaction, on_idle):
+        if len(directory.starts) != 5:
+            raise ValueError("a register's directory has the places of four tables")
         self.directory = directory
         self.places = places
         self.version = version
@@ -211,7 +227,7 @@ cdef class Snapshot:
         self.pins = 0
         self.retired = False
         self.view.directory = directory.pointers
-        self.view.buckets = directory.buckets
+        self.view.buckets = directory.starts[1]
         self.view.width = width
         self.view.width_reciprocal = <uint64_t>-1 // width + 1
         self.view.late_delta = <uint32_t>(width * LATE_TENTHS // 10)
@@ -221,6 +237,11 @@ cdef class Snapshot:
         self.view.towns = places.towns_count
         self.view.town_offsets = places.offsets
         self.view.town_text = places.text
+        self.layout = layout
+        self.identity.layout = &layout.view
+        self.identity.blocks[0] = NULL
+        for i in range(1, 4):
+            self.identity.blocks[i] = directory.pointers + <uint64_t>directory.starts[i]
 
     def pin(self):
         """Keep every pointer good until release()."""
@@ -246,6 +267,7 @@ cdef class Snapshot:
             self.transaction.abort()
             self.transaction = None
             self.view.buckets = 0
+            self.identity.layout = NULL
             self.on_idle(self.directory)
 
     def __enter__(self):

@@ -54,11 +54,11 @@ def parse_lookup_answer(request_id: int, items: int, count: int, payload: bytes 
     at = _locate(payload, count, lookup_plan(items), 0)
     view = memoryview(payload)
     outcomes = view[ANSWER_HEAD_BYTES : ANSWER_HEAD_BYTES + count]
-    groups = _groups(view, at, 1, count, items)
-    return m.LookupAnswer(request_id, items, count, register_version, outcomes, *groups)
+    found = groups(view, at, 1, count, items)
+    return m.LookupAnswer(request_id, items, count, register_version, outcomes, *found)
 
 
-def _groups(view: memoryview, at: tuple[int, ...], i: int, count: int, items: int) -> tuple[Any, ...]:
+def groups(view: memoryview, at: tuple[int, ...], i: int, count: int, items: int) -> tuple[Any, ...]:
     """The groups of these items, in the order of LookupAnswer's fields, from position i of ``at`` on."""
     view4 = view.cast("I")
     names = kana = aliases = birth_dates = sexes = areas = addresses = reasons = change_dates = successors = None
@@ -113,7 +113,7 @@ def parse_history_answer(request_id: int, items: int, count: int, payload: bytes
         raise RemoteProtocolError("the rows of the answer's codes do not ascend")
     rows = ends[-1]
     at = _locate(view, rows, history_plan(items), 0, start)
-    groups = _groups(view, at, 1, rows, items & HISTORY_ITEMS)
+    found = groups(view, at, 1, rows, items & HISTORY_ITEMS)
     return m.HistoryAnswer(
         request_id,
         items,
@@ -122,7 +122,7 @@ def parse_history_answer(request_id: int, items: int, count: int, payload: bytes
         view[ANSWER_HEAD_BYTES : ANSWER_HEAD_BYTES + count],
         row_ends,
         view.cast("I")[at[0] >> 2 : (at[0] >> 2) + rows],
-        *groups[:-1],
+        *found[:-1],
     )
 
 

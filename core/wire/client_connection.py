@@ -7,11 +7,11 @@ from typing import ClassVar, Final
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
-from jukinet.core.wire import answers, cohorts, control, questions
+from jukinet.core.wire import answers, cohorts, control, persons, questions
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.client_end import ClientEnd, smaller_of
 from jukinet.core.wire.connection import Sendable
-from jukinet.core.wire.frames import QUESTION_HEAD_BYTES, MessageType, frame, payload_limits
+from jukinet.core.wire.frames import HEADER_BYTES, QUESTION_HEAD_BYTES, MessageType, frame, payload_limits
 from jukinet.core.wire.states import (
     ANSWER_OF,
     CONNECTION_TYPES,
@@ -97,6 +97,18 @@ class ClientConnection(ClientEnd):
         self._answered(request_id)
         return message
 
+    def _accept_search_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        items, count = self._asked[request_id]
+        message = persons.parse_search_answer(request_id, items, count, payload)
+        self._answered(request_id)
+        return message
+
+    def _accept_match_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        items, count = self._asked[request_id]
+        message = persons.parse_match_answer(request_id, items, count, payload)
+        self._answered(request_id)
+        return message
+
     def _accept_greeting(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         greeting = control.decode(MessageType.GREETING, request_id, payload)
         assert isinstance(greeting, m.Greeting)
@@ -140,6 +152,8 @@ class ClientConnection(ClientEnd):
         MessageType.HISTORY_ANSWER: _accept_history_answer,
         MessageType.COHORT_STORED: _accept_cohort_stored,
         MessageType.COHORT_CHANGES_ANSWER: _accept_cohort_changes_answer,
+        MessageType.SEARCH_ANSWER: _accept_search_answer,
+        MessageType.MATCH_ANSWER: _accept_match_answer,
         MessageType.GREETING: _accept_greeting,
         MessageType.SESSION_OPENED: _accept_session_opened,
         MessageType.SESSION_CLOSED: _accept_session_closed,
@@ -198,6 +212,15 @@ class ClientConnection(ClientEnd):
         self._asked[request_id] = (message.items, count)
         return data
 
+    def _send_find(self, message: m.SearchRequest | m.MatchRequest) -> Sendable:
+        self._check_request(message.request_id)
+        session = self._check_question(message.session_id, message.count)
+        data = persons.encode_find(message)
+        if len(data) - HEADER_BYTES > self._payload_max[message.type]:
+            raise LocalProtocolError("the persons are above request_bytes_max: split the batch")
+        self._begin(message, message.items or session.items, message.count)
+        return data
+
     def _send_cohort_put(self, message: m.CohortPut) -> Sendable:
         self._check_request(message.request_id)
         codes = questions.as_codes(message.codes)
@@ -247,6 +270,8 @@ class ClientConnection(ClientEnd):
         MessageType.HISTORY: _send_lookup,
         MessageType.COHORT_PUT: _send_cohort_put,
         MessageType.COHORT_CHANGES: _send_cohort_changes,
+        MessageType.SEARCH: _send_find,
+        MessageType.MATCH: _send_find,
         MessageType.OPEN_SESSION: _send_open_session,
         MessageType.CLOSE_SESSION: _send_close_session,
         MessageType.PING: ClientEnd._send_ping,

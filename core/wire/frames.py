@@ -35,6 +35,10 @@ class MessageType(IntEnum):
     COHORT_STORED = 0x19
     COHORT_CHANGES = 0x1A
     COHORT_CHANGES_ANSWER = 0x1B
+    SEARCH = 0x1C
+    SEARCH_ANSWER = 0x1D
+    MATCH = 0x1E
+    MATCH_ANSWER = 0x1F
 
 
 PROTOCOL_VERSION: Final = 1
@@ -72,7 +76,7 @@ def payload_limits(request_bytes_max: int, answer_bytes_max: int) -> dict[int, i
     longest = {int(kind): limits.CONTROL_BYTES_MAX for kind in MessageType if kind < MessageType.LOOKUP}
     longest[MessageType.PING] = longest[MessageType.PONG] = PING_BYTES
     longest[MessageType.CANCEL] = 0
-    for question in range(MessageType.LOOKUP, MessageType.COHORT_CHANGES_ANSWER, 2):
+    for question in range(MessageType.LOOKUP, MessageType.MATCH_ANSWER, 2):
         longest[question] = request_bytes_max
         longest[question + 1] = answer_bytes_max
     return longest

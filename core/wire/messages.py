@@ -247,6 +247,96 @@ class CohortChangesAnswer(Message, frozen=True):
     registered_dates: memoryview
 
 
+class FindRequest(Message, frozen=True):
+    """What SEARCH and MATCH ask: ``count`` persons by the items ``given``, a mask.
+
+    given: of NAME, KANA, BIRTH_DATE, SEX, ADDRESS. items: mask wanted of those found, 0 for all the session may see.
+    prefix: names and readings may be beginnings (SEARCH only). birth_dates 'I' (decimal dates), sexes 'B'; columns of
+    items not given are None. An empty text, a date 0 and a sex 0 mean that this row does not have the item.
+    """
+
+    session_id: int
+    items: int
+    given: int
+    prefix: bool
+    count: int
+    names: TextColumn | None = None
+    kana: TextColumn | None = None
+    birth_dates: memoryview | None = None
+    sexes: memoryview | None = None
+    addresses: TextColumn | None = None
+
+
+class SearchRequest(FindRequest, frozen=True):
+    """Asks for all persons that each row may mean."""
+
+    type: ClassVar[MessageType] = MessageType.SEARCH
+
+
+class MatchRequest(FindRequest, frozen=True):
+    """Asks for the one person that each row means."""
+
+    type: ClassVar[MessageType] = MessageType.MATCH
+
+
+class SearchAnswer(Message, frozen=True):
+    """found 'B' (vocabulary.Found) of count questions in the order asked; those of question i are the persons from
+    row_ends[i - 1] (0 for the first) to row_ends[i] ('I'), the likeliest first.
+
+    grades 'B', levels 'I' (four bits an item: name, kana, birth date, sex, address), probabilities 'I' (millionths),
+    and the columns of a LookupAnswer, a row a person; codes 'Q' are theirs. None for items that were not asked.
+    """
+
+    type: ClassVar[MessageType] = MessageType.SEARCH_ANSWER
+    items: int
+    count: int
+    register_version: int
+    found: memoryview
+    row_ends: memoryview
+    grades: memoryview
+    levels: memoryview
+    probabilities: memoryview
+    outcomes: memoryview
+    names: TextColumn | None = None
+    kana: TextColumn | None = None
+    aliases: TextColumn | None = None
+    birth_dates: memoryview | None = None
+    sexes: memoryview | None = None
+    areas: memoryview | None = None
+    addresses: TextColumn | None = None
+    reasons: memoryview | None = None
+    change_dates: memoryview | None = None
+    codes: memoryview | None = None
+
+
+class MatchAnswer(Message, frozen=True):
+    """Columns of count rows in the order asked: found 'B', candidates 'I' and margins 'I' (millionths), and the columns
+    of a SearchAnswer's persons, which hold something where found is ONE.
+    """
+
+    type: ClassVar[MessageType] = MessageType.MATCH_ANSWER
+    items: int
+    count: int
+    register_version: int
+    found: memoryview
+    candidates: memoryview
+    grades: memoryview
+    levels: memoryview
+    probabilities: memoryview
+    margins: memoryview
+    outcomes: memoryview
+    names: TextColumn | None = None
+    kana: TextColumn | None = None
+    aliases: TextColumn | None = None
+    birth_dates: memoryview | None = None
+    sexes: memoryview | None = None
+    areas: memoryview | None = None
+    addresses: TextColumn | None = None
+    reasons: memoryview | None = None
+    change_dates: memoryview | None = None
+    codes: memoryview | None = None
+
+
 class LookupAnswer(Message, frozen=True):
     """Columns of count rows in the order asked; None for items that were not asked.
 
@@ -347,6 +437,8 @@ ClientMessage = (
     | HistoryRequest
     | CohortPut
     | CohortChanges
+    | SearchRequest
+    | MatchRequest
 )
 ServerMessage = (
     Greeting
@@ -362,4 +454,6 @@ ServerMessage = (
     | HistoryAnswer
     | CohortStored
     | CohortChangesAnswer
+    | SearchAnswer
+    | MatchAnswer
 )

@@ -11,7 +11,7 @@ from jukinet.core.columns.column_kernel import ColumnFault, locate_columns
 from jukinet.core.columns.layout import TextColumn, fixed_layout
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS
-from jukinet.core.wire import cohorts
+from jukinet.core.wire import cohorts, persons
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.columns import claim_plan
 from jukinet.core.wire.frames import QUESTION, QUESTION_HEAD, QUESTION_HEAD_BYTES, REQUEST_ID_MAX, MessageType
@@ -26,6 +26,7 @@ _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
 _HISTORY: Final = int(MessageType.HISTORY)
 _COHORTS: Final = frozenset((int(MessageType.COHORT_PUT), int(MessageType.COHORT_CHANGES)))
+_FINDS: Final = frozenset((int(MessageType.SEARCH), int(MessageType.MATCH)))
 _U32_MAX: Final = 0xFFFF_FFFF
 
 
@@ -42,6 +43,8 @@ def head_fault(kind: int, second: int, count: int) -> str | None:
         return cohorts.head_fault(kind, second, count)
     if count == 0:
         return "count is 1 at least"
+    if kind in _FINDS:
+        return persons.head_fault(kind, second)
     if kind in (_LOOKUP, _HISTORY):
         return None if second < _ITEMS_END else "items holds a bit that is no item"
     if kind == _STATUS:
@@ -53,6 +56,8 @@ def check_head(kind: int, payload_bytes: int, count: int, reserved: int) -> None
     """What a question's head says of its payload's layout. Raises RemoteProtocolError."""
     if reserved:
         raise RemoteProtocolError("reserved is not zero")
+    if kind in _FINDS:
+        return  # its columns are checked when they are here
     codes_end = QUESTION_HEAD_BYTES + 8 * count
     if kind in _COHORTS:
         codes_end = cohorts.payload_bytes(kind, count)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from jukinet.core.columns.column_kernel import ColumnFault
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
-from jukinet.core.wire import cohorts, control, questions
+from jukinet.core.wire import cohorts, control, persons, questions
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.connection import Sendable
 from jukinet.core.wire.frames import (
@@ -37,6 +37,8 @@ _VERIFY: Final = int(MessageType.VERIFY)
 _HISTORY: Final = int(MessageType.HISTORY)
 _COHORT_PUT: Final = int(MessageType.COHORT_PUT)
 _COHORT_CHANGES: Final = int(MessageType.COHORT_CHANGES)
+_SEARCH: Final = int(MessageType.SEARCH)
+_MATCH: Final = int(MessageType.MATCH)
 _CODES_QUESTIONS: Final[dict[int, type[m.LookupRequest | m.StatusRequest | m.HistoryRequest]]] = {
     _LOOKUP: m.LookupRequest,
     _STATUS: m.StatusRequest,
@@ -126,6 +128,25 @@ class ServerConnection(ServerEnd):
     def _accept_cohort_changes(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         return self._accept_cohort(_COHORT_CHANGES, request_id, payload)
 
+    def _accept_find(
+        self, asked: type[m.SearchRequest | m.MatchRequest], request_id: int, payload: bytes | bytearray
+    ) -> m.Message | m.Refused:
+        session_id, second, count, _ = questions.parse_head(payload)
+        kind = int(asked.type)
+        refusal = self._refuse_by_head(kind, request_id, len(payload), payload)
+        if refusal is not None:
+            return refusal
+        message = persons.parse_find(asked, request_id, session_id, second, count, payload)
+        self.under_way[request_id] = kind
+        self._asked[request_id] = session_id
+        return message
+
+    def _accept_search(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        return self._accept_find(m.SearchRequest, request_id, payload)
+
+    def _accept_match(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        return self._accept_find(m.MatchRequest, request_id, payload)
+
     def _accept_verify(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         session_id, items, count, _ = questions.parse_head(payload)
         refusal = self._refuse_by_head(_VERIFY, request_id, len(payload), payload)
@@ -176,6 +197,8 @@ class ServerConnection(ServerEnd):
         _HISTORY: _accept_history,
         _COHORT_PUT: _accept_cohort_put,
         _COHORT_CHANGES: _accept_cohort_changes,
+        _SEARCH: _accept_search,
+        _MATCH: _accept_match,
         _OPEN_SESSION: _accept_open_session,
         _CLOSE_SESSION: _accept_close_session,
         _PING: ServerEnd._accept_ping,

@@ -35,7 +35,7 @@ class ConnectionState(IntEnum):
 S = ConnectionState
 Row = Mapping[int, ConnectionState]
 
-QUESTIONS: Final = (T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY, T.COHORT_PUT, T.COHORT_CHANGES)
+QUESTIONS: Final = (T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY, T.COHORT_PUT, T.COHORT_CHANGES, T.SEARCH, T.MATCH)
 REQUESTS: Final = (T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, *QUESTIONS)
 ANSWER_OF: Final[Mapping[int, int]] = {
     T.OPEN_SESSION: T.SESSION_OPENED,
@@ -47,6 +47,8 @@ ANSWER_OF: Final[Mapping[int, int]] = {
     T.HISTORY: T.HISTORY_ANSWER,
     T.COHORT_PUT: T.COHORT_STORED,
     T.COHORT_CHANGES: T.COHORT_CHANGES_ANSWER,
+    T.SEARCH: T.SEARCH_ANSWER,
+    T.MATCH: T.MATCH_ANSWER,
 }
 QUESTIONS_OF: Final[Mapping[int, frozenset[int]]] = {
     answer: frozenset((question,)) for question, answer in ANSWER_OF.items()

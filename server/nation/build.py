@@ -11,7 +11,7 @@ import datetime
 import shutil
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
@@ -25,6 +25,7 @@ import numpy.typing as npt
 from jukinet.core import limits
 from jukinet.core.errors import StoreError
 from jukinet.core.feed.digest_kernel import DigestTotals
+from jukinet.core.identity.bulk import EntryPiles
 from jukinet.core.store.builder import Area, RegisterBuilder, Town
 from jukinet.core.vocabulary import State
 from jukinet.server.nation import range_kernel
@@ -137,6 +138,13 @@ class RangeBuilder:
             self.totals.append(found)
         return found
 
+    def own_piles(self) -> EntryPiles:
+        """The identity entries of what this thread encodes."""
+        found: EntryPiles | None = getattr(self._own, "piles", None)
+        if found is None:
+            found = self._own.piles = self._register.new_piles()
+        return found
+
     def collect(self, number: int) -> KeyRange:
         """The sorted entries of one range."""
         plan = self.plan
@@ -183,6 +191,7 @@ class RangeBuilder:
                 ends, states, self.wanted,
             )  # fmt: skip
             self.own_totals().add_blocks(self.plan.width, out.data, ends[:blocks].data)
+            self.own_piles().add_blocks(self.plan.width, out.data, ends[:blocks].data)
             made.append(Piece(out, buckets[:blocks], ends[:blocks], states, following - start))
             start = following
         return made
@@ -257,14 +266,16 @@ def wanted_areas(tables: NationTables, prefecture: int | None) -> npt.NDArray[np
     return wanted
 
 
-def expected_share(population: Population, wanted: npt.NDArray[np.uint8] | None) -> float:
-    """The share of entries that are wanted, from a sample: it only decides the width of buckets."""
-    if wanted is None:
-        return 1.0
+def sampled(population: Population, wanted: npt.NDArray[np.uint8] | None) -> tuple[float, dict[int, float]]:
+    """The share of entries that are wanted, and their years of birth, from a sample: they only decide about buckets."""
     entries = population.residents + population.retired
     step = max(1, entries // SAMPLED_ENTRIES)
     sample = range(0, entries, step)
-    return max(1, sum(int(wanted[population.describe(number).area]) for number in sample)) / len(sample)
+    found = [population.describe(number) for number in sample]
+    kept = [entry for entry in found if wanted is None or wanted[entry.area]]
+    years = Counter(entry.birth_date // 10_000 for entry in kept if entry.birth_date >= 10_000)
+    share = 1.0 if wanted is None else max(1, len(kept)) / len(sample)
+    return share, {year: float(count) for year, count in years.items()}
 
 
 def build_nation(
@@ -297,9 +308,11 @@ def build_nation(
         origin["areas_only"] = True
     if prefecture is not None:
         origin["prefecture"] = prefecture
+    share, births = sampled(population, wanted)
     with RegisterBuilder(
         directory,
-        expected_entries=max(1, round(entries * expected_share(population, wanted))),
+        expected_entries=max(1, round(entries * share)),
+        births=births,
         areas=[Area(area.jis, area.name, area.kana, area.connected) for area in tables.areas],
         towns=[Town(area, text) for area, text in tables.town_texts],
         origin=origin,

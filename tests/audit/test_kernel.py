@@ -23,6 +23,7 @@ codes = st.one_of(
 REQUEST = ("time_ns", "function", "items", "register_version", "since", "request_id")
 rows = st.lists(st.tuples(codes, st.integers(0, 255)), max_size=40)
 VERIFY = 4
+TOLD_BY_ROW = (VERIFY, 8, 16)
 
 
 @given(rows)
@@ -62,7 +63,7 @@ def test_unpacking_refuses_what_packing_never_makes(packed: bytes) -> None:
     st.fixed_dictionaries(
         {
             "time_ns": st.integers(1, 2**64 - 1),
-            "function": st.sampled_from([1, 2, VERIFY]) | st.integers(0, 2**32 - 1),
+            "function": st.sampled_from([1, 2, *TOLD_BY_ROW]) | st.integers(0, 2**32 - 1),
             "items": st.integers(0, 2**32 - 1),
             "register_version": st.integers(0, 2**64 - 1),
             "since": st.integers(0, 2**32 - 1),
@@ -76,7 +77,7 @@ def test_a_record_equals_the_twin(
     rows: list[tuple[int, int]], request: dict[str, int], worker: int, sequence: int
 ) -> None:
     asked, outcomes = array("Q", [code for code, _ in rows]), bytes(outcome for _, outcome in rows)
-    matches = bytes(code % 256 for code in asked) if request["function"] == VERIFY else None
+    matches = bytes(code % 256 for code in asked) if request["function"] in TOLD_BY_ROW else None
     buffer = RecordBuffer(worker, sequence, 1 << 20)
     assert buffer.append(USE.encoded, asked, outcomes, **request, matches=matches) == sequence
     group = buffer.take()
@@ -110,7 +111,18 @@ def test_a_record_of_any_size_equals_the_twin(count: int, function: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("function", "matches"), [(VERIFY, None), (VERIFY, b""), (VERIFY, b"1"), (VERIFY, b"123"), (1, b"12"), (2, b"")]
+    ("function", "matches"),
+    [
+        (VERIFY, None),
+        (VERIFY, b""),
+        (VERIFY, b"1"),
+        (VERIFY, b"123"),
+        (8, None),
+        (16, b"1"),
+        (1, b"12"),
+        (2, b""),
+        (32, b"12"),
+    ],
 )
 def test_matches_that_do_not_fit_are_refused(function: int, matches: bytes | None) -> None:
     buffer = RecordBuffer(1, 1, 1 << 20)

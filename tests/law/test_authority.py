@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
 import tomllib
+from importlib import resources
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from jukinet.core.errors import ConfigurationError, ErrorCode
 from jukinet.core.law import authority_file, example_path
 from jukinet.core.law.authority import Authority, Grant, NotAuthorisedError, day_in_japan
+from jukinet.core.matching.columns import MatchRules
 from jukinet.core.vocabulary import ALL_ITEMS, Function, Item
 
 TODAY = datetime.date(2026, 7, 1)
@@ -86,7 +89,7 @@ def test_the_shipped_example_holds_the_real_rows() -> None:
     assert {schedule for schedule, _ in affairs} == {0, 1, 2, 3, 4, 5}
     pension = authority.body("agency", "japan-pension-service")
     assert pension is not None
-    for item, functions in (("74", 7 + 32), ("77", 7)):
+    for item, functions in (("74", 7 + 32 + 24), ("77", 7 + 24)):
         grant = pension.grant(1, item, 0, TODAY)
         assert (grant.functions, grant.items, grant.codes_per_request_max) == (functions, ALL_ITEMS, 65_536)
     moj = authority.body("agency", "moj")
@@ -126,6 +129,61 @@ def test_a_file_is_read_as_it_stands(tmp_path: Path) -> None:
     assert caught.value.code is ErrorCode.NOT_AUTHORISED
     with pytest.raises(NotAuthorisedError, match="no authority"):
         body.grant(1, "77", 0, TODAY)
+
+
+FINDING = FILE.replace('functions = ["LOOKUP", "VERIFY"]', 'functions = ["SEARCH", "MATCH"]')
+
+
+def test_settings_of_search_and_match(tmp_path: Path) -> None:
+    body = load(tmp_path, FINDING).body("agency", "pension")
+    assert body is not None
+    assert body.grant(1, "77", 2, TODAY).matching == MatchRules()
+    shipped = resources.files("jukinet.core.matching").joinpath("data/parameters.json").read_bytes()
+    (tmp_path / "own.json").write_bytes(shipped)
+    own = (
+        "matching = { prefix = true, hits_max = 9, match_threshold = 0.999, candidate_threshold = 0.25, "
+        'margin_min = 0.5, parameters = "own.json" }\n'
+    )
+    body = load(tmp_path, FINDING.replace("valid_until = 2026-09-30\n", "valid_until = 2026-09-30\n" + own)).body(
+        "agency", "pension"
+    )
+    assert body is not None
+    assert body.grant(1, "77", 2, TODAY).matching == MatchRules(
+        0.999, 0.25, 0.5, 9, True, str(tmp_path / "own.json"), hashlib.sha256(shipped).hexdigest()
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("hits_max = 65", ["'hits_max'", "1 to 64"]),
+        ("hits_max = 0", ["'hits_max'", "1 to 64"]),
+        ("match_threshold = 1.5", ["'match_threshold'", "0.5 to 1.0"]),
+        ("match_threshold = 1", ["'match_threshold'", "an integer", "a float"]),
+        ("match_threshold = nan", ["'match_threshold'", "0.5 to 1.0"]),
+        ("match_threshold = 0.6, candidate_threshold = 0.7", ["'candidate_threshold'", "above match_threshold"]),
+        ("margin_min = -0.1", ["'margin_min'", "0.0 to 1.0"]),
+        ("prefix = 1", ["'prefix'", "a boolean"]),
+        ("prefixes = true", ["'prefixes'", "not known here"]),
+        ('parameters = "missing.json"', ["'parameters'", "cannot be used"]),
+    ],
+)
+def test_settings_of_search_and_match_that_cannot_be(tmp_path: Path, keys: str, words: list[str]) -> None:
+    text = FINDING.replace("valid_until = 2026-09-30\n", f"valid_until = 2026-09-30\nmatching = {{ {keys} }}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, text)
+    for word in ["affair[1]", *words]:
+        assert word in str(caught.value)
+
+
+def test_search_and_match_need_what_is_asked_by_and_their_settings_need_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="NAME or KANA, with BIRTH_DATE or ADDRESS"):
+        load(tmp_path, FINDING.replace('["NAME", "ADDRESS"]', '["ADDRESS", "BIRTH_DATE"]'))
+    settings_alone = FILE.replace(
+        "valid_until = 2026-09-30\n", "valid_until = 2026-09-30\nmatching = { hits_max = 5 }\n"
+    )
+    with pytest.raises(ConfigurationError, match="which this affair does not have"):
+        load(tmp_path, settings_alone)
 
 
 def test_a_grant_cannot_be_changed(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from jukinet.core.codes import code_from_key
 from jukinet.core.records.resident import Resident
 from jukinet.core.wire import ClientConnection
 from jukinet.core.wire import messages as m
+from jukinet.core.wire.columns import TextColumn
 from jukinet.server.pki.trial import IssuedFiles, TrialAuthority
 
 from ..core.stores import AREAS, build_store
@@ -78,6 +79,25 @@ items = ["NAME"]
 valid_from = 2002-08-05
 valid_until = 2003-08-05
 
+[[body.affair]]
+schedule = 1
+item = "74"
+title = "Employees' pensions"
+legal_basis = "schedule 1"
+functions = ["SEARCH", "MATCH"]
+items = ["ALL"]
+valid_from = 2002-08-05
+matching = { prefix = true, hits_max = 5 }
+
+[[body.affair]]
+schedule = 1
+item = "78"
+title = "War-bereaved pensions"
+legal_basis = "schedule 1"
+functions = ["SEARCH", "MATCH"]
+items = ["NAME", "BIRTH_DATE"]
+valid_from = 2002-08-05
+
 [[body]]
 role = "agency"
 name = "slow"
@@ -96,6 +116,24 @@ valid_from = 2002-08-05
 """
 
 
+GIVEN: tuple[tuple[str, str, int, Any], ...] = (
+    ("name", "names", 1, ""),
+    ("kana", "kana", 2, ""),
+    ("birth_date", "birth_dates", 8, 0),
+    ("sex", "sexes", 16, 0),
+    ("address", "addresses", 32, ""),
+)
+
+
+COMMON_DATE = 19650220
+"""One in fifty has the reading シケンタロウ and was born on this day."""
+
+
+def reading(number: int) -> str:
+    """A reading of its own for each number."""
+    return "シケン" + "".join("アカサタナハマヤラワ"[int(digit)] for digit in f"{number:04}") + "ロウ"
+
+
 def residents(count: int) -> list[Resident]:
     """Believable enough, and every text is unmistakable when it turns up where it must not."""
     chooser = random.Random(11)
@@ -111,11 +149,11 @@ def residents(count: int) -> list[Resident]:
                 area=chooser.choice([0, 2, 3, 4]),
                 change_date=20100401,
                 registered_day=chooser.randrange(3_000, 9_000),
-                birth_date=chooser.randrange(1930, 2020) * 10_000 + 220,
+                birth_date=COMMON_DATE if number % 50 == 0 else chooser.randrange(1930, 2020) * 10_000 + 220,
                 update_number=1,
                 town=chooser.choice([1, 3, 4, 5]),
                 name=f"試験{number}太郎",
-                kana="シケンタロウ",
+                kana="シケンタロウ" if number % 50 == 0 else reading(number),
                 address_rest=f"{number % 9 + 1}丁目{number}番",
             )
         )
@@ -352,6 +390,26 @@ class Caller:
 
     def lookup(self, codes: Any, items: int = 0) -> Any:
         return self.ask(m.LookupRequest(self.new(), self.session, items, memoryview(array("Q", codes))))
+
+    def find(self, kind: Any, rows: list[dict[str, Any]], items: int = 0, prefix: bool = False) -> Any:
+        """SEARCH or MATCH (the request's class) of rows with name, kana, birth_date, sex, address."""
+        answer = self.ask(self.finding(kind, rows, items, prefix))
+        while isinstance(answer, m.Progress):
+            answer = self.event()
+        return answer
+
+    def finding(self, kind: Any, rows: list[dict[str, Any]], items: int = 0, prefix: bool = False) -> Any:
+        given, columns = 0, {}
+        for name, field, bit, empty in GIVEN:
+            if any(name in row for row in rows):
+                values = [row.get(name, empty) for row in rows]
+                given |= bit
+                columns[field] = (
+                    TextColumn.from_texts(values)
+                    if empty == ""
+                    else memoryview(array("I" if name == "birth_date" else "B", values))
+                )
+        return kind(self.new(), self.session, items, given, prefix, len(rows), **columns)
 
     def status(self, codes: Any, since: int = 20150401) -> Any:
         return self.ask(m.StatusRequest(self.new(), self.session, since, memoryview(array("Q", codes))))

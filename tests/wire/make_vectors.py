@@ -44,6 +44,10 @@ TYPES = {
     "COHORT_STORED": 0x19,
     "COHORT_CHANGES": 0x1A,
     "COHORT_CHANGES_ANSWER": 0x1B,
+    "SEARCH": 0x1C,
+    "SEARCH_ANSWER": 0x1D,
+    "MATCH": 0x1E,
+    "MATCH_ANSWER": 0x1F,
 }
 LIMITS = {
     "request_bytes_max": 1_000_000,
@@ -75,7 +79,17 @@ def payload_of(kind: str, fields: Json) -> bytes:
             claim(name, columns[name]) for name in ("names", "birth_dates", "sexes", "addresses") if name in columns
         )
         return twin.question(fields["session_id"], fields["since" if kind == "STATUS" else "items"], codes, claims)
+    if kind in ("SEARCH", "MATCH"):
+        return twin.find(fields["session_id"], fields["items"], fields["count"], fields["prefix"], **columns)
     version, outcomes = fields["register_version"], columns.pop("outcomes")
+    if "codes" in columns:
+        columns["codes"] = [int(code) for code in columns["codes"]]
+    if kind == "SEARCH_ANSWER":
+        found, ends = columns.pop("found"), columns.pop("row_ends")
+        return twin.search_answer(fields["items"], version, found, ends, outcomes, **columns)
+    if kind == "MATCH_ANSWER":
+        found, candidates = columns.pop("found"), columns.pop("candidates")
+        return twin.match_answer(fields["items"], version, found, candidates, outcomes, **columns)
     if kind == "STATUS_ANSWER":
         return twin.status_answer(fields["since"], version, outcomes, columns["change_dates"])
     if kind == "HISTORY_ANSWER":
@@ -297,6 +311,73 @@ def cohort() -> list[Json]:
     ]
 
 
+def persons() -> list[Json]:
+    """A SEARCH that finds two persons for its first question and nobody for its second; a MATCH of four rows."""
+    return [
+        *opening(),
+        step(
+            "client",
+            "SEARCH",
+            2,
+            session_id=7,
+            items=137,
+            given=9,
+            prefix=False,
+            count=2,
+            names=["高橋 吉子", "山田 花子"],
+            birth_dates=[19650220, 19700000],
+        ),
+        step(
+            "server",
+            "SEARCH_ANSWER",
+            2,
+            items=137,
+            count=2,
+            register_version=42,
+            found=[2, 5],
+            row_ends=[2, 2],
+            grades=[2, 6],
+            levels=[0x00102, 0x00107],
+            probabilities=[999_998, 740_000],
+            outcomes=[1, 3],
+            names=["髙橋 𠮷子", "髙橋 吉"],
+            birth_dates=[19650220, 19650220],
+            codes=["24727059608", "12345678903"],
+        ),
+        step(
+            "client",
+            "MATCH",
+            3,
+            session_id=7,
+            items=129,
+            given=58,
+            prefix=False,
+            count=4,
+            kana=["ﾀｶﾊｼ ﾖｼｺ", "ヤマダ ハナコ", "", "スズキ"],
+            birth_dates=[19650220, 19700101, 19700101, 19701301],
+            sexes=[2, 0, 1, 0],
+            addresses=["", "", "", "東京都千代田区丸の内1-1"],
+        ),
+        step(
+            "server",
+            "MATCH_ANSWER",
+            3,
+            items=129,
+            count=4,
+            register_version=42,
+            found=[1, 2, 6, 9],
+            candidates=[1, 3, 0, 0],
+            grades=[2, 0, 0, 0],
+            levels=[0x01120, 0, 0, 0],
+            probabilities=[999_998, 480_000, 0, 0],
+            margins=[999_990, 1_000, 0, 0],
+            outcomes=[1, 9, 9, 9],
+            names=["髙橋 𠮷子", "", "", ""],
+            codes=["24727059608", "0", "0", "0"],
+        ),
+    ]
+
+
 def under_way() -> list[Json]:
     """Progress, cancellation, errors that stay, draining, and an answer after both goodbyes."""
     error: Json = {"message": "", "retry_after_ms": 0}
@@ -467,6 +548,7 @@ CONVERSATIONS = {
     "verify": verify,
     "history": history,
     "cohort": cohort,
+    "persons": persons,
     "under-way": under_way,
     "closing": closing,
 }

@@ -20,7 +20,7 @@ from jukinet.core.vocabulary import ChangeReason, Item, Outcome, Sex
 from jukinet.core.wire import columns
 from jukinet.core.wire import messages as m
 
-KINDS = "otpsrmdakcbw"
+KINDS = "otpsrmdakcbwuglq"
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 DATES = st.one_of(
     st.integers(0, 99991231), st.sampled_from([0, 19650220, 20000000, 20001200, 20001232, 20001300, 10000])
@@ -37,7 +37,13 @@ def column_bytes(draw: st.DrawFn, kind: str, count: int) -> bytes:
         return twin.u32(draw(st.lists(st.integers(0, 100_001), **rows)))
     if kind in "kc":
         return twin.u64(draw(st.lists(st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 10**11)), **rows)))
-    return twin.u8(draw(st.lists(st.integers(0, 12 if kind in "op" else 255 if kind == "b" else 43), **rows)))
+    if kind == "l":
+        return twin.u32(draw(st.lists(st.integers(0, 0xA9999) | st.integers(0, 1 << 21), **rows)))
+    if kind == "q":
+        return twin.u32(draw(st.lists(st.integers(999_990, 1_000_002), **rows)))
+    if kind == "g":
+        return twin.u8(draw(st.lists(st.integers(0, 7), **rows)))
+    return twin.u8(draw(st.lists(st.integers(0, 12 if kind in "opu" else 255 if kind == "b" else 43), **rows)))
 
 
 @st.composite
@@ -184,7 +190,7 @@ def test_a_fault_says_whether_the_layout_is_sound() -> None:
 
 
 def test_arguments_of_the_kernel_are_checked() -> None:
-    for start, count, plan in ((1, 1, b"t"), (0, 1 << 32, b"t"), (0, 1, b"t" * 17)):
+    for start, count, plan in ((1, 1, b"t"), (0, 1 << 32, b"t"), (0, 1, b"t" * 25)):
         with pytest.raises(ValueError, match="plan"):
             locate_columns(b"", start, count, plan, 0, 0)
     with pytest.raises(ColumnFault):

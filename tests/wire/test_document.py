@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wire_pair import PATIENT
 
 from jukinet.core.errors import ErrorCode
-from jukinet.core.vocabulary import ChangeReason, Item, Outcome
+from jukinet.core.vocabulary import ChangeReason, Found, Grade, Item, Level, Outcome
 from jukinet.core.wire import MessageType, states
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.questions import is_full_date
@@ -41,6 +41,20 @@ def test_numbers() -> None:
     assert {name: int(number) for name, number in items} == dict(Item.__members__)
     reasons = re.findall(r"(\d+) [a-z]", DOCUMENT.split("Change reasons: ")[1].split(".\n")[0])
     assert {int(number) for number in reasons} == set(ChangeReason)
+
+
+def test_words_of_search_and_match() -> None:
+    chapter = DOCUMENT.split("### 3.8")[1].split("### 3.9")[0]
+    found = chapter.split("| found | name |")[1].split("| grade | name |")[0]
+    rows = re.findall(r"^\| ([\d, ]+) \| ([A-Z_, ]+) \|", found, re.MULTILINE)
+    told = {
+        name: int(n) for numbers, names in rows for n, name in zip(numbers.split(","), names.split(", "), strict=True)
+    }
+    assert told == dict(Found.__members__)
+    grades = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", chapter.split("| grade | name |")[1], re.MULTILINE)
+    assert {"NONE": 0, **{name: int(number) for number, name in grades}} == dict(Grade.__members__)
+    levels = re.findall(r"(\d+) ([A-Z_]+)", chapter.split("\nLevels: ")[1].split(".\n")[0])
+    assert {name: int(number) for number, name in levels} == dict(Level.__members__)
 
 
 def test_fields_of_the_greeting_and_the_limits() -> None:

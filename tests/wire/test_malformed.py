@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import msgspec
 import pytest
@@ -134,6 +135,32 @@ BAD_CHANGES = [
     ANSWERS[T.COHORT_CHANGES_ANSWER] + bytes(8),
     ANSWERS[T.COHORT_CHANGES_ANSWER][:24],
 ]
+MATCHED: dict[str, Any] = {
+    "grades": [1, 0], "levels": [1, 0], "probabilities": [9, 0], "margins": [9, 0], "names": ["山田太郎", ""],
+}  # fmt: skip
+BAD_MATCHES = [
+    twin.match_answer(1, 3, [1, 0], [1, 0], [1, 9], **MATCHED),
+    twin.match_answer(1, 3, [1, 12], [1, 0], [1, 9], **MATCHED),
+    twin.match_answer(1, 3, [1, 4], [1, 0], [1, 2], **MATCHED),
+    twin.match_answer(1, 3, [1, 4], [1, 0], [1, 9], **{**MATCHED, "grades": [7, 0]}),
+    twin.match_answer(1, 3, [1, 4], [1, 0], [1, 9], **{**MATCHED, "levels": [10, 0]}),
+    twin.match_answer(1, 3, [1, 4], [1, 0], [1, 9], **{**MATCHED, "levels": [1 << 20, 0]}),
+    twin.match_answer(1, 3, [1, 4], [1, 0], [1, 9], **{**MATCHED, "probabilities": [1_000_001, 0]}),
+    twin.match_answer(1, 3, [1, 4], [1, 0], [1, 9], **{**MATCHED, "margins": [1_000_001, 0]}),
+    ANSWERS[T.MATCH_ANSWER][:-8],
+    ANSWERS[T.MATCH_ANSWER] + bytes(8),
+]
+SEARCHED: dict[str, Any] = {"grades": [1], "levels": [1], "probabilities": [9], "names": ["山田太郎"]}
+BAD_SEARCHES = [
+    twin.search_answer(1, 3, [1, 4], [1, 0], [1], **SEARCHED),
+    twin.search_answer(1, 3, [1, 4], [1, 2], [1], **SEARCHED),
+    twin.search_answer(1, 3, [1, 0], [1, 1], [1], **SEARCHED),
+    twin.search_answer(1, 3, [1, 4], [1, 1], [2], **SEARCHED),
+    twin.search_answer(1, 3, [1], [1], [1], **SEARCHED),
+    ANSWERS[T.SEARCH_ANSWER][:-8],
+    ANSWERS[T.SEARCH_ANSWER][:24],
+]
+ASKED = twin.find(SESSION, 1, 2, names=["山田", ""], birth_dates=[0, 0])
 SOUND = twin.question(SESSION, 1, CODES)
 NAMES = twin.text_column(["山田", ""])
 
@@ -165,6 +192,9 @@ NAMES = twin.text_column(["山田", ""])
         (twin.frame(SOUND + NAMES.replace(b"\xe5", b"\xff"), T.VERIFY, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (twin.frame(twin.cohort_put(SESSION, 3, "all", CODES)[:-8], T.COHORT_PUT, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (twin.frame(SOUND, T.COHORT_PUT, NEW_ID), ErrorCode.MALFORMED_FRAME),
+        (twin.frame(ASKED[:-8], T.MATCH, NEW_ID), ErrorCode.MALFORMED_FRAME),
+        (twin.frame(ASKED + bytes(8), T.SEARCH, NEW_ID), ErrorCode.MALFORMED_FRAME),
+        (twin.frame(ASKED.replace(b"\xe5", b"\xff"), T.MATCH, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (
             twin.frame(twin.cohort_changes(SESSION, 2, "all", 1, 0) + bytes(8), T.COHORT_CHANGES, NEW_ID),
             ErrorCode.MALFORMED_FRAME,
@@ -199,6 +229,8 @@ def test_each_way_to_break_the_stream_has_its_code(data: bytes, code: ErrorCode)
         twin.frame(ANSWERS[T.HISTORY_ANSWER][:24], T.HISTORY_ANSWER, UNDER_WAY[T.HISTORY]),
         *[twin.frame(payload, T.COHORT_STORED, UNDER_WAY[T.COHORT_PUT]) for payload in BAD_STORED],
         *[twin.frame(payload, T.COHORT_CHANGES_ANSWER, UNDER_WAY[T.COHORT_CHANGES]) for payload in BAD_CHANGES],
+        *[twin.frame(payload, T.MATCH_ANSWER, UNDER_WAY[T.MATCH]) for payload in BAD_MATCHES],
+        *[twin.frame(payload, T.SEARCH_ANSWER, UNDER_WAY[T.SEARCH]) for payload in BAD_SEARCHES],
         twin.frame(b"12345678", T.PONG, UNDER_WAY[T.PING]),
         twin.frame(b"1234", T.PONG, UNDER_WAY[T.PING]),
     ],

@@ -28,6 +28,8 @@ REQUESTS = {
     T.HISTORY,
     T.COHORT_PUT,
     T.COHORT_CHANGES,
+    T.SEARCH,
+    T.MATCH,
 }
 ANSWER_TYPES = {
     T.SESSION_OPENED,
@@ -39,6 +41,8 @@ ANSWER_TYPES = {
     T.HISTORY_ANSWER,
     T.COHORT_STORED,
     T.COHORT_CHANGES_ANSWER,
+    T.SEARCH_ANSWER,
+    T.MATCH_ANSWER,
 }
 CLIENT_TYPES = REQUESTS | {T.CANCEL, T.GOODBYE}
 SERVER_TYPES = ANSWER_TYPES | {T.GREETING, T.PROGRESS, T.ERROR, T.GOODBYE}
@@ -143,14 +147,14 @@ def test_an_error_of_the_connection_closes_from_every_state(state: S) -> None:
         server.send(error)
 
 
-@pytest.mark.parametrize("answered", range(1, 10))
+@pytest.mark.parametrize("answered", range(1, 12))
 def test_both_done_closes_with_the_last_answer(answered: int) -> None:
     server, client = pair_in(S.BOTH_DONE)
     for number, request_id in enumerate(list(server.under_way), 1):
         assert server.state is client.state is S.BOTH_DONE
         deliver(client, server.send(m.Error(request_id, ErrorCode.CANCELLED, "")))
-        if number == answered < 9:
-            assert len(client.under_way) == 9 - answered
+        if number == answered < 11:
+            assert len(client.under_way) == 11 - answered
     assert server.state is client.state is S.CLOSED
 
 

@@ -20,7 +20,7 @@ LIMITS = m.Limits(**make_vectors.LIMITS)
 CLASSES = {
     cls.type: cls
     for cls in vars(m).values()
-    if isinstance(cls, type) and issubclass(cls, m.Message) and cls is not m.Message
+    if isinstance(cls, type) and issubclass(cls, m.Message) and hasattr(cls, "type")
 }
 FORMATS = {
     "codes": "Q",
@@ -31,6 +31,10 @@ FORMATS = {
     "row_ends": "I",
     "replaced_dates": "I",
     "registered_dates": "I",
+    "candidates": "I",
+    "levels": "I",
+    "probabilities": "I",
+    "margins": "I",
 }
 
 
@@ -100,6 +104,7 @@ def test_every_file_is_checked_and_every_type_occurs() -> None:
         ("verify", ConnectionState.OPEN),
         ("history", ConnectionState.OPEN),
         ("cohort", ConnectionState.OPEN),
+        ("persons", ConnectionState.OPEN),
         ("under-way", ConnectionState.CLOSED),
         ("closing", ConnectionState.CLOSED),
     ],

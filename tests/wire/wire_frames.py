@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from typing import Any
+
 import msgspec
 import wire_twin as twin
 from wire_pair import GREETING, SESSION, codes, deliver, greeting, opened
@@ -15,10 +18,15 @@ T = MessageType
 STATES = list(S)
 
 # Requests under way in every state after GREETING: one of each type, under the id of its message type.
-LIMITS = m.Limits(requests_in_flight_max=20)
+LIMITS = m.Limits(requests_in_flight_max=24)
 CODES = [12345678903, 10000000006]
 SINCE = 20240401
 NEW_ID = 99
+PERSONS = {
+    "names": TextColumn.from_texts(["山田太郎", ""]),
+    "birth_dates": memoryview(array("I", [19650220, 0])),
+}
+TWINS: dict[str, list[Any]] = {"names": ["山田太郎", ""], "birth_dates": [19650220, 0]}
 
 
 def question_messages(ids: dict[T, int]) -> dict[T, m.Message]:
@@ -32,6 +40,8 @@ def question_messages(ids: dict[T, int]) -> dict[T, m.Message]:
         T.HISTORY: m.HistoryRequest(ids[T.HISTORY], SESSION, 1, codes(CODES)),
         T.COHORT_PUT: m.CohortPut(ids[T.COHORT_PUT], SESSION, m.CohortStep.ALL, "all", codes(CODES)),
         T.COHORT_CHANGES: m.CohortChanges(ids[T.COHORT_CHANGES], SESSION, 2, "all", 7, 0),
+        T.SEARCH: m.SearchRequest(ids[T.SEARCH], SESSION, 1, 9, True, 2, **PERSONS),
+        T.MATCH: m.MatchRequest(ids[T.MATCH], SESSION, 1, 9, False, 2, **PERSONS),
     }
 
 
@@ -72,6 +82,21 @@ ANSWERS = {
     T.VERIFY_ANSWER: twin.verify_answer(1, 3, [1, 9], [3, 0]),
     T.HISTORY_ANSWER: twin.history_answer(1, 3, [1, 9], [1, 1], replaced_dates=[20240401], names=["山田太郎"]),
     T.COHORT_STORED: twin.cohort_stored(3, 3, [("all", 2, 7, 0, 20240402, 1)]),
+    T.SEARCH_ANSWER: twin.search_answer(
+        1, 3, [1, 4], [1, 1], [1], grades=[1], levels=[0x101], probabilities=[999_990], names=["山田太郎"]
+    ),
+    T.MATCH_ANSWER: twin.match_answer(
+        1,
+        3,
+        [1, 6],
+        [1, 0],
+        [1, 9],
+        grades=[1, 0],
+        levels=[0x101, 0],
+        probabilities=[999_990, 0],
+        margins=[999_990, 0],
+        names=["山田太郎", ""],
+    ),
     T.COHORT_CHANGES_ANSWER: twin.cohort_changes_answer(1, 3, (9, 5), CODES[:1], [3], [22], [20240401], [20240402]),
 }
 
@@ -106,6 +131,8 @@ def raw_frames(limits: m.Limits) -> dict[tuple[str, T], bytes]:
         T.HISTORY: (twin.question(SESSION, 1, CODES), NEW_ID),
         T.COHORT_PUT: (twin.cohort_put(SESSION, 3, "all", CODES), NEW_ID),
         T.COHORT_CHANGES: (twin.cohort_changes(SESSION, 2, "all", 7, 0), NEW_ID),
+        T.SEARCH: (twin.find(SESSION, 1, 2, True, **TWINS), NEW_ID),
+        T.MATCH: (twin.find(SESSION, 1, 2, **TWINS), NEW_ID),
     }
     granted = {"session_id": 77, "functions": 7, "items": 255, "codes_per_request_max": 9, "valid_until": 0}
     told = {"protocol": 1, **GREETING, "limits": msgspec.structs.asdict(limits), "areas_not_connected": [13215]}

@@ -102,6 +102,46 @@ def history_answer(
     return head + lookup_answer(items & 127, version, rows, **columns)[16 + len(u8(rows)) :]
 
 
+GIVEN_BITS = {"names": 1, "kana": 2, "birth_dates": 8, "sexes": 16, "addresses": 32}
+
+
+def find(session_id: int, items: int, count: int, prefix: bool = False, **columns: Sequence[Any]) -> bytes:
+    """A SEARCH or MATCH; columns: names, kana, birth_dates, sexes, addresses."""
+    given = sum(bit for name, bit in GIVEN_BITS.items() if name in columns)
+    out = struct.pack("<IIII", session_id, items | given << 8 | prefix << 16, count, 0)
+    for name in GIVEN_BITS:
+        if name in columns:
+            encode = {"birth_dates": u32, "sexes": u8}.get(name, text_column)
+            out += encode(columns[name])
+    return out
+
+
+def person_groups(items: int, outcomes: Sequence[int], **columns: Sequence[Any]) -> bytes:
+    """Grade, levels, probability (and margin, if it is there), then outcome and groups as in a LOOKUP_ANSWER."""
+    out = u8(columns.pop("grades")) + u32(columns.pop("levels")) + u32(columns.pop("probabilities"))
+    if "margins" in columns:
+        out += u32(columns.pop("margins"))
+    if "codes" in columns:
+        columns["successor_codes"] = columns.pop("codes")
+    return out + lookup_answer(items, 0, outcomes, **columns)[16:]
+
+
+def search_answer(
+    items: int, version: int, found: Sequence[int], row_ends: Sequence[int], outcomes: Sequence[int],
+    **columns: Sequence[Any],
+) -> bytes:  # fmt: skip
+    head = struct.pack("<IIQ", items, len(found), version) + u8(found) + u32(row_ends)
+    return head + person_groups(items, outcomes, **columns)
+
+
+def match_answer(
+    items: int, version: int, found: Sequence[int], candidates: Sequence[int], outcomes: Sequence[int],
+    **columns: Sequence[Any],
+) -> bytes:  # fmt: skip
+    head = struct.pack("<IIQ", items, len(found), version) + u8(found) + u32(candidates)
+    return head + person_groups(items, outcomes, **columns)
+
+
 def status_answer(since: int, version: int, outcomes: Sequence[int], change_dates: Sequence[int]) -> bytes:
     return struct.pack("<IIQ", since, len(outcomes), version) + u8(outcomes) + u32(change_dates)
 
@@ -121,6 +161,7 @@ class Fault(Exception):  # noqa: N818
 
 TRUNCATED, TRAILING, PADDING, OFFSETS, NOT_UTF8, VALUE, TEXT_TOO_LONG = 1, 2, 3, 4, 5, 16, 17
 WIDTHS = {"o": 1, "p": 1, "s": 1, "r": 1, "m": 1, "d": 4, "a": 4, "k": 8, "c": 8, "b": 1, "w": 4}
+WIDTHS |= {"u": 1, "g": 1, "l": 4, "q": 4}
 REASONS = {0, 11, 12, 13, 21, 22, 23, 31, 32, 33, 41, 42}
 
 
@@ -145,6 +186,10 @@ def value_holds(kind: str, value: int, matches_mask: int) -> bool:
         "k": True,
         "b": True,
         "w": True,
+        "u": 1 <= value <= 11,
+        "g": value <= 6,
+        "l": value < 1 << 20 and all(value >> shift & 15 <= 9 for shift in range(0, 20, 4)),
+        "q": value <= 1_000_000,
     }[kind]
 
 

@@ -1,0 +1,1 @@
+"""The identity index: from folded names, readings and birth dates to keys of residents (docs/identity-index.md)."""

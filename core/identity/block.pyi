@@ -1,0 +1,9 @@
+from collections.abc import Sequence
+
+from typing_extensions import Buffer
+
+from jukinet.core.identity.entries import EntryLayout
+
+def encode(table: int, bucket: int, entries: Sequence[int]) -> bytes: ...
+def decode(block: Buffer, table: int, bucket: int) -> list[int]: ...
+def fault_of(block: Buffer, layout: EntryLayout, table: int, bucket: int) -> str | None: ...

@@ -1,0 +1,242 @@
+"""What a transaction changes in the identity index: collected, netted, and merged into the blocks before the commit."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdlib cimport free, qsort, realloc
+from libc.string cimport memcpy
+
+from jukinet.core.identity.block cimport (
+    IDENTITY_HEADER_BYTES, identity_block_bytes, identity_block_close, identity_block_whole, identity_count,
+    identity_entries,
+)
+from jukinet.core.identity.entries cimport KEYS, RECORD_ENTRIES_MAX, EntryLayout, PlacedEntry, record_entries
+from jukinet.core.records.record cimport ResidentRecord, record_decode
+
+import struct
+
+from jukinet.core.errors import RecordFormatError, StoreCorruptError, StoreError
+
+_NUMBER = struct.Struct("<Q")
+
+cdef enum:
+    CHANGES_MAX = 1 << 28
+
+
+cdef int compare_changes(const void *one, const void *other) noexcept nogil:
+    cdef const PlacedEntry *a = &(<const EntryChange *>one).placed
+    cdef const PlacedEntry *b = &(<const EntryChange *>other).placed
+    if a.table != b.table:
+        return -1 if a.table < b.table else 1
+    if a.bucket != b.bucket:
+        return -1 if a.bucket < b.bucket else 1
+    if a.entry != b.entry:
+        return -1 if a.entry < b.entry else 1
+    return 0
+
+
+cdef size_t net(EntryChange *changes, size_t count) noexcept nogil:
+    """Sort, and leave one change for each entry that is really added or taken away; returns how many."""
+    cdef size_t i = 0, kept = 0
+    cdef int32_t sign
+    cdef PlacedEntry placed
+    qsort(changes, count, sizeof(EntryChange), compare_changes)
+    while i < count:
+        placed = changes[i].placed
+        sign = 0
+        while i < count and compare_changes(&changes[i], &placed) == 0:
+            sign += changes[i].sign
+            i += 1
+        if sign:
+            changes[kept].placed = placed
+            changes[kept].sign = 1 if sign > 0 else -1
+            kept += 1
+    return kept
+
+
+cdef size_t merge(
+    const uint64_t *present, size_t present_count, const EntryChange *changes, size_t count, uint64_t *out
+) noexcept nogil:
+    """How many entries there are afterwards; written to out unless it is NULL. Adding what is there has no effect."""
+    cdef size_t i = 0, j = 0, made = 0
+    cdef uint64_t entry
+    while i < present_count or j < count:
+        if j == count or (i < present_count and present[i] < changes[j].placed.entry):
+            entry = present[i]
+            i += 1
+        else:
+            entry = changes[j].placed.entry
+            if i < present_count and present[i] == entry:
+                i += 1
+            j += 1
+            if changes[j - 1].sign < 0:
+                continue
+        if out != NULL:
+            out[made] = entry
+        made += 1
+    return made
+
+
+cdef class IdentityChanges:
+    """Entries that are added and taken away. One transaction, one thread.
+
+    A key's entries are those of the record shown and of earlier ones that took effect, each once: change() is given all
+    of them as they were and as they are.
+    """
+
+    def __cinit__(self, EntryLayout layout not None):
+        self.layout = layout
+        self.changes = NULL
+        self.count = self.room = 0
+        self.failed = False
+
+    def __dealloc__(self):
+        free(self.changes)
+
+    def __len__(self):
+        return self.count
+
+    cdef bint take(self, const PlacedEntry *placed, int32_t sign) noexcept nogil:
+        cdef void *memory
+        if self.count == self.room:
+            memory = NULL
+            if self.room < CHANGES_MAX:
+                memory = realloc(self.changes, (2 * self.room + 256) * sizeof(EntryChange))
+            if memory == NULL:
+                self.failed = True
+                return False
+            self.room = 2 * self.room + 256
+            self.changes = <EntryChange *>memory
+        self.changes[self.count].placed = placed[0]
+        self.changes[self.count].sign = sign
+        self.count += 1
+        return True
+
+    cdef bint take_record(self, uint64_t key, const ResidentRecord *record, int32_t sign) noexcept nogil:
+        cdef PlacedEntry out[RECORD_ENTRIES_MAX]
+        cdef size_t i, count = record_entries(&self.layout.view, key, record, out)
+        for i in range(count):
+            if not self.take(&out[i], sign):
+                return False
+        return True
+
+    def change(self, uint64_t key, before, after):
+        """The persons of a key as they were and as they are: bytes of records that give entries, in any order.
+
+        RecordFormatError when one does not decode; then nothing was changed.
+        """
+        cdef PlacedEntry placed
+        if key >= KEYS:
+            raise ValueError("a key has at most ten digits")
+        before_set = {person_of(data) for data in before}
+        after_set = {person_of(data) for data in after}
+        if before_set == after_set:
+            return
+        old, new = self._entries(key, before), self._entries(key, after)
+        for placed.table, placed.bucket, placed.entry in old - new:
+            if not self.take(&placed, -1):
+                raise MemoryError
+        for placed.table, placed.bucket, placed.entry in new - old:
+            if not self.take(&placed, 1):
+                raise MemoryError
+
+    cdef set _entries(self, uint64_t key, records):
+        cdef PlacedEntry out[RECORD_ENTRIES_MAX]
+        cdef ResidentRecord record
+        cdef size_t count, i
+        cdef bytes data
+        cdef set found = set()
+        for data in records:
+            if record_decode(data, <size_t>len(data), 1, &record) < 0:
+                raise RecordFormatError("a record does not decode")
+            count = record_entries(&self.layout.view, key, &record, out)
+            for i in range(count):
+                found.add((out[i].table, out[i].bucket, out[i].entry))
+        return found
+
+    def netted(self):
+        """(added, taken away) for each table, netted. The changes are spent then."""
+        cdef size_t i, count
+        if self.failed:
+            raise MemoryError
+        with nogil:
+            count = net(self.changes, self.count)
+        self.count = 0
+        found = [[0, 0], [0, 0], [0, 0]]
+        for i in range(count):
+            found[self.changes[i].placed.table - 1][self.changes[i].sign < 0] += 1
+        return [tuple(pair) for pair in found]
+
+    def write(self, transaction, databases, starts):
+        """Merge everything into the blocks; returns the places rewritten, ascending. The changes are spent then.
+
+        databases and starts: of the three tables, and the first place of each. StoreCorruptError for a damaged block.
+        """
+        cdef size_t i = 0, first, count
+        cdef uint32_t table, bucket
+        cdef uint64_t start
+        if self.failed:
+            raise MemoryError
+        with nogil:
+            count = net(self.changes, self.count)
+        self.count = 0
+        places = []
+        while i < count:
+            first = i
+            table, bucket = self.changes[i].placed.table, self.changes[i].placed.bucket
+            while i < count and self.changes[i].placed.table == table and self.changes[i].placed.bucket == bucket:
+                i += 1
+            name = _NUMBER.pack(bucket)
+            database = databases[table - 1]
+            present = transaction.get(name, None, database)
+            made = self._merged(table, bucket, present, first, i)
+            if made is None:
+                continue
+            if made:
+                transaction.put(name, made, db=database)
+            else:
+                transaction.delete(name, db=database)
+            start = starts[table - 1]
+            places.append(start + bucket)
+        return places
+
+    cdef object _merged(self, uint32_t table, uint32_t bucket, present, size_t first, size_t stop):
+        """The new block, empty when nothing is left, None when it stays as it is."""
+        cdef Py_buffer buffer
+        cdef const uint64_t *entries = NULL
+        cdef size_t present_count = 0, count
+        cdef unsigned char *out
+        if present is not None:
+            PyObject_GetBuffer(present, &buffer, PyBUF_SIMPLE)
+        try:
+            if present is not None:
+                if not identity_block_whole(<const unsigned char *>buffer.buf, <size_t>buffer.len, table, bucket):
+                    raise StoreCorruptError(
+                        f"bucket {bucket} of identity table {table} is damaged; run `jukinet store check`")
+                entries = identity_entries(<const unsigned char *>buffer.buf)
+                present_count = identity_count(<const unsigned char *>buffer.buf)
+            count = merge(entries, present_count, self.changes + first, stop - first, NULL)
+            if count == 0:
+                return b"" if present_count else None
+            if count > 0xFFFFFFF:
+                raise StoreError("a bucket of the identity index has more entries than a block takes")
+            made = PyBytes_FromStringAndSize(NULL, identity_block_bytes(count))
+            out = <unsigned char *>PyBytes_AS_STRING(made)
+            merge(entries, present_count, self.changes + first, stop - first, <uint64_t *>(out + IDENTITY_HEADER_BYTES))
+            identity_block_close(table, bucket, count, out)
+            return made
+        finally:
+            if present is not None:
+                PyBuffer_Release(&buffer)
+
+
+cdef bytes person_of(bytes data):
+    """What the entries of a record depend on: equal bytes give equal entries. b"" for a record without a person."""
+    cdef ResidentRecord record
+    if record_decode(data, <size_t>len(data), 1, &record) < 0:
+        raise RecordFormatError("a record does not decode")
+    if record.name == NULL:
+        return b""
+    return struct.pack(
+        "<IBBB", record.birth_date, record.kana_packed, record.name_bytes, record.kana_bytes
+    ) + record.name[:record.name_bytes + record.kana_bytes] + record.alias[:record.alias_bytes]

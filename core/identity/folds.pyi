@@ -1,0 +1,1 @@
+FOLDING_VERSION: int
