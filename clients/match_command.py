@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from jukinet.clients.blocking_client import BlockingSession, connect_blocking
+from jukinet.clients.blocking_client import connect_blocking
 from jukinet.clients.errors import EXIT_ROWS_IN_ERROR, UsageError
 from jukinet.clients.matching.column_names import ITEMS, Mapping, mapping_of
-from jukinet.clients.matching.match_job import RecordSource, after, fill
+from jukinet.clients.matching.match_job import Ask, RecordSource, after, fill
+from jukinet.clients.matching.media_exchange import MediaAnswers, write_request
 from jukinet.clients.matching.record_file import ENCODINGS, SEPARATORS, RecordFile, open_records
 from jukinet.clients.matching.record_rows import Reader
 from jukinet.clients.matching.report_page import report_page
@@ -30,7 +31,7 @@ from jukinet.clients.matching.result_file import (
 from jukinet.clients.matching.tally import Tally, tally_of
 from jukinet.clients.matching.understanding import columns_used, how_read, understood
 from jukinet.clients.persons import MatchAnswer, Persons
-from jukinet.clients.query.connection_settings import add_connection_arguments, connection_settings
+from jukinet.clients.query.connection_settings import add_connection_arguments, connection_settings, media_settings
 from jukinet.clients.query.job import Job, Progress, open_job
 from jukinet.clients.query.progress_line import ProgressLine
 from jukinet.clients.query_command import ITEM_NAMES, item_list, positive
@@ -65,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     again = group.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with a broken job for --out")
     again.add_argument("--overwrite", action="store_true", help="begin anew, replacing --out at the end")
+    media = parser.add_argument_group("without a line (docs/media.md)").add_mutually_exclusive_group()
+    media.add_argument("--media-out", metavar="FILE", default=None,
+                       help="write a signed request for `jukinet media answer` instead of asking")  # fmt: skip
+    media.add_argument("--media-in", metavar="FILE", default=None,
+                       help="take the answers from a signed file; give all else as with --media-out")  # fmt: skip
     running = parser.add_argument_group("running")
     running.add_argument("--batch", type=positive(CODES_PER_REQUEST_MAX), default=BATCH_DEFAULT, metavar="ROWS",
                          help=f"rows a request (default {BATCH_DEFAULT})")  # fmt: skip
@@ -117,9 +123,14 @@ def run(arguments: argparse.Namespace) -> int:
             text, faults = understood(file, mapping, Reader(mapping, era_digits), path.name, arguments.rows)
             sys.stdout.write(text)
             return EXIT_ROWS_IN_ERROR if faults else 0
+        source = RecordSource(file, Reader(mapping, era_digits), mapping)
+        if arguments.media_out is not None:
+            return to_media(arguments, source)
         if arguments.out is None:
             raise UsageError("give --out FILE for the results, or --dry-run to see what is understood of the records")
         format_name = output_format(arguments.format, Path(arguments.out))
+        if arguments.media_in is not None:
+            return from_media(arguments, Match(arguments, format_name, file, mapping, source))
         settings = connection_settings(arguments)
         deadlines = Deadlines(request=float(arguments.request_seconds), idle=float(arguments.request_seconds))
         retry = Retry(tries=arguments.tries, first=0.2, longest=RETRY_LONGEST_SECONDS)
@@ -128,9 +139,44 @@ def run(arguments: argparse.Namespace) -> int:
         )
         session = stack.enter_context(client.session(**settings.affair))
         mapping = allowed(mapping, session.items)
-        match = Match(arguments, format_name, file, mapping, RecordSource(file, Reader(mapping, era_digits), mapping))
+        source = RecordSource(file, Reader(mapping, era_digits), mapping)
+        match = Match(arguments, format_name, file, mapping, source)
         match.missing_areas = list(client.greeting.areas_not_connected)
-        return match.run(session, settings.affair)
+        items = Item(arguments.items or session.items) & session.items
+        size = min(arguments.batch, session.codes_per_request_max)
+
+        def ask(persons: Iterator[Persons]) -> Iterable[MatchAnswer]:
+            return session.match_many(persons, items=items, in_flight=arguments.in_flight)
+
+        return match.run(ask, items, size, settings.affair)
+
+
+def to_media(arguments: argparse.Namespace, source: RecordSource) -> int:
+    """Write a signed request; the exit code."""
+    credentials, affair = media_settings(arguments)
+    shown = sys.stderr.isatty() if arguments.progress is None else arguments.progress
+    with ProgressLine("request", source, 0, shown=shown, unit="records") as line:
+        items = int(arguments.items or 0)
+        batches = source.batches(arguments.batch)
+        rows = write_request(Path(arguments.media_out), batches, affair, items, credentials, line.advance)
+    if not arguments.quiet:
+        print(
+            f"{arguments.media_out}: {rows:,} records, signed; it holds personal data in clear, so protect the medium"
+        )
+    return 0
+
+
+def from_media(arguments: argparse.Namespace, match: Match) -> int:
+    """Take the answers from a signed file; the exit code."""
+    credentials, affair = media_settings(arguments)
+    with Path(arguments.media_in).open("rb") as file:
+        answers = MediaAnswers(file, credentials)
+        match.missing_areas = answers.head.areas_not_connected
+
+        def ask(persons: Iterator[Persons]) -> Iterable[MatchAnswer]:
+            return answers.ask(persons, int(arguments.items or 0))
+
+        return match.run(ask, answers.items, arguments.batch, affair)
 
 
 def allowed(mapping: Mapping, granted: Item) -> Mapping:
@@ -164,16 +210,18 @@ class Match:
         self._started = time.monotonic()
         self._asked = 0
 
-    def run(self, session: BlockingSession, affair: dict[str, Any]) -> int:
-        """Ask everything and write the results; the exit code."""
-        items = Item(self.arguments.items or session.items) & session.items
+    def run(self, ask: Ask, items: Item, size: int, affair: dict[str, Any]) -> int:
+        """Ask everything, in batches of ``size`` rows, and write the results; the exit code. items: of the answers."""
         job = open_job(
             self.out, self._identity(affair, items), resume=self.arguments.resume, overwrite=self.arguments.overwrite
         )
         if job is None:
             return 0
+        if self.arguments.media_in is not None and job.saved.rows and not job.saved.complete:
+            job.close()
+            raise UsageError("answers from media are taken in one go; give --overwrite")
         try:
-            tally = self._results(job, session, items)
+            tally = self._results(job, ask, items, size)
         except BaseException:
             if job.saved.rows:
                 print(f"jukinet match: {job.saved.rows:,} rows are kept; --resume goes on", file=sys.stderr)
@@ -182,7 +230,7 @@ class Match:
             job.close()
         return EXIT_ROWS_IN_ERROR if tally.asked < tally.rows else 0
 
-    def _results(self, job: Job, session: BlockingSession, items: Item) -> Tally:
+    def _results(self, job: Job, ask: Ask, items: Item, size: int) -> Tally:
         names = [self.file.names[place] for place in self.mapping.kept]
         writer = ResultWriter(job.work, kept_names(names, items), items)
         progress = Progress(job.saved.rows, job.saved.bytes, job.saved.crc)
@@ -190,22 +238,18 @@ class Match:
             if not progress.bytes:
                 writer.begin()
                 progress.bytes = job.work.tell()
-            self._ask_all(job, writer, progress, session, items)
+            self._ask_all(job, writer, progress, ask, size)
             job.mark_complete()
         tally = tally_of(batches_of(job.work_path))
         self._report(tally)
         job.publish(finished(job.work_path, writer.schema, self.format_name, self.arguments.out_encoding))
         return tally
 
-    def _ask_all(
-        self, job: Job, writer: ResultWriter, progress: Progress, session: BlockingSession, items: Item
-    ) -> None:
-        size = min(self.arguments.batch, session.codes_per_request_max)
-        batches = after(self.source.batches(size), progress.rows, progress.crc)
+    def _ask_all(self, job: Job, writer: ResultWriter, progress: Progress, ask: Ask, size: int) -> None:
+        batches = self.source.batches(size)
+        if self.arguments.media_in is None:
+            batches = after(batches, progress.rows, progress.crc)
         shown = sys.stderr.isatty() if self.arguments.progress is None else self.arguments.progress
-
-        def ask(persons: Iterator[Persons]) -> Iterable[MatchAnswer]:
-            return session.match_many(persons, items=items, in_flight=self.arguments.in_flight)
 
         with ProgressLine("match", self.source, progress.rows, shown=shown, unit="records") as line:
 
