@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import lmdb
 
 from jukinet.core.errors import StoreCorruptError
-from jukinet.core.feed import history
+from jukinet.core.feed import history, positions
 from jukinet.core.feed.contribution import persons_of
 from jukinet.core.identity.block import fault_of
 from jukinet.core.identity.layout import TABLES
@@ -49,14 +49,24 @@ class IdentityCheck:
         with reader.pin() as snapshot:
             self._layout = snapshot.layout
             self._directory = snapshot.directory
-        self._survey = IdentitySurvey(self._layout)
+        self._comparable = True
+        self._survey = IdentitySurvey(self._layout, self._unindexed())
         self._history = reader.databases["history"]
         self._has_history = transaction.stat(self._history)["entries"] > 0
-        self._comparable = True
         self.blocks = self.bytes = 0
         self._batch: list[tuple[int, Buffer, Earlier]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="identity-check")
         self._under_way: deque[Future[None]] = deque()
+
+    def _unindexed(self) -> list[tuple[int, int]]:
+        """Ranges of keys that loads under way have not brought into the index yet."""
+        feeds = self._reader.databases["feeds"]
+        try:
+            states = [positions.read_feed(self._transaction, feeds, p) for p in positions.PREFECTURES]
+        except StoreCorruptError:  # reported with the feeds
+            self._comparable = False
+            return []
+        return [(state.unindexed.first_key, state.unindexed.stop_key) for state in states if state.unindexed]
 
     def close(self) -> None:
         """End the thread; what it has not done is dropped."""
