@@ -328,7 +328,7 @@ class FeedTransaction:
         return version
 
     def _change_identity(self) -> None:
-        """What the changed keys do to the identity index. Of unindexed ones all entries are added, whatever is there."""
+        """What the changed keys do to the identity index. Of unindexed ones all entries are added."""
         states = [self.feed(prefecture) for prefecture in positions.PREFECTURES] if self._is_late else []
         unindexed = [(u.first_key, u.stop_key) for u in (state.unindexed for state in states) if u is not None]
         for state in self._keys.values():

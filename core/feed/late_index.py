@@ -2,8 +2,8 @@
 
 Theory of operation. Hashes spread the rows of one range over the whole index: in a register of the nation's size each
 row would rewrite three blocks of its own. So there a range leaves its plain rows out of the index, and the feed's state
-says which keys are **unindexed**. After IDENTITY_LATE_ROWS_MAX rows, at the end of the load, and whenever the register is
-opened for its feeds, the entries of all residents of the prefecture in these keys are computed from the blocks and
+says which keys are **unindexed**. After IDENTITY_LATE_ROWS_MAX rows, at the end of the load, and whenever the register
+is opened for its feeds, the entries of all residents of the prefecture in these keys are computed from the blocks and
 merged, in transactions of LATE_BLOCKS_PER_STEP blocks; the last one clears the mark. Adding what is there has no
 effect, so it may be begun anew at any time: after a crash, or when another process changed the register in between.
 
@@ -38,7 +38,7 @@ AREA_NUMBERS: Final = 4_096
 
 
 def is_late(layout: IdentityLayout) -> bool:
-    """Whether loads of a register leave the index for later: where a range would touch most blocks once or not at all."""
+    """Whether loads leave the index for later: where a range would touch most blocks once or not at all."""
     return layout.text_buckets > limits.IDENTITY_DIRECT_BUCKETS_MAX
 
 
