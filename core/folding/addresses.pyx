@@ -5,7 +5,6 @@ with and without prefecture. What follows is read once from left to right; the r
 """
 
 from enum import IntEnum
-from importlib.resources import files
 from typing import NamedTuple
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -15,6 +14,8 @@ from libc.string cimport memcmp
 from jukinet.core.folding.characters cimport (
     FOLDED_BYTES_MAX, FOLDED_POINTS_MAX, encode_points, fold_characters,
 )
+
+from jukinet.core.folding import DATA
 
 cdef enum:
     SLOTS = 1 << 17          # of the tree's edges
@@ -95,28 +96,34 @@ cdef inline bint is_kanji(uint32_t point) noexcept nogil:
     return 0x4E00 <= point <= 0x9FFF or 0x3400 <= point <= 0x4DBF or point >= 0x20000 or point == 0x3005
 
 
+cdef inline bint is_digit(uint32_t point) noexcept nogil:
+    return 0x30 <= point <= 0x39
+
+
 cdef int unify_places(uint32_t *points, int count) noexcept nogil:
     """Drop 大字 and 字, and bring ケ ヶ が ガ and ノ の 之 between kanji to one form, in place; white space is kept."""
     cdef int i = 0, written = 0
     cdef uint32_t point
     while i < count:
-        point = points[i]
-        if point == 0x5927 and i + 1 < count and points[i + 1] == 0x5B57:
+        if points[i] == 0x5927 and i + 1 < count and points[i + 1] == 0x5B57:
             i += 2
             continue
-        if point == 0x5B57 and written:
-            i += 1
-            continue
-        if written and i + 1 < count and is_kanji(points[written - 1]) and is_kanji(points[i + 1]):
-            if point == 0x30B1 or point == 0x304C or point == 0x30AC or point == 0x3051:
-                point = 0x30B1
-            elif point == 0x306E or point == 0x4E4B:
-                point = 0x30CE
-            elif point == 0x30C3 or point == 0x3064 or point == 0x3063:
-                point = 0x30C4
-        points[written] = point
-        written += 1
+        # A 字 is kept where it begins the address.
+        if points[i] != 0x5B57 or written == 0:
+            points[written] = points[i]
+            written += 1
         i += 1
+    for i in range(1, written - 1):
+        point = points[i]
+        if point < 0x3042 or (point > 0x30CE and point != 0x4E4B):
+            continue
+        if is_kanji(points[i - 1]) and is_kanji(points[i + 1]):
+            if point == 0x30B1 or point == 0x304C or point == 0x30AC or point == 0x3051:
+                points[i] = 0x30B1
+            elif point == 0x306E or point == 0x4E4B:
+                points[i] = 0x30CE
+            elif point == 0x30C3 or point == 0x3064 or point == 0x3063:
+                points[i] = 0x30C4
     return written
 
 
@@ -129,11 +136,12 @@ cdef int find_area(const uint32_t *points, int count, Address *address) noexcept
         node = from_node
         i = start
         while i < count:
-            if points[i] != 0x20:
-                node = child(node, points[i])
-                if node == 0:
-                    break
             i += 1
+            if points[i - 1] == 0x20:
+                continue
+            node = child(node, points[i - 1])
+            if node == 0:
+                break
             place = nodes + node
             if place.ends and not place.ambiguous and not (place.rural and not stands_before_town(points, count, i)):
                 best = node
@@ -143,9 +151,9 @@ cdef int find_area(const uint32_t *points, int count, Address *address) noexcept
         # Nothing but the prefecture, or nothing: a district (郡) may stand between.
         from_node = best
         start = end
-        while start < count and start < end + DISTRICT_POINTS_MAX and points[start] != 0x90E1:
+        while start < count and points[start] != 0x90E1 and not is_digit(points[start]):
             start += 1
-        if start == count or points[start] != 0x90E1:
+        if start == count or points[start] != 0x90E1 or start - end >= DISTRICT_POINTS_MAX:
             break
         start += 1
     place = nodes + best
@@ -154,10 +162,6 @@ cdef int find_area(const uint32_t *points, int count, Address *address) noexcept
     address.ward = place.ward if best else 0
     address.former = place.former if best else 0
     return end
-
-
-cdef inline bint is_digit(uint32_t point) noexcept nogil:
-    return 0x30 <= point <= 0x39
 
 
 cdef inline bint is_dash(uint32_t point) noexcept nogil:
@@ -422,7 +426,7 @@ cdef int fold_building(const uint32_t *points, int count, int i, uint32_t *out) 
 
 cdef int fold_address(const uint8_t *text, int length, uint8_t *out, int capacity, Address *address) noexcept nogil:
     cdef uint32_t points[FOLDED_POINTS_MAX]
-    cdef uint32_t folded[2 * FOLDED_POINTS_MAX]
+    cdef uint32_t folded[3 * FOLDED_POINTS_MAX]
     cdef int count = fold_characters(text, length, points), place, town, numbers, building, written
     address.town = address.numbers = address.length = 0
     address.municipality = 0
@@ -633,9 +637,8 @@ cdef int place_of_prefecture(int prefecture) except -1:
 
 def prepare_tables():
     """Fill the tree, once, in some tens of milliseconds."""
-    data = files("jukinet.core.folding") / "data"
-    read_areas((data / "areas.txt").read_text(encoding="utf-8").splitlines())
-    add_former_areas((data / "former_areas.txt").read_text(encoding="utf-8").splitlines())
+    read_areas((DATA / "areas.txt").read_text(encoding="utf-8").splitlines())
+    add_former_areas((DATA / "former_areas.txt").read_text(encoding="utf-8").splitlines())
 
 
 prepare_tables()
