@@ -19,6 +19,7 @@ cdef enum:
     TEXT_BYTES_MAX = 192
     TOKENS_MAX = 40
     YEAR_MAX = 4095          # twelve bits
+    ERA_YEAR_MAX = 999
 
 cdef enum:
     TOKEN_NUMBER = 1
@@ -387,7 +388,7 @@ cdef int judge(const Reading *reading, uint32_t *packed) noexcept nogil:
     if reading.era < 0:
         if reading.digits[0] != 4:
             return DATE_UNREADABLE
-    elif year > 99:
+    elif year > ERA_YEAR_MAX:
         return DATE_UNREADABLE
     else:
         year += (era_begins[reading.era] >> 9) - 1
