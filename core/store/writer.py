@@ -211,8 +211,9 @@ class ChangeTransaction:
         """Write all changes durably; returns the register's new version (the old one when nothing changed).
 
         holdings and identity: what the changes do to the digests and to the identity index, when the caller has it
-        already; identity_blocks_max: write so many of its blocks, and leave the rest in it. always: there is something to commit even when no entry changed. Raises StoreError when the disk is
-        full or fails; then nothing was changed.
+        already. identity_blocks_max: write so many of the index's blocks, and leave the rest in ``identity``. always:
+        there is something to commit even when no entry changed. Raises StoreError when the disk is full or fails; then
+        nothing was changed.
         """
         transaction = self._open()
         if not self._changes and not self._new_towns and not self._rewritten and not always:

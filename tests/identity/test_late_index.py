@@ -76,7 +76,7 @@ def test_late_and_direct_loads_end_in_one_register(
     build(home / "late", [])
     shutil.copytree(home / "late", home / "direct")
     for name in ("late", "direct"):
-        directly = mock.patch.object(late_index, "is_late", lambda _: False)
+        directly = mock.patch.object(late_index, "is_late", return_value=False)
         with FeedRegister(home / name, today=lambda: DAY) as register:
             if name == "direct":
                 directly.start()
