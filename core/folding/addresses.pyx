@@ -35,7 +35,7 @@ ctypedef struct Place:
     uint8_t prefecture
     uint8_t ward
     uint8_t former
-    uint8_t rural            # 町 or 村 named without prefecture: a town may have the same name
+    uint8_t rural            # 1: 町 or 村 named without prefecture, a town may have the same name; 2: a former one
     uint8_t ends             # a name ends at this node
     uint8_t ambiguous        # former names of several prefectures: they say nothing without theirs
 
@@ -143,7 +143,9 @@ cdef int find_area(const uint32_t *points, int count, Address *address) noexcept
             if node == 0:
                 break
             place = nodes + node
-            if place.ends and not place.ambiguous and not (place.rural and not stands_before_town(points, count, i)):
+            if place.ends and not place.ambiguous and not (
+                tries == 0 and (place.rural == 2 or (place.rural and not stands_before_town(points, count, i)))
+            ):
                 best = node
                 end = i
         if best and nodes[best].municipality:
@@ -225,16 +227,12 @@ cdef int counter(const uint32_t *points, int count, int i) noexcept nogil:
         return 0
     point = points[i]
     after = points[i + 1] if i + 1 < count else 0
-    if point == 0x4E01:                                   # 丁目, 丁 (but 丁町 is a town)
-        return 2 if after == 0x76EE else 1 if after != 0x753A else 0
-    if point == 0x756A:                                   # 番地, 番 (but 番町, 番丁, 番館 are names)
-        if after == 0x5730:
-            return 2
-        return 0 if after == 0x753A or after == 0x4E01 or after == 0x9928 else 1
-    if point == 0x53F7:                                   # 号 (but 号室, 号館, 号線, 号棟)
+    if point == 0x4E01 and after == 0x76EE or point == 0x756A and after == 0x5730 or point == 0x5730 and after == 0x5272:
+        return 2                                          # 丁目, 番地, 地割
+    if point == 0x4E01 or point == 0x756A:                # 丁, 番; but 番町, 丁平, 番通 are of a town's name
+        return 0 if is_kanji(after) and kanji_digit(after) < 0 else 1
+    if point == 0x53F7:                                   # 号; but 号室, 号館, 号線, 号棟
         return 0 if after == 0x5BA4 or after == 0x9928 or after == 0x7DDA or after == 0x68DF else 1
-    if point == 0x5730 and after == 0x5272:               # 地割
-        return 2
     return 0
 
 
@@ -335,6 +333,13 @@ cdef int fold_town(const uint32_t *points, int count, int *place, uint32_t *out)
     return written
 
 
+cdef inline bint dash_follows(const uint32_t *points, int count, int i) noexcept nogil:
+    """Whether a dash stands behind the spaces at i."""
+    while i < count and points[i] == 0x20:
+        i += 1
+    return i < count and is_dash(points[i])
+
+
 cdef int skip_counters(const uint32_t *points, int count, int i, bint *joined) noexcept nogil:
     """Pass counters, dashes and の behind a number; joined: another number may follow as part of the address."""
     cdef int k = i, length
@@ -360,7 +365,7 @@ cdef int skip_counters(const uint32_t *points, int count, int i, bint *joined) n
             joined[0] = True
             k += 1
             i = k
-        elif points[k] == 0x20 and (joined[0] or (k + 1 < count and is_dash(points[k + 1]))):
+        elif points[k] == 0x20 and (joined[0] or dash_follows(points, count, k)):
             k += 1
             if joined[0]:
                 i = k
@@ -583,7 +588,7 @@ cdef int add_area(int prefecture, str written, str municipality, int ward, bint 
         place.prefecture = <uint8_t>prefecture
         place.ward = <uint8_t>ward
         place.former = former
-        place.rural = not with_prefecture and written.endswith(("町", "村"))
+        place.rural = (2 if former else 1) if not with_prefecture and written.endswith(("町", "村")) else 0
     return 0
 
 

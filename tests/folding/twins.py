@@ -140,18 +140,19 @@ def unify_places(text: str) -> str:
 
 
 @cache
-def areas() -> dict[str, tuple[int, str, int, bool, bool]]:
-    """Every spelling of an area: prefecture, municipality, ward, former, and whether its name needs a town behind."""
+def areas() -> dict[str, tuple[int, str, int, bool, int]]:
+    """Every spelling of an area: prefecture, municipality, ward, former, and 1 when its name needs a town
+    behind or a district before, 2 when it needs a district."""
     found: dict[str, set[tuple[int, str, int]]] = {}
     former: dict[str, set[tuple[int, str, int]]] = {}
-    places: dict[str, tuple[int, str, int, bool, bool]] = {}
+    places: dict[str, tuple[int, str, int, bool, int]] = {}
     for name in ("areas.txt", "former_areas.txt"):
         for line in (DATA / name).read_text(encoding="utf-8").splitlines():
             if line.startswith("#"):
                 continue
             if line[:2].isdigit():
                 number, prefecture = int(line[:2]), line[3:]
-                places[prefecture] = (number, "", 0, False, False)
+                places[prefecture] = (number, "", 0, False, 0)
                 continue
             municipality, _, others = line.partition(":")
             if name == "areas.txt":
@@ -175,14 +176,14 @@ def areas() -> dict[str, tuple[int, str, int, bool, bool]]:
             next(iter(meanings))[1],
             wards.pop() if len(wards) == 1 else 0,
             key not in found,
-            not with_prefecture and key.endswith(("町", "村")),
+            0 if with_prefecture or not key.endswith(("町", "村")) else 1 if key in found else 2,
         )
     return places
 
 
 NUMERAL = "[〇零一二三四五六七八九十百千]{1,7}"
 DASH = "[-‐‑‒–—―−ー─~〜]"
-COUNTER = "(?:丁目|丁(?!町)|番地|番(?![町丁館])|号(?![室館線棟])|地割)"
+COUNTER = f"(?:丁目|番地|[丁番](?!(?![零一二三四五六七八九十百千]){KANJI})|号(?![室館線棟])|地割)"
 
 
 def numeral(text: str) -> int:
@@ -196,10 +197,10 @@ def numeral(text: str) -> int:
     return total + pending
 
 
-def find_area(text: str) -> tuple[tuple[int, str, int, bool, bool], str]:
+def find_area(text: str) -> tuple[tuple[int, str, int, bool, int], str]:
     """The longest area's name at the front, and what stands behind it."""
 
-    def longest(prefix: str, at: str) -> tuple[tuple[int, str, int, bool, bool] | None, str]:
+    def longest(prefix: str, at: str, rural: bool) -> tuple[tuple[int, str, int, bool, int] | None, str]:
         best, rest, spelling = None, at, prefix
         for place, character in enumerate(at):
             spelling += character.replace(" ", "")
@@ -207,20 +208,22 @@ def find_area(text: str) -> tuple[tuple[int, str, int, bool, bool], str]:
             if character == " " or meaning is None or (spelling == prefix):
                 continue
             behind = at[place + 1 :].lstrip(" ")
-            if meaning[4] and (not behind or re.match(f"[0-9]|{NUMERAL}{COUNTER}|{DASH}", behind)):
+            if rural and meaning[4] == 2:
+                continue
+            if rural and meaning[4] and (not behind or re.match(f"[0-9]|{NUMERAL}{COUNTER}|{DASH}", behind)):
                 continue
             best, rest = meaning, at[place + 1 :]
         return best, rest
 
-    best, rest = longest("", text)
+    best, rest = longest("", text, rural=True)
     if best is None or not best[1]:
         district = re.match("[^郡0-9]{0,7}郡", rest)
         if district:
             prefix = next((key for key, value in areas().items() if best and value == best), "")
-            second, behind = longest(prefix, rest[district.end() :])
+            second, behind = longest(prefix, rest[district.end() :], rural=False)
             if second is not None:
                 return second, behind
-    return best or (0, "", 0, False, False), rest
+    return best or (0, "", 0, False, 0), rest
 
 
 def split_address(text: str) -> Address:
