@@ -16,8 +16,9 @@ SAME_HOUSEHOLD: Final = 0.7
 FOLDED_AGAIN: Final = 0.05
 """Exchanged parts that are somebody else's name: as a share of those whose name is equal."""
 AGREES_IN_PART: Final = 0.97
-"""m of levels that a question has because it says less (a date known in part, one part of a name): how often it is right
-as far as it goes. That it says less tells nothing about whom it means, so the share of such questions is no part of m."""
+"""m of levels that a question has because it says less (a date known in part, one part of a name): how often it is
+right as far as it goes. That it says less tells nothing about whom it means, so the share of such questions is no part
+of m."""
 DAYS_A_YEAR: Final = 365.25
 DECADE_UNKNOWN_YEAR: Final = 1970
 """The year whose given names stand for those of people whose year of birth is not known."""
@@ -56,7 +57,7 @@ class Weighing:
         table = p.given_kana[decade_of(birth_date // 10_000 or DECADE_UNKNOWN_YEAR)]
         return p.surname_kana.shares.get(surname, p.surname_kana.rare), table.shares.get(given, table.rare)
 
-    def name_other(
+    def name_other(  # noqa: PLR0911 - one return a level
         self, level: int, slip: int, surname: float, given: float, lengths: tuple[int, int], *, written: bool
     ) -> float:
         """u of a level of a name or reading, from the shares of its parts."""
