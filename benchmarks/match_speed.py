@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from array import array
+from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -27,8 +28,8 @@ from jukinet.core.matching.columns import Answers, Hits, MatchRules, Questions
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.snapshot import Snapshot
 from jukinet.core.vocabulary import Found
-from match_errors import Record, records
-from match_nation import MatchNation, changed_register, rows_of
+from match_errors import Person, Record, records
+from match_nation import MatchNation, changed_register, packed, rows_of
 from match_quality import matcher_for, tally
 from nation_register import WrongAnswerError, build_command
 from served import AFFAIR, Certificates, ServedRegister
@@ -97,8 +98,7 @@ def measure_in_process(
         "compared_per_record", compared / max(sum(ended), 1), "records read and compared for a row, last batch"
     )
     people = list(nation.people(min(len(asked), 100_000)))
-    rows = [(p.name, "", p.birth_date // 10_000 << 9 | p.birth_date // 100 % 100 << 5 | p.birth_date % 100, 0, "")
-            for p in people if p.birth_date % 100]  # fmt: skip
+    rows = [(p.name, "", packed(p.birth_date), 0, "") for p in people if p.birth_date % 100]
     searches = [Questions.from_rows(rows[at : at + SEARCH_BATCH]) for at in range(0, len(rows), SEARCH_BATCH)]
 
     def search_all() -> int:
@@ -107,6 +107,7 @@ def measure_in_process(
             matcher.search(snapshot, batch, False, 0, batch.count, found)
         return len(rows)
 
+    measure_crowd(report, snapshot, matcher, people)
     check_search(snapshot, matcher, searches[0])
     report.rate(
         "search_per_second",
@@ -114,6 +115,26 @@ def measure_in_process(
         "SEARCH by name and birth date in process, one core",
     )
     return matcher.match(snapshot, questions_of(asked))
+
+
+def measure_crowd(report: Report, snapshot: Snapshot, matcher: Matcher, people: list[Person]) -> None:
+    """The most common reading with its bearers' most common birth date, its year alone, and nothing but an address."""
+    kana = Counter(person.kana for person in people if person.birth_date).most_common(1)[0][0]
+    bearers = [person for person in people if person.kana == kana and person.birth_date]
+    date = Counter(packed(person.birth_date) for person in bearers).most_common(1)[0][0]
+    rows = [
+        ("", kana, date, 0, ""),
+        ("", kana, date & ~0x1FF, 0, ""),
+        (bearers[0].name, kana, 0, 0, bearers[0].address),
+    ]
+    for name, row in zip(("date", "year", "address"), rows, strict=True):
+        crowd = Questions.from_rows([row] * SEARCH_BATCH)
+        rate = report.measured(
+            lambda crowd=crowd: timed_rate(report.options.seconds / 4, lambda: matcher.match(snapshot, crowd).count)
+        )
+        report.rate(
+            f"most_common_name_with_{name}_per_second", rate, "rows of the most common name, in process, one core"
+        )
 
 
 def check_search(snapshot: Snapshot, matcher: Matcher, questions: Questions) -> None:
