@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -59,6 +59,15 @@ class SegmentReport(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     left_bytes: int
     """Bytes from end_bytes to the last one that is not zero."""
+
+
+class RawGroup(NamedTuple):
+    """The records of one group as they lie in the file."""
+
+    data: memoryview
+    offset: int
+    """Of the first record, in the file."""
+    records: int
 
 
 class SegmentReader:
@@ -131,6 +140,7 @@ class SegmentReader:
         if group.flags & END_MARK:
             return group, records
         data = memoryview(self._read(self.offset + GROUP_HEADER_BYTES, group.group_bytes - GROUP_HEADER_BYTES))
+        self._last = RawGroup(data, self.offset + GROUP_HEADER_BYTES, group.records)
         place = 0
         if not self._decode:
             found = check_records(data, self.header.worker, self.next_sequence)
@@ -196,6 +206,11 @@ class SegmentReader:
                 return self._finish_whole()
             yield records
         return self._finish_open()
+
+    def raw_groups(self) -> Iterator[RawGroup]:
+        """The verified bytes of each group's records; otherwise as ``groups``."""
+        for _ in self.groups():
+            yield self._last
 
     def _fault_may_pass(self, fault: LayoutError) -> bool:
         """A group that is not valid: True to read it again (it was being written), False to stop at a torn tail."""
