@@ -135,6 +135,11 @@ class Sealer:
     def seals(self) -> int:
         return len(self.rows.rows)
 
+    @property
+    def register(self) -> str:
+        """The register whose record of use this is, 32 hexadecimal digits; zeros before the first segment."""
+        return self._last.register.hex() if self._last else "0" * 32
+
     # -- opening
 
     def _recover(self, workers: set[int]) -> None:
