@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -65,39 +65,41 @@ def _add(sums: dict[Key, list[int]], key: Key, requests: int, provisions: int) -
     amounts[1] += provisions
 
 
-def summed(tallies: Iterable[Tally]) -> list[Tally]:
-    """Rows of equal keys added up, in order of their keys."""
-    sums: dict[Key, list[int]] = {}
-    for tally in tallies:
-        *key, requests, provisions = msgspec.structs.astuple(tally)
-        _add(sums, tuple(key), requests, provisions)
-    return [Tally(*key, *amounts) for key, amounts in sorted(sums.items())]
+class Sums:
+    """Tallies added up. Invariant: one row for each key."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Key, list[int]] = {}
+
+    def add(self, tallies: Iterable[Tally]) -> None:
+        for tally in tallies:
+            *key, requests, provisions = msgspec.structs.astuple(tally)
+            _add(self._sums, tuple(key), requests, provisions)
+
+    def tallies(self) -> list[Tally]:
+        """The rows, by month, recipient and affair."""
+        return [Tally(*key, *amounts) for key, amounts in sorted(self._sums.items())]
 
 
 class Ledger:
-    """The sums so far. Invariant: ``_sums`` are those of the first ``seals`` seals, which end before ``leaf``."""
+    """The sums so far. Invariant: they are those of the first ``seals`` seals, which end before ``leaf``."""
 
     def __init__(self, tree: Path) -> None:
         self._tree = tree
         self.leaf = self.seals = 0
-        self._sums: dict[Key, list[int]] = {}
+        self._sums = Sums()
         try:
             found = msgspec.json.decode((tree / LEDGER).read_bytes(), type=LedgerFile)
         except (OSError, msgspec.DecodeError):
             return  # it is derived: the seals are read again
         self.leaf, self.seals = found.leaf, found.seals
-        self._take(found.tallies)
-
-    def _take(self, tallies: Iterable[Tally]) -> None:
-        for tally in tallies:
-            *key, requests, provisions = msgspec.structs.astuple(tally)
-            _add(self._sums, tuple(key), requests, provisions)
+        self._sums.add(found.tallies)
 
     def bring_up(self, seals: int, size: int) -> None:
         """Add the seals that are missing; begin anew when the file says more than there is. Raises TreeDamagedError."""
         if self.seals > seals or self.leaf > size:
             self.leaf = self.seals = 0
-            self._sums = {}
+            self._sums = Sums()
         for number in range(self.seals, seals):
             with open_seal(self._tree, number) as seal:
                 statement = seal.decoded()
@@ -105,17 +107,17 @@ class Ledger:
 
     def add(self, tallies: Iterable[Tally], next_leaf: int) -> None:
         """One more seal."""
-        self._take(tallies)
+        self._sums.add(tallies)
         self.seals += 1
         self.leaf = next_leaf
 
     def save(self) -> None:
         """Raises OSError."""
         making = self._tree / (LEDGER + ".new")
-        making.write_bytes(msgspec.json.encode(LedgerFile(self.leaf, self.seals, list(self.tallies()))))
+        making.write_bytes(msgspec.json.encode(LedgerFile(self.leaf, self.seals, self.tallies())))
         making.chmod(0o600)
         making.rename(self._tree / LEDGER)
 
-    def tallies(self) -> Iterator[Tally]:
+    def tallies(self) -> list[Tally]:
         """The rows, by month, recipient and affair."""
-        return (Tally(*key, *amounts) for key, amounts in sorted(self._sums.items()))
+        return self._sums.tallies()

@@ -9,6 +9,7 @@ from jukinet.core.checksum cimport crc32c_update
 
 cdef enum:
     RECORD_HEADER = 32
+    GROUP_HEADER = 40
     HEAD_VARIABLE = 41
     PROVISION = 6
     KIND_PROVISION = 1
@@ -17,6 +18,7 @@ cdef enum:
     ENTRY_BYTES_MAX = 16        # code difference 6, leaf difference 6, row 3
     DIGITS = 8192               # of 13 bits: a code's 37 bits take three
 
+cdef uint32_t GROUP_MAGIC = 0x50555247
 cdef uint64_t NO_CODE = (1ULL << 37) - 1
 cdef uint64_t CODE_END = 100_000_000_000
 cdef uint64_t DAY_NS = 86_400_000_000_000
@@ -123,6 +125,9 @@ cdef class CodeBuffer:
         cdef Entry *out
         while place + RECORD_HEADER <= length:
             total = load_u32(&data[place + 4])
+            if total == GROUP_MAGIC:
+                place += GROUP_HEADER
+                continue
             count = load_u32(&data[place + 24])
             head = load_u32(&data[place + 20])
             if total < RECORD_HEADER + head + count * PROVISION or place + total > length:
@@ -315,6 +320,9 @@ def scan_codes(const unsigned char[::1] data, uint64_t code):
     cdef list found = []
     while place + RECORD_HEADER <= length:
         total = load_u32(&data[place + 4])
+        if total == GROUP_MAGIC:
+            place += GROUP_HEADER
+            continue
         count = load_u32(&data[place + 24])
         head = load_u32(&data[place + 20])
         if total < RECORD_HEADER + head + count * PROVISION or place + total > length:
@@ -358,6 +366,9 @@ cdef class Tallies:
         while place + RECORD_HEADER <= length:
             at = &data[place]
             total = load_u32(at + 4)
+            if total == GROUP_MAGIC:
+                place += GROUP_HEADER
+                continue
             rows = load_u32(at + 24)
             head = load_u32(at + 20)
             if total < RECORD_HEADER + head + rows * PROVISION or place + total > length:

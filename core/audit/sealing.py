@@ -281,9 +281,9 @@ class Sealer:
             self._check_header(reader, worker, segment)
             header = reader.header
             commitments = Commitments(worker, segment, header.salt)
-            for group in reader.raw_groups():
-                entries, hashes = commitments.commit(group.data, group.offset, group.records)
-                addition.add(group.data, entries, hashes)
+            for raw in reader.raw_records():
+                entries, hashes = commitments.commit(raw.data, raw.offset, raw.records)
+                addition.add(raw.data, entries, hashes)
             report = reader.report
             if report.end not in (SegmentEnd.WHOLE, SegmentEnd.BOUNDED):
                 raise SealingStoppedError(f"{path}: was closed and is open again")
@@ -385,7 +385,7 @@ class Addition:
         self._sealer._hashes.rewind(self.first_leaf)
 
     def add(self, data: memoryview, entries: bytes, hashes: bytes) -> None:
-        """One group of records. Raises OSError."""
+        """Verified records. Raises OSError."""
         sealer = self._sealer
         if self._tallies is None:
             worker = int.from_bytes(entries[4:6], "little")

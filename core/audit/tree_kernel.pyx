@@ -24,11 +24,13 @@ cdef enum:
     HASH = 32
     TILE = 256
     RECORD_HEADER = 32
+    GROUP_HEADER = 40
     PROVISION = 6
     ENTRY = 104
     SALT_INPUT = 52             # tag, segment salt, sequence, number
     MATCHES = 1                 # record flag
 
+cdef uint32_t GROUP_MAGIC = 0x50555247
 cdef uint32_t CONTENT_SALT = <uint32_t>-1
 cdef uint32_t HEAD_SALT = <uint32_t>-2
 
@@ -206,9 +208,9 @@ cdef class Commitments:
         return 0
 
     def commit(self, const unsigned char[::1] data, uint64_t offset, size_t records, expected=None):
-        """``(entries, leaf_hashes)`` of ``records`` whole records in ``data``, the first at ``offset`` in its segment.
+        """``(entries, leaf_hashes)`` of ``records`` whole records in ``data``, which begins at ``offset`` in its segment.
 
-        104 and 32 bytes a record. expected: entries of these records whose ``parts`` are taken over. Raises ValueError
+        Headers of groups between them are passed over. 104 and 32 bytes a record. expected: entries of these records whose ``parts`` are taken over. Raises ValueError
         when the records do not fill ``data`` or ``expected`` is not as many.
         """
         cdef bytes entries = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(records * ENTRY))
@@ -228,6 +230,8 @@ cdef class Commitments:
             if records:
                 taken = &given[0]
         for done in range(records):
+            if place + GROUP_HEADER <= length and load_u32(&data[place + 4]) == GROUP_MAGIC:
+                place += GROUP_HEADER
             if place + RECORD_HEADER > length:
                 raise ValueError("records that do not fill the group")
             total = load_u32(&data[place + 4])
@@ -244,6 +248,8 @@ cdef class Commitments:
         place = 0
         with nogil:
             for done in range(records):
+                if load_u32(&data[place + 4]) == GROUP_MAGIC:
+                    place += GROUP_HEADER
                 record = &data[place]
                 total = load_u32(record + 4)
                 entry_write(record, total, self._worker, self._segment, offset + place, salt, entry)
