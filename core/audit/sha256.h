@@ -222,6 +222,49 @@ static inline void jukinet_sha256_two_pieces(const unsigned char *front, size_t 
     jukinet_sha256_end(state, digest);
 }
 
+/* Two such messages of the same lengths. */
+static inline void jukinet_sha256_two_pieces_pair(const unsigned char *front_one, const unsigned char *front_two,
+                                                  size_t front_bytes, const unsigned char *one, const unsigned char *two,
+                                                  size_t data_bytes, unsigned char *digest_one, unsigned char *digest_two) {
+    uint32_t state[2][8];
+    unsigned char block[2][2 * JUKINET_SHA256_BLOCK];
+    const uint64_t total = (uint64_t)front_bytes + data_bytes;
+    size_t used = front_bytes, whole;
+    jukinet_sha256_begin(state[0]);
+    jukinet_sha256_begin(state[1]);
+    if (front_bytes) {
+        memcpy(block[0], front_one, front_bytes);
+        memcpy(block[1], front_two, front_bytes);
+    }
+    if (used + data_bytes >= JUKINET_SHA256_BLOCK) {
+        if (used) {
+            size_t taken = JUKINET_SHA256_BLOCK - used;
+            memcpy(block[0] + used, one, taken);
+            memcpy(block[1] + used, two, taken);
+            jukinet_sha256_pair(state[0], state[1], block[0], block[1], 1);
+            one += taken;
+            two += taken;
+            data_bytes -= taken;
+        }
+        whole = data_bytes / JUKINET_SHA256_BLOCK;
+        jukinet_sha256_pair(state[0], state[1], one, two, whole);
+        one += whole * JUKINET_SHA256_BLOCK;
+        two += whole * JUKINET_SHA256_BLOCK;
+        data_bytes -= whole * JUKINET_SHA256_BLOCK;
+        used = 0;
+    }
+    if (data_bytes) {
+        memcpy(block[0] + used, one, data_bytes);
+        memcpy(block[1] + used, two, data_bytes);
+    }
+    used += data_bytes;
+    whole = jukinet_sha256_pad(block[0], used, total);
+    jukinet_sha256_pad(block[1], used, total);
+    jukinet_sha256_pair(state[0], state[1], block[0], block[1], whole);
+    jukinet_sha256_end(state[0], digest_one);
+    jukinet_sha256_end(state[1], digest_two);
+}
+
 /* RFC 6962, 2.1: H(0x01 || left || right) of hashes that lie side by side; ``digest`` may be where they lie. */
 static inline void jukinet_sha256_node(const unsigned char *children, unsigned char *digest) {
     uint32_t state[8];

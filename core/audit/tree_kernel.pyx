@@ -12,6 +12,9 @@ cdef extern from "sha256.h" nogil:
     void jukinet_sha256_two_pieces(
         const unsigned char *front, size_t front_bytes, const unsigned char *data, size_t data_bytes,
         unsigned char *digest)
+    void jukinet_sha256_two_pieces_pair(
+        const unsigned char *front_one, const unsigned char *front_two, size_t front_bytes, const unsigned char *one,
+        const unsigned char *two, size_t data_bytes, unsigned char *digest_one, unsigned char *digest_two)
     void jukinet_sha256_fold(unsigned char *hashes, size_t count)
     void jukinet_sha256_begin(uint32_t *state)
     void jukinet_sha256_end(const uint32_t *state, unsigned char *digest)
@@ -122,13 +125,14 @@ cdef inline void salt_of(unsigned char *block, uint32_t number, unsigned char *s
     jukinet_sha256_end(state, salt)
 
 
-cdef inline void salt_pair(unsigned char *one, unsigned char *two, uint32_t number, unsigned char *salts) noexcept nogil:
-    """Salts ``number`` and ``number`` + 1, 64 bytes."""
+cdef inline void salt_pair(
+    unsigned char *one, unsigned char *two, uint32_t number, uint32_t other, unsigned char *salts
+) noexcept nogil:
+    """Salts ``number`` of one input and ``other`` of the other, 64 bytes."""
     cdef uint32_t first[8]
     cdef uint32_t second[8]
     memcpy(one + 48, &number, 4)
-    number += 1
-    memcpy(two + 48, &number, 4)
+    memcpy(two + 48, &other, 4)
     jukinet_sha256_begin(first)
     jukinet_sha256_begin(second)
     jukinet_sha256_pair(first, second, one, two, 1)
@@ -155,7 +159,7 @@ cdef void row_leaves(
     row = 0
     while row < count:
         if row % 4 == 0:
-            salt_pair(one, two, <uint32_t>(row // 2), salts)
+            salt_pair(one, two, <uint32_t>(row // 2), <uint32_t>(row // 2) + 1, salts)
         for lane in range(2):
             if row + lane < count:
                 memcpy(block[lane] + 1, salts + (row + lane) % 4 * 16, 16)
@@ -222,7 +226,8 @@ cdef class Commitments:
         cdef const unsigned char *taken = NULL
         cdef const unsigned char *record
         cdef size_t place = 0, done, total, length = <size_t>data.shape[0], largest = 0
-        cdef unsigned char zero = 0
+        cdef const unsigned char *before = NULL
+        cdef size_t before_total = 0
         if expected is not None:
             given = expected
             if <size_t>given.shape[0] != records * ENTRY:
@@ -252,16 +257,27 @@ cdef class Commitments:
                     place += GROUP_HEADER
                 record = &data[place]
                 total = load_u32(record + 4)
-                entry_write(record, total, self._worker, self._segment, offset + place, salt, entry)
+                entry_fields(record, self._worker, self._segment, offset + place, entry)
                 if taken == NULL:
                     self._parts(record, salt)
                     memcpy(entry + 72, self._scratch, HASH)
                 else:
                     memcpy(entry + 72, taken + done * ENTRY + 72, HASH)
-                jukinet_sha256_two_pieces(&zero, 1, entry, ENTRY, leaf)
+                # Two records of one length are hashed together: the second with the first, which waited for it.
+                if before == NULL:
+                    before = record
+                elif before_total == total:
+                    content_pair(before, record, total, salt, entry - ENTRY, entry)
+                    before = NULL
+                else:
+                    content_one(before, before_total, salt, entry - ENTRY)
+                    before = record
+                before_total = total
                 entry += ENTRY
-                leaf += HASH
                 place += total
+            if before != NULL:
+                content_one(before, before_total, salt, entry - ENTRY)
+            leaves_write(entry - records * ENTRY, records, leaf)
         return entries, hashes
 
     cdef void _parts(self, const unsigned char *record, const unsigned char *salt) noexcept nogil:
@@ -310,14 +326,10 @@ cdef void parts_write(const unsigned char *record, const unsigned char *salt, un
     )
 
 
-cdef void entry_write(
-    const unsigned char *record, size_t total, uint16_t worker, uint64_t segment, uint64_t offset,
-    const unsigned char *salt, unsigned char *entry,
+cdef void entry_fields(
+    const unsigned char *record, uint16_t worker, uint64_t segment, uint64_t offset, unsigned char *entry
 ) noexcept nogil:
-    """Everything but the parts."""
-    cdef unsigned char block[64]
-    cdef unsigned char front[32]
-    cdef uint64_t sequence = load_u64(record + 8)
+    """Everything but content and parts."""
     memcpy(entry, <const char *>b"JKRE", 4)
     memcpy(entry + 4, &worker, 2)
     memcpy(entry + 6, record + 18, 2)
@@ -326,23 +338,57 @@ cdef void entry_write(
     memcpy(entry + 24, &offset, 8)
     memcpy(entry + 32, record + 4, 4)
     memcpy(entry + 36, record + 24, 4)
-    salt_input(block, salt, sequence)
+
+
+cdef void content_one(
+    const unsigned char *record, size_t total, const unsigned char *salt, unsigned char *entry
+) noexcept nogil:
+    cdef unsigned char block[64]
+    cdef unsigned char front[32]
+    salt_input(block, salt, load_u64(record + 8))
     salt_of(block, CONTENT_SALT, front)
     jukinet_sha256_two_pieces(front, 32, record + 8, total - 8, entry + 40)
+
+
+cdef void content_pair(
+    const unsigned char *one, const unsigned char *two, size_t total, const unsigned char *salt,
+    unsigned char *entry_one, unsigned char *entry_two,
+) noexcept nogil:
+    """Both records have ``total`` bytes."""
+    cdef unsigned char block_one[64]
+    cdef unsigned char block_two[64]
+    cdef unsigned char front[64]
+    salt_input(block_one, salt, load_u64(one + 8))
+    salt_input(block_two, salt, load_u64(two + 8))
+    salt_pair(block_one, block_two, CONTENT_SALT, CONTENT_SALT, front)
+    jukinet_sha256_two_pieces_pair(
+        front, front + 32, 32, one + 8, two + 8, total - 8, entry_one + 40, entry_two + 40
+    )
+
+
+cdef void leaves_write(const unsigned char *entries, size_t count, unsigned char *hashes) noexcept nogil:
+    cdef unsigned char zero = 0
+    cdef size_t place = 0
+    while place + 2 <= count:
+        jukinet_sha256_two_pieces_pair(
+            &zero, &zero, 1, entries + place * ENTRY, entries + (place + 1) * ENTRY, ENTRY, hashes + place * HASH,
+            hashes + (place + 1) * HASH,
+        )
+        place += 2
+    if place < count:
+        jukinet_sha256_two_pieces(&zero, 1, entries + place * ENTRY, ENTRY, hashes + place * HASH)
 
 
 def entry_hashes(const unsigned char[::1] entries):
     """Leaf hashes of record entries of 104 bytes each that lie one behind the other, 32 bytes each. ValueError."""
     cdef size_t count = <size_t>entries.shape[0] // ENTRY
-    cdef size_t place
-    cdef unsigned char zero = 0
     cdef bytes hashes
     cdef unsigned char *out
     if count * ENTRY != <size_t>entries.shape[0]:
         raise ValueError("entries are 104 bytes each")
     hashes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(count * HASH))
     out = <unsigned char *>PyBytes_AS_STRING(hashes)
-    with nogil:
-        for place in range(count):
-            jukinet_sha256_two_pieces(&zero, 1, &entries[place * ENTRY], ENTRY, out + place * HASH)
+    if count:
+        with nogil:
+            leaves_write(&entries[0], count, out)
     return hashes
