@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "retention": CommandEntry("jukinet.server.retention_command", "purge what is past its retention period"),
     "record": CommandEntry("jukinet.server.record_command", "verify a record of use and count what it holds"),
     "audit": CommandEntry("jukinet.server.audit_command", "seal and verify a record of use, its ledger and report"),
+    "disclose": CommandEntry("jukinet.server.disclose_command", "who asked about a resident, with proofs"),
     "notices": CommandEntry("jukinet.server.notices_command", "move-in notices that wait, and printing overdue ones"),
     "pki": CommandEntry("jukinet.server.pki.command", "make certificates for trials"),
 }
