@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import secrets
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,10 +25,18 @@ from jukinet.core.audit.checkpoint import (
     read_private_key,
     read_public_key,
 )
+from jukinet.core.audit.directory import KIND_SEGMENT, SealDirectory
 from jukinet.core.audit.errors import NotProvedError
-from jukinet.core.audit.sealing import Sealer
+from jukinet.core.audit.layout import list_segments
+from jukinet.core.audit.ledger import Ledger
+from jukinet.core.audit.merkle import leaf_hash
+from jukinet.core.audit.seal import SEALS, list_seals, open_seal, seal_name
+from jukinet.core.audit.sealing import CHECKPOINT, TREE, Sealer, open_tree
+from jukinet.core.audit.tree_files import TreeFiles
+from jukinet.core.audit.tree_kernel import entry_hashes
 from jukinet.core.audit.verification import Verification, VerifyReport
 from jukinet.core.errors import ConfigurationError
+from jukinet.server import ledger_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,11 +62,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--deep", action="store_true", help="also compute each record's parts, and compare the codes")
     verify.add_argument("--without-content", action="store_true", help="segments need not be there (an export)")
     verify.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    ledger = commands.add_parser("ledger", help="what each recipient was provided, month by month, for ever")
+    ledger.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
+    ledger.add_argument("--json", action="store_true", help="one JSON object a row, with affair and function")
+    report = commands.add_parser("report", help="the yearly report: recipient, month, count, method")
+    report.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
+    report.add_argument("--year", type=int, required=True, help="calendar year")
+    report.add_argument("--html", type=Path, metavar="FILE", help="one HTML file with plots instead of text")
+    export = commands.add_parser("export", help="copy what an auditor needs into a new directory")
+    export.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
+    export.add_argument("target", type=Path, metavar="TARGET", help="must not be there yet")
+    export.add_argument("--with-content", action="store_true", help="the segments too, which name residents")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The exit code of the subcommand."""
-    commands = {"key": make_key, "seal": seal, "verify": verify}
+    commands = {
+        "key": make_key,
+        "seal": seal,
+        "verify": verify,
+        "ledger": show_ledger,
+        "report": show_report,
+        "export": export,
+    }
     return commands[arguments.audit_command](arguments)
 
 
@@ -141,6 +168,90 @@ def verify(arguments: argparse.Namespace) -> int:
     else:
         show(arguments.directory, report, deep=arguments.deep)
     return 1 if report.findings else 0
+
+
+def current_ledger(directory: Path) -> tuple[Ledger, str]:
+    """The ledger of all seals, and the newest checkpoint. Raises TreeDamagedError."""
+    tree = open_tree(directory)
+    rows = SealDirectory.load(tree)
+    ledger = Ledger(tree)
+    ledger.bring_up(len(rows.rows), rows.size)
+    note = ""
+    if rows.rows:
+        with open_seal(tree, len(rows.rows) - 1) as newest:
+            note = newest.note
+    return ledger, note
+
+
+def show_ledger(arguments: argparse.Namespace) -> int:
+    """Print the rows. Raises TreeDamagedError."""
+    ledger, _ = current_ledger(arguments.directory)
+    if arguments.json:
+        for tally in ledger.tallies():
+            print(json.dumps({name: getattr(tally, name) for name in tally.__struct_fields__}, ensure_ascii=False))
+    else:
+        print(ledger_page.as_text(ledger.tallies()), end="")
+    return 0
+
+
+def show_report(arguments: argparse.Namespace) -> int:
+    """Print or write the report of a year. Raises TreeDamagedError and OSError."""
+    ledger, note = current_ledger(arguments.directory)
+    tallies = ledger_page.of_year(ledger.tallies(), arguments.year)
+    if arguments.html is None:
+        print(ledger_page.as_text(tallies), end="")
+        return 0
+    arguments.html.write_text(ledger_page.document(tallies, arguments.year, ledger.leaf, note), encoding="utf-8")
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Copy seals and checkpoint, and the segments on demand, durably. Raises ConfigurationError and OSError.
+
+    Seals are complete before they have their names, so a running sealer does no harm; the checkpoint is that of the
+    last seal copied.
+    """
+    tree = open_tree(arguments.directory)
+    target: Path = arguments.target
+    if target.exists():
+        raise ConfigurationError(f"{target} is there already")
+    numbers = list_seals(tree)
+    (target / TREE / SEALS).mkdir(parents=True, mode=0o700)
+    for number in numbers:
+        shutil.copyfile(tree / SEALS / seal_name(number), target / TREE / SEALS / seal_name(number))
+    if numbers:
+        with open_seal(target / TREE, numbers[-1]) as newest:
+            (target / TREE / CHECKPOINT).write_text(newest.note)
+    copied = 0
+    if arguments.with_content:
+        sealed = {
+            (row.worker, row.segment) for row in SealDirectory.load(target / TREE).rows if row.kind == KIND_SEGMENT
+        }
+        for worker, segments in list_segments(arguments.directory).items():
+            for segment, path in segments:
+                if (worker, segment) in sealed:
+                    shutil.copyfile(path, target / path.name)
+                    copied += 1
+    restore_derived(target / TREE)
+    print(f"{target}: {len(numbers):,} seals and {copied:,} segments")
+    return 0
+
+
+def restore_derived(tree: Path) -> None:
+    """Make hashes, directory and ledger of a copy from its seals. Raises OSError and TreeDamagedError."""
+    rows = SealDirectory.load(tree)
+    rows.save(tree)
+    hashes = TreeFiles(tree, writable=True)
+    try:
+        for number in range(len(rows.rows)):
+            with open_seal(tree, number) as copy:
+                hashes.append(entry_hashes(copy.entries()))
+                hashes.append(leaf_hash(copy.statement))
+    finally:
+        hashes.close()
+    ledger = Ledger(tree)
+    ledger.bring_up(len(rows.rows), rows.size)
+    ledger.save()
 
 
 def show(directory: Path, report: VerifyReport, *, deep: bool) -> None:

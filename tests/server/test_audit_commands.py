@@ -10,9 +10,12 @@ import pytest
 
 from jukinet.clients.command import main
 from jukinet.core.audit.disclosure import Disclosure
+from jukinet.core.audit.reader import read_segments
+from jukinet.core.records.resident import Resident
 
 from ..audit.logs import segments
 from ..audit.sealed_logs import CODES, write_requests
+from ..core.stores import build_store
 
 
 @pytest.fixture
@@ -103,3 +106,73 @@ def test_usage(log: Path) -> None:
     assert main(["disclose", "01354788434"]) == 2
     assert main(["disclose", "verify", "x"]) == 2
     assert main(["disclose", "not a code", "--record", str(log)]) != 0
+
+
+def test_ledger_and_report(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    provisions = sum(record.count for record in read_segments(log))
+    assert main(["audit", "ledger", str(log)]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert sum(int(line.split("\t")[-1]) for line in lines) == provisions
+    assert main(["audit", "ledger", str(log), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sum(row["provisions"] for row in rows) == provisions
+    assert {row["method"] for row in rows} == {"interactive", "bulk"}
+    page = log.parent / "report.html"
+    assert main(["audit", "report", str(log), "--year", "2025", "--html", str(page)]) == 0
+    text = page.read_text()
+    assert f"提供件数 {provisions:,} 件" in text
+    assert text.count("<svg") == text.count("</svg>") == 3
+    for name in ("japan-pension-service（国の機関等）", "即時提供", "一括提供", "照合"):
+        assert name in text
+    assert main(["audit", "report", str(log), "--year", "1999"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert main(["audit", "report", str(log), "--year", "1999", "--html", str(page)]) == 0
+    (log / "tree/ledger").unlink()
+    assert main(["audit", "ledger", str(log), "--json"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rows, "from the seals alone"
+
+
+def test_the_ledger_needs_no_log(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "ledger", str(log)]) == 0
+    before = capsys.readouterr().out
+    for path in segments(log):
+        path.unlink()
+    (log / "tree/ledger").unlink()
+    assert main(["audit", "ledger", str(log)]) == 0
+    assert capsys.readouterr().out == before
+
+
+def test_export_for_an_auditor(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare, whole = log.parent / "bare", log.parent / "whole"
+    assert main(["audit", "export", str(log), str(bare)]) == 0
+    assert main(["audit", "verify", str(bare), "--key", public(log), "--without-content"]) == 0
+    assert main(["audit", "verify", str(bare), "--key", public(log)]) == 1
+    data = b"".join(path.read_bytes() for path in bare.rglob("*") if path.is_file())
+    for code in CODES[:4]:
+        assert code.to_bytes(5, "little") not in data
+        assert str(code).encode() not in data
+    assert not list(bare.glob("*.rou"))
+    assert main(["audit", "export", str(log), str(whole), "--with-content"]) == 0
+    assert main(["audit", "verify", str(whole), "--key", public(log)]) == 0
+    assert main(["audit", "export", str(log), str(whole)]) == 2
+    capsys.readouterr()
+
+
+def test_successors_are_followed_in_the_register(tmp_path: Path, log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def resident(key: int, **fields: object) -> Resident:
+        base = {"reason": 11, "sex": 1, "area": 0, "change_date": 20100401, "registered_day": 4_000, "town": 1}
+        shown = {"birth_date": 19500220, "name": "試験太郎", "kana": "シケンタロウ", "update_number": 1}
+        return Resident(key=key, **{**base, **shown, "state": 1, **fields})  # type: ignore[arg-type]
+
+    retired = {"name": "", "kana": "", "birth_date": 0, "sex": 0, "town": 0, "state": 5, "reason": 41}
+    first, second, third = (code // 10 for code in CODES[:3])
+    build_store(
+        tmp_path / "register",
+        [
+            resident(first, **retired, successor_key=second),
+            resident(second, **retired, successor_key=third),
+            resident(third),
+        ],
+    )
+    assert main(["disclose", str(CODES[0]), "--record", str(log), "--store", str(tmp_path / "register")]) == 0
+    assert capsys.readouterr().out.startswith(", ".join(str(code) for code in CODES[:3]))
