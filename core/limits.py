@@ -127,7 +127,10 @@ assert RECORD_HEAD_BYTES_MAX > OPERATOR_BYTES_MAX + REASON_BYTES_MAX + CASE_REFE
 assert RECORD_BUFFER_BYTES_MAX > CODES_PER_REQUEST_MAX * 7 + RECORD_HEAD_BYTES_MAX
 
 # The tree over the record of use (docs/record-of-use.md, chapters 7 to 14).
-NOTE_BYTES_MAX: Final = 65_536
+NOTE_BYTES_MAX: Final = 32_768
+CONSISTENCY_BYTES_MAX: Final = 128 * 32
+"""A consistency proof: at most twice as many hashes as the tree has levels."""
+SIGNATURE_LINE_BYTES_MAX: Final = 512
 NOTE_SIGNATURES_MAX: Final = 64
 """The log and its witnesses: 47 prefectures and some others."""
 STATEMENT_BYTES_MAX: Final = 16 * 1_024 * 1_024
@@ -142,3 +145,5 @@ RECORD_RETENTION_YEARS: Final = 7
 """Default period for which records of use are kept (domain: practice of the public bodies)."""
 
 assert PREFECTURES < NOTE_SIGNATURES_MAX
+assert NOTE_BYTES_MAX + CONSISTENCY_BYTES_MAX + 1_024 < CONTROL_BYTES_MAX
+assert NOTE_SIGNATURES_MAX * SIGNATURE_LINE_BYTES_MAX <= NOTE_BYTES_MAX

@@ -34,6 +34,7 @@ from jukinet.core.audit.sealing import CHECKPOINT, HASH_AT_ONCE_RECORDS, TREE
 from jukinet.core.audit.segment_check import Finding, SegmentCheck, check_unsealed
 from jukinet.core.audit.tree_files import LEVELS, TreeFront
 from jukinet.core.audit.tree_kernel import entry_hashes
+from jukinet.core.audit.witnessing import WITNESSED, kept_note
 from jukinet.core.errors import RecordOfUseError
 
 HASH: Final = 32
@@ -354,11 +355,22 @@ class Verification:
         if self._last_note and note.text != self._last_note.rpartition("\n\n")[0] + "\n":
             self._fault("checkpoint", path, "is not that of the newest seal")
         for witness in self._witnesses:
-            try:
-                check_cosignature(note, witness)
-                self.report.cosigned.append(witness.name)
-            except NotProvedError as error:
-                self._fault("witness", path, str(error))
+            self._check_witness(witness, note)
+
+    def _check_witness(self, witness: PublicKey, newest: Note) -> None:
+        """The newest checkpoint that the witness cosigned must be one of this tree."""
+        path = self._tree / WITNESSED / witness.name
+        try:
+            note = kept_note(self._tree, witness.name) or newest
+            check_cosignature(note, witness)
+            point = Checkpoint.decode(note.text)
+        except (TreeDamagedError, NotProvedError) as error:
+            self._fault("witness", path, str(error))
+            return
+        if self._roots.get(point.size) != point.root:
+            self._fault("checkpoint", path, f"the tree of {point.size} leaves is not the one that was cosigned")
+        else:
+            self.report.cosigned.append(f"{witness.name}: {point.size} leaves")
 
     def _check_derived(self) -> None:
         if self._tree_broken:

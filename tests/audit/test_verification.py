@@ -281,7 +281,7 @@ def test_signatures_and_witnesses(log: Path) -> None:
     path = log / "tree/checkpoint"
     path.write_text(cosign(Note.decode(path.read_text()), witness, 1_700_000_000).encode())
     report = verify(log, witnesses=[witness.public])
-    assert (report.findings, report.cosigned) == ([], ["tokyo"])
+    assert (report.findings, report.cosigned) == ([], [f"tokyo: {report.leaves} leaves"])
 
 
 @pytest.mark.parametrize(
