@@ -1,7 +1,7 @@
 """Witnesses: prefectures that see every checkpoint, check that each contains the one before, and cosign it.
 
-What the server does of it: it gives the newest checkpoint with a proof, and keeps cosignatures in ``tree/witnessed``, one
-file a witness, after checking them by the key in ``witnesses/NAME.pub`` beside the segments (docs/record-of-use.md, 8).
+What the server does of it: it gives the newest checkpoint with a proof, and keeps cosignatures in ``tree/witnessed``,
+one file a witness, after checking them by the key in ``witnesses/NAME.pub`` beside the segments.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def payload_of(kind: str, fields: Json) -> bytes:
 
 
 def plain(name: str, value: Any) -> Any:
-    """A field of a map as it travels: digests and proofs are bytes, a resident record code (a decimal string) an integer."""
+    """A field of a map as it travels: digests and proofs are bytes, a record code (a decimal string) an integer."""
     if name in ("digest_sum", "proof"):
         return bytes.fromhex(value)
     return int(value) if name == "code" and isinstance(value, str) else value
