@@ -6,20 +6,15 @@ import argparse
 import os
 import sys
 import time
-from array import array
 from pathlib import Path
 
 from jukinet.core.audit.checkpoint import read_public_key
 from jukinet.core.audit.disclosure import Disclosure, DisclosureReader, check_disclosure, disclose
 from jukinet.core.audit.errors import NotProvedError
-from jukinet.core.codes import format_code, parse_code
-from jukinet.core.errors import ConfigurationError
-from jukinet.core.index.lookup import LookupBatch
+from jukinet.core.codes import code_from_key, format_code, parse_code
+from jukinet.core.errors import ConfigurationError, StoreCorruptError
 from jukinet.core.store.reader import RegisterReader
-from jukinet.core.store.snapshot import Snapshot
-from jukinet.core.vocabulary import Item
-from jukinet.core.wire.answers import parse_lookup_answer
-from jukinet.core.wire.frames import HEADER_BYTES
+from jukinet.core.store.succession import Succession
 from jukinet.server import disclosure_page as page
 
 CHAIN_CODES_MAX = 100
@@ -37,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--record", type=Path, metavar="DIR", help="directory of the record of use")
     parser.add_argument("--former", action="append", default=[], metavar="CODE", help="a code the person had before")
-    parser.add_argument("--store", type=Path, metavar="DIR", help="follow changed codes in this register")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="a register: also all other codes of the person")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="with proofs, for `disclose verify`")
     how.add_argument("--html", action="store_true", help="a page to print, in Japanese")
@@ -54,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     text = sys.stdin.readline().strip() if arguments.words[0] == "-" else arguments.words[0]
     codes = [parse_code(text), *(parse_code(one) for one in arguments.former)]
     if arguments.store is not None:
-        codes = with_successors(arguments.store, codes)
+        codes = all_codes(arguments.store, codes)
     with DisclosureReader(arguments.record) as reader:
         answer, withheld = disclose(reader, list(dict.fromkeys(codes)), time.time_ns())
     if withheld:
@@ -89,28 +84,18 @@ def verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def with_successors(store: Path, codes: list[int]) -> list[int]:
-    """The codes, and those that replaced them one after the other in the register. Raises StoreError."""
-    found = list(codes)
+def all_codes(store: Path, codes: list[int]) -> list[int]:
+    """The codes, and all others that the same persons have or had, by the register. Raises StoreError."""
+    succession = Succession()
     with RegisterReader(store) as reader, reader.pin() as snapshot:
-        for code in codes:
-            following = code
-            for _ in range(CHAIN_CODES_MAX):
-                successor = successor_of(snapshot, following)
-                if not successor or successor in found:
-                    break
-                found.append(successor)
-                following = successor
-    return found
-
-
-def successor_of(snapshot: Snapshot, code: int) -> int:
-    """The code that replaced a retired one; 0 for any other."""
-    batch = LookupBatch()
-    batch.begin(array("Q", [code]), Item.CODE)
-    batch.run(snapshot, 0, 1)
-    answer = parse_lookup_answer(0, Item.CODE, 1, batch.finish()[HEADER_BYTES:])
-    return int(answer.successor_codes[0]) if answer.successor_codes else 0
+        succession.gather(snapshot)
+    found = list(codes)
+    for code in codes:
+        try:
+            found += [code_from_key(key) for key in succession.family(code // 10, CHAIN_CODES_MAX)]
+        except ValueError as error:
+            raise StoreCorruptError(f"{store}: {error}") from None
+    return list(dict.fromkeys(found))
 
 
 def write(path: Path | None, data: bytes) -> None:
