@@ -65,14 +65,25 @@ class ServedRegister:
     """The server as a process of its own. Leaving the context drains and ends it; nothing is left running."""
 
     def __init__(
-        self, chosen: Options, certificates: Certificates, *, fed: Path | None = None, workers: int = 1
+        self,
+        chosen: Options,
+        certificates: Certificates,
+        *,
+        fed: Path | None = None,
+        workers: int = 1,
+        sealing_key: Path | None = None,
     ) -> None:
-        """fed: a register to serve in place of the chosen one, which also takes feeds."""
-        directory = chosen.work / "server"
+        """fed: a register to serve in place of the chosen one, which also takes feeds. sealing_key: seal the record of
+        use as it grows, in segments of 16 MiB.
+        """
+        directory = chosen.work / ("server" if sealing_key is None else "sealing-server")
         directory.mkdir(exist_ok=True)
         (directory / "authority.toml").write_text(AUTHORITY)
         path = directory / "server.toml"
-        path.write_text(self._settings(fed or chosen.store, certificates, fed is not None, workers))
+        settings = self._settings(fed or chosen.store, certificates, fed is not None, workers)
+        if sealing_key is not None:
+            settings += f'segment_bytes_max = 16777216\n[sealing]\nkey = "{sealing_key.absolute()}"\n'
+        path.write_text(settings)
         self._lines: list[str] = []
         self._heard = threading.Condition()
         self._serving: dict[str, Any] | None = None

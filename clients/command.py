@@ -47,6 +47,8 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "match-parameters": CommandEntry(
         "jukinet.server.match_parameters_command", "estimate an affair's matching model from unresolved records"
     ),
+    "audit": CommandEntry("jukinet.server.audit_command", "seal and verify a record of use, its ledger and report"),
+    "disclose": CommandEntry("jukinet.server.disclose_command", "who asked about a resident, with proofs"),
     "notices": CommandEntry("jukinet.server.notices_command", "move-in notices that wait, and printing overdue ones"),
     "pki": CommandEntry("jukinet.server.pki.command", "make certificates for trials"),
 }

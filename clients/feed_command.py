@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import trio
 
 from jukinet.clients.errors import EXIT_ROWS_IN_ERROR, ClientError, UsageError
-from jukinet.clients.feed import notices_command
+from jukinet.clients.feed import notices_command, witness_command
 from jukinet.clients.feed.comparison import Comparison, Differences, mend
 from jukinet.clients.feed.delivery_line import DeliveryLine
 from jukinet.clients.feed.feed_settings import FeedSettings, add_feed_arguments, feed_settings
@@ -25,6 +25,7 @@ from jukinet.clients.feed.private_file import private_csv
 from jukinet.clients.feed.putting import put_file
 from jukinet.clients.feed.report_output import report_lines, write_reports
 from jukinet.clients.feed.sender import FEED_RETRY, FeedSender
+from jukinet.clients.feed.witness import LogChangedError, Witness
 from jukinet.clients.settings import Retry
 from jukinet.core.codes import format_code
 from jukinet.core.limits import RANGE_ROWS_MAX, RESIDENT_KEYS
@@ -34,6 +35,7 @@ RANGES_AHEAD_MAX: Final = 8
 LOOK_SECONDS: Final = 0.5
 NOTICES_SECONDS: Final = 10.0
 """Between two looks for notices; a look is a question that the register answers without a commit."""
+WITNESS_SECONDS: Final = 60.0
 FAULTS_SHOWN_MAX: Final = 20
 EXIT_INTERRUPTED: Final = 130
 
@@ -75,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument("--mend", action="store_true", help="send again what differs, from the holdings")
     words = "move-in notices (転入通知): leave, take, confirm, list"
     notices_command.add_arguments(actions.add_parser("notices", help=words, description=words, allow_abbrev=False))
+    action("witness", "check that the record of use contains what was seen of it, and cosign it")
     for made in (send, run_, load, compare):
         made.add_argument("--adopt-holdings", action="store_true",
                           help="take the holdings for what is held after everything in the outbox")  # fmt: skip
@@ -89,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = feed_settings(arguments)
     if arguments.action == "notices":
         return notices_command.run(arguments, settings, in_trio)
+    if arguments.action == "witness":
+        return witness_command.run(arguments, settings, in_trio)
     actions: dict[str, Callable[[argparse.Namespace, FeedSettings], int]] = {
         "send": send_files, "run": keep_delivering, "status": tell_status, "reports": tell_reports, "load": load,
         "compare": compare,
@@ -172,7 +177,7 @@ def keep_delivering(arguments: argparse.Namespace, settings: FeedSettings) -> in
         spool = None
         if settings.notices:
             spool = NoticeSpool(settings.notices, int(settings.prefecture), arguments.encoding)
-        return in_trio(_run, feed, inbox, spool)
+        return in_trio(_run, feed, inbox, spool, witness_command.witness_of(settings))
 
 
 def in_trio(function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
@@ -186,7 +191,7 @@ def in_trio(function: Callable[..., Awaitable[Result]], *arguments: object) -> R
         raise error from None
 
 
-async def _run(feed: Feed, inbox: Inbox | None, spool: NoticeSpool | None) -> int:
+async def _run(feed: Feed, inbox: Inbox | None, spool: NoticeSpool | None, witness: Witness | None) -> int:
     code = 0
 
     async def until_told() -> None:
@@ -218,7 +223,30 @@ async def _run(feed: Feed, inbox: Inbox | None, spool: NoticeSpool | None) -> in
             nursery.start_soon(take_files)
         if spool is not None:
             nursery.start_soon(_exchange_notices, feed, spool)
+        if witness is not None:
+            nursery.start_soon(_witness, feed, witness)
     return code
+
+
+async def _witness(feed: Feed, witness: Witness) -> None:
+    """Look at each new checkpoint over the sender's connection. An alarm is told at every look, other trouble once."""
+    told = ""
+    while True:
+        link = feed.sender.link
+        if link is not None:
+            before = witness.seen
+            try:
+                leaves = await witness.turn(link)
+                if witness.seen != before:
+                    feed.line.note(f"record of use: {leaves:,} leaves cosigned")
+                told = ""
+            except LogChangedError as error:
+                feed.line.note(f"ALARM: {error}")
+            except (ClientError, OSError) as error:
+                if str(error) != told:
+                    told = str(error)
+                    feed.line.note(f"witnessing waits: {told}")
+        await trio.sleep(WITNESS_SECONDS)
 
 
 async def _exchange_notices(feed: Feed, spool: NoticeSpool) -> None:

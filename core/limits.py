@@ -148,3 +148,25 @@ WORKERS_MAX: Final = 1_000
 
 assert RECORD_HEAD_BYTES_MAX > OPERATOR_BYTES_MAX + REASON_BYTES_MAX + CASE_REFERENCE_BYTES_MAX + 256
 assert RECORD_BUFFER_BYTES_MAX > CODES_PER_REQUEST_MAX * 7 + RECORD_HEAD_BYTES_MAX
+
+# The tree over the record of use (docs/record-of-use.md, chapters 7 to 14).
+NOTE_BYTES_MAX: Final = 32_768
+CONSISTENCY_BYTES_MAX: Final = 128 * 32
+"""A consistency proof: at most twice as many hashes as the tree has levels."""
+SIGNATURE_LINE_BYTES_MAX: Final = 512
+NOTE_SIGNATURES_MAX: Final = 64
+"""The log and its witnesses: 47 prefectures and some others."""
+STATEMENT_BYTES_MAX: Final = 16 * 1_024 * 1_024
+"""The statement of a segment with its tallies: about 100,000 different affairs, bodies and functions."""
+RUN_ENTRIES_MAX: Final = 8 * 1_024 * 1_024
+"""Entries after which runs are not merged further; sorting so many takes 256 MiB."""
+SEGMENT_SECONDS_MAX: Final = 3_600
+"""Default age at which a worker begins a new segment, so that the old one can be sealed."""
+INTERACTIVE_PROVISIONS_MAX: Final = 64
+"""Provisions of one record up to which the ledger counts it as interactive (即時提供), not bulk (一括提供)."""
+RECORD_RETENTION_YEARS: Final = 7
+"""Default period for which records of use are kept (domain: practice of the public bodies)."""
+
+assert PREFECTURES < NOTE_SIGNATURES_MAX
+assert NOTE_BYTES_MAX + CONSISTENCY_BYTES_MAX + 1_024 < CONTROL_BYTES_MAX
+assert NOTE_SIGNATURES_MAX * SIGNATURE_LINE_BYTES_MAX <= NOTE_BYTES_MAX

@@ -203,6 +203,14 @@ class RecordOfUse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     segment_bytes_max: Annotated[
         int, Meta(ge=MEBIBYTE, le=1 << 40, description="Size at which a worker begins a new segment.")
     ] = limits.SEGMENT_BYTES_MAX
+    segment_seconds_max: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="Age at which a worker begins a new segment. Only closed segments are sealed.",
+        ),
+    ] = limits.SEGMENT_SECONDS_MAX
     segment_step_bytes: Annotated[
         int, Meta(ge=0, le=1 << 30, description="Room that is reserved on disk at a time.")
     ] = limits.SEGMENT_STEP_BYTES
@@ -222,6 +230,34 @@ class RecordOfUse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             "refused, and nothing is provided until it answers.",
         ),
     ] = 10.0
+
+
+class Sealing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The sealer, which makes the record of use prove itself (docs/record-of-use.md, chapters 7 to 14)."""
+
+    key: Annotated[
+        str,
+        Meta(
+            description="File of the private key that signs checkpoints (`jukinet audit key`). Empty: nothing is "
+            "sealed."
+        ),
+    ] = ""
+    poll_seconds: Annotated[
+        float, Meta(ge=0.05, le=3_600, description="How often the sealer looks for a segment that was closed.")
+    ] = 1.0
+    retry_seconds: Annotated[
+        float,
+        Meta(ge=0.05, le=3_600, description="Wait after sealing failed or was stopped, before it is tried again."),
+    ] = 10.0
+    retention_years: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Years for which the content of the record of use is kept; then it is deleted month by month. "
+            "0: it never is.",
+        ),
+    ] = limits.RECORD_RETENTION_YEARS
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -399,6 +435,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tls: Tls
     authority: Authority
     record_of_use: RecordOfUse
+    sealing: Sealing = Sealing()
     feed: Feed = Feed()
     retention: Retention = Retention()
     notices: Notices = Notices()
@@ -475,6 +512,7 @@ PATH_SETTINGS: Final = {
     "feed": ("certificate", "key", "roots", "revocation_list"),
     "authority": ("file",),
     "record_of_use": ("directory",),
+    "sealing": ("key",),
     "cohorts": ("directory",),
     "observation": ("metrics_file",),
 }
@@ -482,6 +520,7 @@ FILES_NEEDED: Final = {
     "tls": ("certificate", "key", "roots", "revocation_list"),
     "feed": ("certificate", "key", "roots", "revocation_list"),
     "authority": ("file",),
+    "sealing": ("key",),
 }
 
 

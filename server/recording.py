@@ -146,7 +146,15 @@ class Recording:
             os.eventfd_write(self._go, 1)
 
     def check(self, now: float) -> None:
-        """Give up a commit that takes longer than ``commit_seconds``; to be called a few times a second."""
+        """Give up a commit that takes longer than ``commit_seconds``; to be called a few times a second.
+
+        When nothing is under way, a segment that became old gives way to a new one, in the thread.
+        """
+        if not self._committing and not self._pending and self.providing and self._writer.segment_is_old:
+            self._committing = True
+            self._started = time.monotonic()
+            os.eventfd_write(self._go, 1)
+            return
         if not self._committing or now - self._started < self._commit_seconds:
             return
         if not self._overdue:

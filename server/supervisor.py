@@ -1,11 +1,11 @@
-"""Starts workers and feed writer, restarts a dead one, passes signals on, drains, and writes the metrics of them all.
+"""Starts workers, feed writer and sealer, restarts a dead one, passes signals on, drains, writes the metrics of all.
 
 They are fresh processes (never forks of one that has the register open). The query port is bound here, not listened on,
 which fixes its number and reserves it; each worker binds its own listening socket beside it (SO_REUSEPORT), so that
 the kernel spreads connections over the workers and a dead worker takes only its own connections with it. The lock on
 the record-of-use directory is inherited by the workers: it is free only when the last of them is gone. In the same way
-the register is locked for the feed writer, the one process that writes in it. A feed writer that keeps dying is started
-again and again, with a growing delay: queries go on without it.
+the register is locked for the feed writer, the one process that writes in it. A feed writer or sealer that keeps dying
+is started again and again, with a growing delay: queries go on without it.
 """
 
 from __future__ import annotations
@@ -47,15 +47,37 @@ each. Page faults on fresh memory measured 5 ms in an answer of 65,536 records, 
 
 
 class Post(NamedTuple):
-    """A place that is kept filled with one process: a numbered query worker, or the feed writer."""
+    """A place that is kept filled with one process: a numbered query worker, the feed writer, or the sealer."""
 
     is_feed: bool
     number: int
+    is_sealer: bool = False
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it answers queries."""
+        return not self.is_feed and not self.is_sealer
 
     @property
     def name(self) -> int | str:
         """What the log calls it in the field ``worker``."""
+        if self.is_sealer:
+            return "sealer"
         return "feed" if self.is_feed else self.number
+
+    @property
+    def module(self) -> str:
+        """What its process runs."""
+        if self.is_sealer:
+            return "jukinet.server.sealer_process"
+        return "jukinet.server.feed.process" if self.is_feed else "jukinet.server.worker_process"
+
+    @property
+    def deaths(self) -> str:
+        """The metric that counts how often it died."""
+        if self.is_sealer:
+            return "sealers_died_total"
+        return "feed_writers_died_total" if self.is_feed else "workers_died_total"
 
 
 def lock_record_of_use(directory: Path) -> int:
@@ -88,7 +110,7 @@ def _lock(path: Path, setting: str, taken: str) -> int:
 
 
 class Supervisor:
-    """The parent of all workers and of the feed writer.
+    """The parent of all workers, of the feed writer and of the sealer.
 
     Invariant: ``_processes`` holds exactly the processes that were started and have not been waited for.
     """
@@ -100,6 +122,8 @@ class Supervisor:
         self._posts = [Post(False, number) for number in range(configuration.worker_count)]
         if configuration.feed.enabled:
             self._posts.append(Post(True, 0))
+        if configuration.sealing.key:
+            self._posts.append(Post(False, 0, is_sealer=True))
         self._processes: dict[Post, trio.Process] = {}
         self._channels: dict[Post, control.Channel] = {}
         self._figures: dict[Post, metrics.Snapshot] = {}
@@ -156,13 +180,13 @@ class Supervisor:
             served, ending = await self._run_worker(post)
             if self._stopping.is_set():
                 return
-            self._metrics.plain["feed_writers_died_total" if post.is_feed else "workers_died_total"] += 1
+            self._metrics.plain[post.deaths] += 1
             self._log.error("worker_died", worker=post.name, ending=ending)
             if not self._announced and not served:
                 self._give_up(f"worker {post.name} could not start: {ending}")
                 return
             now = trio.current_time()
-            if not post.is_feed and self._too_many_restarts(now):
+            if post.is_worker and self._too_many_restarts(now):
                 return
             early_deaths = 0 if served and now - started >= EARLY_DEATH_SECONDS else early_deaths + 1
             delay = min(
@@ -187,10 +211,9 @@ class Supervisor:
     async def _run_worker(self, post: Post) -> tuple[bool, str]:
         """One life of a process: whether it ever served, and how it ended."""
         channel, theirs = control.channel_pair()
-        module = "jukinet.server.feed.process" if post.is_feed else "jukinet.server.worker_process"
         try:
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", post.module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), self._shared, *self._locks],
                 process_group=0,
@@ -198,7 +221,7 @@ class Supervisor:
             )
         finally:
             theirs.close()
-        if not post.is_feed:
+        if post.is_worker:
             self._metrics.plain["workers_started_total"] += 1
         self._processes[post] = process
         self._channels[post] = channel
@@ -218,7 +241,7 @@ class Supervisor:
             del self._processes[post], self._channels[post]
             served = post in self._ready
             self._ready.discard(post)
-            if process.returncode is not None and not post.is_feed:
+            if process.returncode is not None and post.is_worker:
                 self._counts.forget(post.number)
             self._keep_counts(post)
         ending = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
@@ -320,7 +343,7 @@ class Supervisor:
         if not name:
             return
         own = self._metrics.snapshot()
-        own.gauges["workers"] = sum(not post.is_feed for post in self._ready)
+        own.gauges["workers"] = sum(post.is_worker for post in self._ready)
         try:
             metrics.write_file(
                 Path(name), metrics.prometheus_text(metrics.merge([self._past, own, *self._figures.values()]))

@@ -226,6 +226,7 @@ class Worker:
             segment_bytes_max=settings.segment_bytes_max,
             segment_step_bytes=settings.segment_step_bytes,
             free_bytes_min=settings.free_bytes_min,
+            segment_seconds_max=settings.segment_seconds_max,
         )
 
     def _open_cohorts(self) -> CohortStore | None:

@@ -28,6 +28,9 @@ FEED_SETTINGS: Final = (
     Setting("feed", "holdings", str, "directory of the prefecture's own register, if it keeps one", "", True),
     Setting("feed", "inbox", str, "directory into which `run` looks for files", "", True),
     Setting("feed", "notices", str, "directory in which `run` leaves and takes move-in notices", "", True),
+    Setting("feed", "witness_key", str, "private key with which this prefecture cosigns the record of use", "", True),
+    Setting("feed", "witness_log", str, "file of the record of use's public key", "", True),
+    Setting("feed", "witness_state", str, "file that keeps the newest checkpoint seen", "", True),
     Setting("feed", "batch_notifications", int, "notifications sent at once", NOTIFICATIONS_PER_BATCH_MAX),
     Setting("feed", "batch_bytes", int, "bytes sent at once", 8_388_608),
     Setting("feed", "in_flight", int, "batches under way", 4),
@@ -48,6 +51,9 @@ class FeedSettings:
     holdings: str
     inbox: str
     notices: str
+    witness_key: str
+    witness_log: str
+    witness_state: str
     sending: SendSettings
     outbox_bytes_max: int
 
@@ -76,6 +82,9 @@ def feed_settings(arguments: argparse.Namespace) -> FeedSettings:
         holdings=values["holdings"],
         inbox=values["inbox"],
         notices=values["notices"],
+        witness_key=values["witness_key"],
+        witness_log=values["witness_log"],
+        witness_state=values["witness_state"],
         sending=SendSettings(
             values["batch_notifications"], values["batch_bytes"], values["in_flight"],
             values["linger_milliseconds"] / 1_000,

@@ -94,6 +94,15 @@ def _batches(numbers: Iterable[int]) -> Iterable[list[int]]:
 async def open_notices(
     host: str, port: int, *, tls: Credentials, prefecture: int, deadlines: Deadlines | None = None
 ) -> AsyncIterator[NoticeClient]:
+    """Notices over a connection of its own; raises as `open_link_of`."""
+    async with open_link_of(host, port, tls=tls, prefecture=prefecture, deadlines=deadlines) as link:
+        yield NoticeClient(link)
+
+
+@asynccontextmanager
+async def open_link_of(
+    host: str, port: int, *, tls: Credentials, prefecture: int, deadlines: Deadlines | None = None
+) -> AsyncIterator[Link]:
     """A connection of its own. A feed has one at a time: FeedTakenError while another client is connected.
 
     ConnectionFailedError where the certificate is another prefecture's; otherwise raises what `open_link` does.
@@ -106,7 +115,7 @@ async def open_notices(
             raise ConnectionFailedError(
                 f"the certificate is that of {greeting.body}, not that of {Prefecture(prefecture).body}"
             )
-        yield NoticeClient(link)
+        yield link
     finally:
         await link.aclose()
 

@@ -27,3 +27,22 @@ class RecordOfUseDamagedError(RecordOfUseError):
         self.path = path
         self.offset = offset
         self.found = found
+
+
+class TreeDamagedError(RecordOfUseError):
+    """A file of the tree contradicts its own format or the tree: ``path`` and what was found (never content)."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(f"{path}: {found}")
+        self.path = path
+        self.found = found
+
+
+class SealingStoppedError(RecordOfUseError):
+    """Sealing cannot go on until an operator has looked: a segment is missing or damaged, or the tree is ahead."""
+
+
+class NotProvedError(RecordOfUseError):
+    """A proof, signature or checkpoint that does not show what it should; the message says which step fails."""
+
+    exit_code = 1

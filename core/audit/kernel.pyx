@@ -36,6 +36,7 @@ cdef extern from "<time.h>" nogil:
 
 cdef enum:
     RECORD_HEADER = 32
+    GROUP_HEADER = 40
     HEAD_VARIABLE = 41          # array header and the six fields that differ from request to request
     HEAD_FIELDS = 16
     HEAD_MAX = 4_096
@@ -50,6 +51,7 @@ cdef enum:
     CODES_MAX = 65_536
 
 cdef uint64_t CODE_LIMIT = 100_000_000_000
+cdef uint32_t GROUP_MAGIC = 0x50555247
 cdef uint64_t NO_CODE = (1ULL << 37) - 1
 
 assert CODES_MAX == limits.CODES_PER_REQUEST_MAX and HEAD_MAX == limits.RECORD_HEAD_BYTES_MAX
@@ -96,17 +98,24 @@ cdef size_t provisions_unpack(const unsigned char *packed, size_t count, unsigne
     return count
 
 
+cdef inline uint64_t provision_fault(uint64_t word) noexcept nogil:
+    """Not 0 when the lower 48 bits of a word are no provision; without a branch."""
+    cdef uint64_t code = word & NO_CODE
+    return ((word >> 45) & 7) | <uint64_t>((code >= CODE_LIMIT) & (code != NO_CODE))
+
+
 cdef inline bint provisions_hold(const unsigned char *packed, size_t count) noexcept nogil:
-    cdef size_t row
-    cdef uint64_t word, code
-    for row in range(count):
+    cdef size_t row = 0
+    cdef uint64_t word, fault = 0
+    while row + 1 < count:                  # two bytes of the next row are loaded too, and not looked at
+        memcpy(&word, packed + row * 6, 8)
+        fault |= provision_fault(le64toh(word))
+        row += 1
+    if row < count:
         word = 0
         memcpy(&word, packed + row * 6, 6)
-        word = le64toh(word)
-        code = word & NO_CODE
-        if word >> 45 or CODE_LIMIT <= code < NO_CODE:
-            return False
-    return True
+        fault |= provision_fault(le64toh(word))
+    return fault == 0
 
 
 cdef inline uint32_t load_u32(const unsigned char *place) noexcept nogil:
@@ -166,6 +175,62 @@ def check_records(data, uint16_t worker, uint64_t first_sequence):
                 break
             place += length
             records += 1
+    PyBuffer_Release(&view)
+    return records, place
+
+
+cdef size_t group_check(
+    const unsigned char *group, size_t left, uint64_t offset, uint32_t seed, uint16_t worker, uint64_t sequence,
+    size_t *records,
+) noexcept nogil:
+    """Length of the valid group of ordinary records that begins here, 0 when it is anything else."""
+    cdef uint64_t found
+    cdef size_t total, place = GROUP_HEADER, length, count, done
+    if left < GROUP_HEADER or load_u32(group + 4) != GROUP_MAGIC or load_u32(group + 36) != 0:
+        return 0
+    if load_u32(group) != crc32c_update(seed, group + 4, GROUP_HEADER - 4):
+        return 0
+    memcpy(&found, group + 8, 8)
+    if le64toh(found) != offset:
+        return 0
+    memcpy(&found, group + 16, 8)
+    total = le64toh(found)
+    if total > left or total % 8 or total <= GROUP_HEADER:
+        return 0
+    memcpy(&found, group + 24, 8)
+    if le64toh(found) != sequence:
+        return 0
+    count = load_u32(group + 32)
+    for done in range(count):
+        length = record_check(group + place, total - place, worker, sequence + done)
+        if length == 0:
+            return 0
+        place += length
+    if place != total or count == 0:
+        return 0
+    records[0] = count
+    return total
+
+
+def check_groups(data, uint64_t offset, uint32_t seed, uint16_t worker, uint64_t first_sequence):
+    """``(records, bytes)`` of the whole valid groups that ``data``, from ``offset`` in its segment, begins with.
+
+    seed: the segment header's checksum. Stops at an end mark, at a group with a void record, at one that is not whole,
+    and at anything that is not valid: the caller reads that group by itself. Heads are not decoded.
+    """
+    cdef Py_buffer view
+    cdef size_t place = 0, records = 0, length, count = 0
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    with nogil:
+        while True:
+            length = group_check(
+                <const unsigned char *>view.buf + place, <size_t>view.len - place, offset + place, seed, worker,
+                first_sequence + records, &count,
+            )
+            if length == 0:
+                break
+            place += length
+            records += count
     PyBuffer_Release(&view)
     return records, place
 

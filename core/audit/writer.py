@@ -62,11 +62,13 @@ class RecordOfUseWriter:
         segment_step_bytes: int = limits.SEGMENT_STEP_BYTES,
         buffer_bytes_max: int = limits.RECORD_BUFFER_BYTES_MAX,
         free_bytes_min: int = limits.FREE_BYTES_MIN,
+        segment_seconds_max: float = limits.SEGMENT_SECONDS_MAX,
     ) -> None:
         """Open ``directory`` (made when absent) for ``worker`` (0 to 999), recover what a crash left, begin a segment.
 
         register: the register's identifier, 32 hexadecimal digits. segment_bytes_max: a new segment begins before a
         group would pass it (a larger group has a segment of its own). segment_step_bytes: room reserved at a time.
+        segment_seconds_max: age at which a segment that holds records gives way to a new one, so that it can be sealed.
         Raises RecordOfUseError: not writable, no room, another process writes it, or damaged (RecordOfUseDamagedError).
         """
         if not 0 <= worker < limits.WORKERS_MAX:
@@ -81,6 +83,8 @@ class RecordOfUseWriter:
         self._segment_bytes_max = segment_bytes_max
         self._step_bytes = min(segment_step_bytes, segment_bytes_max)
         self._free_bytes_min = free_bytes_min
+        self._segment_seconds_max = segment_seconds_max
+        self._segment_begun = 0.0
         self._commit_lock = threading.Lock()
         self._decision = threading.Lock()
         self._undecided = False
@@ -173,6 +177,7 @@ class RecordOfUseWriter:
             free_bytes_min=self._free_bytes_min,
         )
         self._next_segment += 1
+        self._segment_begun = time.monotonic()
         return self._segment
 
     def _write_recovery(self, head: RecoveryHead) -> None:
@@ -236,6 +241,7 @@ class RecordOfUseWriter:
             group = self._buffer.take()
             if group is None:
                 self._undecided = False
+                self._give_way()
                 return self.durable_ticket
             try:
                 self._write(group)
@@ -254,6 +260,22 @@ class RecordOfUseWriter:
             finally:
                 self._buffer.give_back(group)
             return self.durable_ticket
+
+    @property
+    def segment_is_old(self) -> bool:
+        """Whether a commit, even of nothing, would begin a new segment. Not to be asked while one is under way."""
+        segment = self._segment
+        return (
+            segment is not None
+            and segment.durable > SEGMENT_HEADER_BYTES
+            and time.monotonic() - self._segment_begun >= self._segment_seconds_max
+        )
+
+    def _give_way(self) -> None:
+        """Close a segment that is old, so that it can be sealed although nothing comes any more."""
+        if self.segment_is_old and self._void is None:
+            with contextlib.suppress(OSError):  # the next commit makes the new segment, or fails as it must
+                self._room_for(0, self.durable_ticket + 1)
 
     def give_up(self) -> bool:
         """Fail the commit under way and all appended so far, for ever, whenever the disk lets that commit end.
@@ -310,7 +332,7 @@ class RecordOfUseWriter:
     def _room_for(self, size: int, next_sequence: int) -> SegmentFile:
         """The segment that takes ``size`` bytes of records; a new one when the old is full or doubtful. OSError."""
         segment = self._segment
-        if segment is not None and (segment.doubtful or self._passes_end(segment, size)):
+        if segment is not None and (segment.doubtful or self._passes_end(segment, size) or self.segment_is_old):
             self._previous_end = segment.close(next_sequence)
             self._segment = segment = None
         if segment is None:

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
-from jukinet.core.wire import control, feed_columns, feed_notices
+from jukinet.core.wire import control, feed_columns, feed_notices, feed_witness
 from jukinet.core.wire import feed_messages as f
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.client_end import ClientEnd, smaller_of
@@ -133,6 +133,22 @@ class FeedClientConnection(ClientEnd):
         self._answered(request_id)
         return message
 
+    def _accept_checkpoint(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = control.decode(_T.CHECKPOINT, request_id, payload)
+        assert isinstance(message, f.Checkpoint)
+        if feed_witness.proof_fault(message.proof, self._asked[request_id][0]):
+            raise RemoteProtocolError("the proof is not one that was asked for")
+        self._answered(request_id)
+        return message
+
+    def _accept_cosigned(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = control.decode(_T.COSIGNED, request_id, payload)
+        assert isinstance(message, f.Cosigned)
+        if message.size != self._asked[request_id][0]:
+            raise RemoteProtocolError("another checkpoint than the one that was cosigned")
+        self._answered(request_id)
+        return message
+
     def _accept_ping(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         self._ping_owed = bytes(payload)
         return m.Ping(request_id, self._ping_owed)
@@ -146,6 +162,8 @@ class FeedClientConnection(ClientEnd):
         _T.NOTICES: _accept_notices,
         _T.NOTICE_CLOSED: _accept_closed,
         _T.NOTICE_STATES: _accept_states,
+        _T.CHECKPOINT: _accept_checkpoint,
+        _T.COSIGNED: _accept_cosigned,
         _T.PING: _accept_ping,
         _T.PONG: ClientEnd._accept_pong,
         _T.ERROR: ClientEnd._accept_error,
@@ -212,6 +230,13 @@ class FeedClientConnection(ClientEnd):
             self._begin(message, message.after if isinstance(message, f.NoticeList) else 0, message.notices_max)
         return data
 
+    def _send_as_witness(self, message: f.CheckpointAsk | f.Cosign) -> Sendable:
+        self._check_request(message.request_id)
+        _local(feed_witness.fault(message))
+        data = frame(message.type, message.request_id, control.encode(message))
+        self._begin(message, message.seen if isinstance(message, f.CheckpointAsk) else message.size)
+        return data
+
     def _send_pong(self, message: m.Pong) -> Sendable:
         if message.request_id or self._ping_owed is None or message.data != self._ping_owed:
             raise LocalProtocolError("a PONG repeats the server's PING, with request_id 0")
@@ -226,6 +251,8 @@ class FeedClientConnection(ClientEnd):
         _T.NOTICE_TAKE: _send_about_notices,
         _T.NOTICE_RECEIVED: _send_about_notices,
         _T.NOTICE_LIST: _send_about_notices,
+        _T.CHECKPOINT_ASK: _send_as_witness,
+        _T.COSIGN: _send_as_witness,
         _T.PING: ClientEnd._send_ping,
         _T.PONG: _send_pong,
         _T.GOODBYE: ClientEnd._send_goodbye,

@@ -32,6 +32,10 @@ class FeedMessageType(IntEnum):
     NOTICE_CLOSED = 0x65
     NOTICE_LIST = 0x66
     NOTICE_STATES = 0x67
+    CHECKPOINT_ASK = 0x70
+    CHECKPOINT = 0x71
+    COSIGN = 0x72
+    COSIGNED = 0x73
 
 
 FEED_PROTOCOL_VERSION: Final = 1

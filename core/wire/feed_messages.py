@@ -268,6 +268,39 @@ class NoticeStates(Message, frozen=True):
     remaining: I63
 
 
+class CheckpointAsk(Message, frozen=True):
+    """Asks for the newest checkpoint of the record of use, and a proof that it contains the one of ``seen`` leaves."""
+
+    type: ClassVar[IntEnum] = FeedMessageType.CHECKPOINT_ASK
+    seen: int
+
+
+class Checkpoint(Message, frozen=True):
+    """note: the signed note (docs/record-of-use.md, chapter 8), '' when nothing was sealed yet.
+
+    proof: the hashes of the consistency proof, 32 bytes each; empty for ``seen`` 0 and for an equal size.
+    """
+
+    type: ClassVar[IntEnum] = FeedMessageType.CHECKPOINT
+    note: Annotated[str, Meta(max_length=bounds.NOTE_BYTES_MAX)]
+    proof: Annotated[bytes, Meta(max_length=bounds.CONSISTENCY_BYTES_MAX)]
+
+
+class Cosign(Message, frozen=True):
+    """The prefecture's signature line for the checkpoint of ``size`` leaves."""
+
+    type: ClassVar[IntEnum] = FeedMessageType.COSIGN
+    size: int
+    line: Annotated[str, Meta(max_length=bounds.SIGNATURE_LINE_BYTES_MAX)]
+
+
+class Cosigned(Message, frozen=True):
+    """The cosignature is durably kept."""
+
+    type: ClassVar[IntEnum] = FeedMessageType.COSIGNED
+    size: I63
+
+
 FEED_MAPS: tuple[type[Message], ...] = (
     FeedGreeting,
     Acknowledged,
@@ -280,11 +313,26 @@ FEED_MAPS: tuple[type[Message], ...] = (
     NoticeClosed,
     NoticeList,
     NoticeStates,
+    CheckpointAsk,
+    Checkpoint,
+    Cosign,
+    Cosigned,
 )
 """Messages whose payload is a map."""
 
 FeedClientMessage = (
-    Notify | LoadRange | Compare | NoticeLeave | NoticeTake | NoticeReceived | NoticeList | Ping | Pong | Goodbye
+    Notify
+    | LoadRange
+    | Compare
+    | NoticeLeave
+    | NoticeTake
+    | NoticeReceived
+    | NoticeList
+    | CheckpointAsk
+    | Cosign
+    | Ping
+    | Pong
+    | Goodbye
 )
 FeedServerMessage = (
     FeedGreeting
@@ -295,6 +343,8 @@ FeedServerMessage = (
     | Notices
     | NoticeClosed
     | NoticeStates
+    | Checkpoint
+    | Cosigned
     | Ping
     | Pong
     | Error

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
-from jukinet.core.wire import control, feed_columns, feed_notices
+from jukinet.core.wire import control, feed_columns, feed_notices, feed_witness
 from jukinet.core.wire import feed_messages as f
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.connection import Sendable
@@ -137,6 +137,24 @@ class FeedServerConnection(ServerEnd):
     def _accept_list(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         return self._accept_about_notices(_T.NOTICE_LIST, request_id, payload)
 
+    def _accept_as_witness(
+        self, kind: FeedMessageType, request_id: int, payload: bytes | bytearray
+    ) -> m.Message | m.Refused:
+        message = control.decode(kind, request_id, payload)
+        assert isinstance(message, f.CheckpointAsk | f.Cosign)
+        fault = feed_witness.fault(message)
+        if fault is not None:
+            return self._refuse(kind, request_id, Code.BAD_REQUEST, fault)
+        self.under_way[request_id] = kind
+        self._asked[request_id] = (message.seen if isinstance(message, f.CheckpointAsk) else message.size, 0)
+        return message
+
+    def _accept_checkpoint_ask(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        return self._accept_as_witness(_T.CHECKPOINT_ASK, request_id, payload)
+
+    def _accept_cosign(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        return self._accept_as_witness(_T.COSIGN, request_id, payload)
+
     def _accept_pong(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         if payload != self._pinged:
             raise RemoteProtocolError("the PONG does not repeat its PING")
@@ -151,6 +169,8 @@ class FeedServerConnection(ServerEnd):
         _T.NOTICE_TAKE: _accept_take,
         _T.NOTICE_RECEIVED: _accept_received,
         _T.NOTICE_LIST: _accept_list,
+        _T.CHECKPOINT_ASK: _accept_checkpoint_ask,
+        _T.COSIGN: _accept_cosign,
         _T.PING: ServerEnd._accept_ping,
         _T.PONG: _accept_pong,
         _T.GOODBYE: ServerEnd._accept_goodbye,
@@ -220,6 +240,18 @@ class FeedServerConnection(ServerEnd):
         self._check_answer(message)
         return self._answer(message)
 
+    def _send_checkpoint(self, message: f.Checkpoint) -> bytes:
+        self._check_answer(message)
+        if feed_witness.proof_fault(message.proof, self._asked[message.request_id][0]):
+            raise LocalProtocolError("the proof is not one that was asked for")
+        return self._answer(message)
+
+    def _send_cosigned(self, message: f.Cosigned) -> bytes:
+        self._check_answer(message)
+        if message.size != self._asked[message.request_id][0]:
+            raise LocalProtocolError("another checkpoint than the one that was cosigned")
+        return self._answer(message)
+
     def _send_ping(self, message: m.Ping) -> bytes:
         if message.request_id or len(message.data) != PING_BYTES:
             raise LocalProtocolError("a server's PING has request_id 0 and 8 bytes")
@@ -237,6 +269,8 @@ class FeedServerConnection(ServerEnd):
         _T.NOTICES: _send_notice_answer,
         _T.NOTICE_CLOSED: _send_notice_answer,
         _T.NOTICE_STATES: _send_notice_answer,
+        _T.CHECKPOINT: _send_checkpoint,
+        _T.COSIGNED: _send_cosigned,
         _T.PING: _send_ping,
         _T.PONG: ServerEnd._send_pong,
         _T.ERROR: ServerEnd._send_error,

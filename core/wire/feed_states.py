@@ -23,6 +23,8 @@ QUESTIONS_OF: Final[Mapping[int, frozenset[int]]] = {
     T.NOTICES: frozenset((int(T.NOTICE_TAKE),)),
     T.NOTICE_CLOSED: frozenset((int(T.NOTICE_RECEIVED),)),
     T.NOTICE_STATES: frozenset((int(T.NOTICE_LIST),)),
+    T.CHECKPOINT: frozenset((int(T.CHECKPOINT_ASK),)),
+    T.COSIGNED: frozenset((int(T.COSIGN),)),
 }
 """Which requests an answer may answer."""
 

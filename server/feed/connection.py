@@ -154,6 +154,8 @@ class FeedConnection:
                 self._submit(Work(self, self.prefecture, event, NOTICE_BYTES, hub.now))
             case fm.Compare():
                 hub.compare(self, event)
+            case fm.CheckpointAsk() | fm.Cosign():
+                hub.witness(self, event)
             case m.Ping(request_id=request_id, data=data):
                 self.send(m.Pong(request_id, data))
             case m.Pong():

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from importlib import metadata
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -36,6 +37,7 @@ from jukinet.server.feed.comparing import Comparing
 from jukinet.server.feed.connection import FeedConnection
 from jukinet.server.feed.daily_purge import DailyPurge
 from jukinet.server.feed.notice_alarm import NoticeAlarm
+from jukinet.server.feed.witness import witness_answer
 from jukinet.server.identity import from_certificate
 from jukinet.server.listening import listen
 from jukinet.server.metrics import Metrics, Snapshot
@@ -91,6 +93,7 @@ class Hub:
         self._is_broken = False
         self._notices: NoticeBook
         self._alarm = NoticeAlarm()
+        self._witnessing = trio.CapacityLimiter(1)
         self._context: ssl.SSLContext | None = None
         self._register: FeedRegister
         self._comparing: Comparing
@@ -262,6 +265,33 @@ class Hub:
                 self.events.failure("request_failed", error, connection=connection.number)
             text = str(error) if error.code is ErrorCode.BAD_REQUEST else "the register cannot be read; repeat later"
             connection.refuse(message.request_id, error.code, text)
+        except Exception as error:
+            self.events.failure("connection_failed", error, connection=connection.number)
+            connection.close("defect")
+        connection.flush()
+
+    def witness(self, connection: FeedConnection, message: fm.CheckpointAsk | fm.Cosign) -> None:
+        """Give the newest checkpoint of the record of use, or keep a cosignature, in a thread."""
+        self._nursery.start_soon(self._witness, connection, message)
+
+    async def _witness(self, connection: FeedConnection, message: fm.CheckpointAsk | fm.Cosign) -> None:
+        directory = Path(self.configuration.record_of_use.directory)
+        try:
+            answer = await trio.to_thread.run_sync(
+                witness_answer, directory, connection.prefecture, message, limiter=self._witnessing
+            )
+            if not connection.closed:
+                connection.send(answer)
+            if isinstance(message, fm.Cosign):
+                self.events.info("checkpoint_cosigned", connection=connection.number, leaves=message.size)
+        except (JukinetError, OSError) as error:
+            code = error.code if isinstance(error, JukinetError) else ErrorCode.INTERNAL
+            known = code in (ErrorCode.BAD_REQUEST, ErrorCode.NOT_AUTHORISED)
+            if not known:
+                self.events.failure("request_failed", error, connection=connection.number)
+            connection.refuse(
+                message.request_id, code, str(error) if known else "the tree cannot be read; repeat later"
+            )
         except Exception as error:
             self.events.failure("connection_failed", error, connection=connection.number)
             connection.close("defect")

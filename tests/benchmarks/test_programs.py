@@ -135,3 +135,19 @@ def test_cohort(store: Path, tmp_path: Path) -> None:
     assert 0 < found["told_codes"] < found["changes"]
     assert found["register_seconds"] > 0
     assert found["ask_seconds"] > 0
+
+
+@pytest.mark.usefixtures("built")
+def test_audit_cost(store: Path, tmp_path: Path) -> None:
+    found = figures("audit_cost.py", store, tmp_path)
+    assert found["lookup_ratio_with_audit"] > 0
+    assert found["added_ms_median"] > 0
+    assert found["seal_codes_per_second"] > 1_000
+    assert found["verify_bytes_per_second"] > 1_000
+
+
+@pytest.mark.usefixtures("built")
+def test_disclosure(store: Path, tmp_path: Path) -> None:
+    found = figures("disclosure.py", store, tmp_path)
+    assert found["provisions"] >= 40_000
+    assert 0 < found["disclose_seconds"] < SECONDS_MAX

@@ -20,6 +20,8 @@ from jukinet.server.recording import Recording
 class Writer:
     """Gives tickets; a commit waits until the test lets it go, and fails when the test says so."""
 
+    segment_is_old = False
+
     def __init__(self) -> None:
         self.ticket = 0
         self.durable = 0

@@ -28,6 +28,8 @@ REQUESTS = [
     T.NOTICE_TAKE,
     T.NOTICE_RECEIVED,
     T.NOTICE_LIST,
+    T.CHECKPOINT_ASK,
+    T.COSIGN,
     T.PING,
 ]
 ANSWERS = {
@@ -38,6 +40,8 @@ ANSWERS = {
     T.NOTICES: T.NOTICE_TAKE,
     T.NOTICE_CLOSED: T.NOTICE_RECEIVED,
     T.NOTICE_STATES: T.NOTICE_LIST,
+    T.CHECKPOINT: T.CHECKPOINT_ASK,
+    T.COSIGNED: T.COSIGN,
     T.PONG: T.PING,
 }
 CLIENT_TYPES = {*REQUESTS, T.PONG, T.GOODBYE}
@@ -122,6 +126,8 @@ def requests(ids: dict[T, int]) -> dict[T, m.Message]:
         T.NOTICE_TAKE: f.NoticeTake(ids[T.NOTICE_TAKE], 10),
         T.NOTICE_RECEIVED: f.NoticeReceived(ids[T.NOTICE_RECEIVED], [3, 4]),
         T.NOTICE_LIST: f.NoticeList(ids[T.NOTICE_LIST], 4, 10),
+        T.CHECKPOINT_ASK: f.CheckpointAsk(ids[T.CHECKPOINT_ASK], 7),
+        T.COSIGN: f.Cosign(ids[T.COSIGN], 9, "\u2014 tokyo AAAA"),
         T.PING: m.Ping(ids[T.PING], b"abcdefgh"),
     }
 
@@ -164,6 +170,8 @@ def server_messages() -> dict[T, m.Message]:
         T.NOTICES: f.Notices(ids[T.NOTICES], [notice(1), notice(4)], 0),
         T.NOTICE_CLOSED: f.NoticeClosed(ids[T.NOTICE_CLOSED], 2),
         T.NOTICE_STATES: f.NoticeStates(ids[T.NOTICE_STATES], [notice(5, 13101, 47201)], 3),
+        T.CHECKPOINT: f.Checkpoint(ids[T.CHECKPOINT], "log\n9\nAAAA\n\n\u2014 log AAAA\n", bytes(64)),
+        T.COSIGNED: f.Cosigned(ids[T.COSIGNED], 9),
         T.PING: m.Ping(0, b"87654321"),
         T.PONG: m.Pong(ids[T.PONG], b"abcdefgh"),
         T.ERROR: m.Error(UNDER_WAY[T.COMPARE], ErrorCode.INTERNAL, "", 5),
@@ -187,6 +195,8 @@ def frame_of(message: m.Message) -> bytes:
         told["rows"] = [[number, digest.hex()] for number, digest in message.pairs()]
     elif isinstance(message, m.Ping | m.Pong):
         told["data"] = message.data.hex()
+    elif "proof" in told:
+        told["proof"] = told["proof"].hex()
     elif "digest_sum" in told:
         told["digest_sum"] = told["digest_sum"].hex()
     return twin.frame(made.payload_of(T(message.type).name, told), message.type, message.request_id)

@@ -40,6 +40,10 @@ TYPES = {
     "NOTICE_CLOSED": 0x65,
     "NOTICE_LIST": 0x66,
     "NOTICE_STATES": 0x67,
+    "CHECKPOINT_ASK": 0x70,
+    "CHECKPOINT": 0x71,
+    "COSIGN": 0x72,
+    "COSIGNED": 0x73,
 }
 LIMITS = {
     "batch_bytes_max": 1_000_000,
@@ -104,8 +108,8 @@ def payload_of(kind: str, fields: Json) -> bytes:
 
 
 def plain(name: str, value: Any) -> Any:
-    """A field of a map as it travels: digests are bytes, a resident record code (a decimal string) an integer."""
-    if name == "digest_sum":
+    """A field of a map as it travels: digests and proofs are bytes, a record code (a decimal string) an integer."""
+    if name in ("digest_sum", "proof"):
         return bytes.fromhex(value)
     return int(value) if name == "code" and isinstance(value, str) else value
 
@@ -225,6 +229,21 @@ def notices() -> list[Json]:
     ]
 
 
+def witness() -> list[Json]:
+    """A witness that has seen 3 leaves is shown 7, and cosigns them; signatures and hashes stand for real ones."""
+    root = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I="
+    note = f"example.jp/record-of-use\n7\n{root}\n\n\u2014 example.jp/record-of-use AAECAwQF\n"
+    return [
+        *opening(),
+        step("client", "CHECKPOINT_ASK", 1, seen=3),
+        step("server", "CHECKPOINT", 1, note=note, proof=bytes(range(128)).hex()),
+        step("client", "COSIGN", 2, size=7, line="\u2014 tokyo AAECAwQF"),
+        step("server", "COSIGNED", 2, size=7),
+        step("client", "CHECKPOINT_ASK", 3, seen=0),
+        step("server", "CHECKPOINT", 3, note="", proof=""),
+    ]
+
+
 def closing() -> list[Json]:
     return [
         *opening(),
@@ -306,6 +325,8 @@ def refused() -> Json:
         server("a fault that is none", "MALFORMED_FRAME", acknowledged(2, 42, quarantined=[[42, 14]])),
         server("no gap", "MALFORMED_FRAME", step("server", "OUT_OF_SEQUENCE", 2, expected=42)),
         server("an answer to another request", "WRONG_STATE", step("server", "NOTICE_KEPT", 2, number=1)),
+        client("a cosignature of no line", "BAD_REQUEST", "COSIGN", msgspec.msgpack.encode({"size": 1, "line": ""})),
+        client("a cosignature of nothing", "BAD_REQUEST", "COSIGN", msgspec.msgpack.encode({"size": 0, "line": "x"})),
         server("a second greeting", "WRONG_STATE", opening()[0]),
         server("a PING of the server with an id", "MALFORMED_FRAME", step("server", "PING", 4, data="00" * 8)),
     ]
@@ -321,6 +342,7 @@ CONVERSATIONS = {
     "feed-load": load,
     "feed-compare": compare,
     "feed-notices": notices,
+    "feed-witness": witness,
     "feed-closing": closing,
     "feed-taken": taken,
 }

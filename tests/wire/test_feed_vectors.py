@@ -45,6 +45,7 @@ def message_of(step: dict[str, Any]) -> m.Message:
     for name, make in {
         "data": bytes.fromhex,
         "digest_sum": bytes.fromhex,
+        "proof": bytes.fromhex,
         "limits": lambda limits: f.FeedLimits(**limits),
         "ranges": lambda ranges: [tuple(pair) for pair in ranges],
         "quarantined": lambda rows: [(row, Fault(fault)) for row, fault in rows],

@@ -1,0 +1,124 @@
+"""Retention: deleting, provably, the content of months whose period is over (docs/record-of-use.md, 12)."""
+
+from __future__ import annotations
+
+import calendar
+import datetime
+from pathlib import Path
+from typing import Final
+
+from jukinet.core.audit.directory import KIND_ERASURE, KIND_SEGMENT, SealDirectory
+from jukinet.core.audit.errors import TreeDamagedError
+from jukinet.core.audit.layout import segment_name
+from jukinet.core.audit.ledger import JAPAN
+from jukinet.core.audit.runs import list_runs
+from jukinet.core.audit.seal import ErasedSegments, ErasureStatement, open_seal
+from jukinet.core.audit.sealing import Sealer
+from jukinet.core.audit.segment import sync_directory
+from jukinet.core.audit.writer import RecordOfUseWriter
+from jukinet.core.errors import RecordOfUseError
+
+DAYS_A_YEAR: Final = 365.25
+
+
+def erasures(tree: Path, rows: SealDirectory) -> list[ErasureStatement]:
+    """The erasures on record, oldest first. Raises TreeDamagedError."""
+    found = []
+    for number, row in enumerate(rows.rows):
+        if row.kind == KIND_ERASURE:
+            with open_seal(tree, number) as seal:
+                statement = seal.decoded()
+            if not isinstance(statement, ErasureStatement):
+                raise TreeDamagedError(seal.path, "not the erasure that the directory says")
+            found.append(statement)
+    return found
+
+
+def erased_until(statements: list[ErasureStatement]) -> int:
+    """The leaf below which all content was erased."""
+    return max((statement.next_leaf for statement in statements), default=0)
+
+
+def due_month(sealer: Sealer, years: int) -> int | None:
+    """The oldest month that holds content, when every provision in it is past its ``years``; otherwise None."""
+    erased = erased_until(erasures(sealer.tree, sealer.rows))
+    rows = [row for row in sealer.rows.rows if row.kind == KIND_SEGMENT and row.first_leaf >= erased]
+    if not rows:
+        return None
+    month = rows[0].month
+    newest_ns = max(row.last_time_ns for row in rows if row.month == month)
+    now = datetime.datetime.fromtimestamp(sealer.now() / 1e9, JAPAN)
+    current = now.year * 100 + now.month
+    if month >= current or not _is_over(newest_ns, years, now):
+        return None
+    return month
+
+
+def _is_over(time_ns: int, years: int, now: datetime.datetime) -> bool:
+    then = datetime.datetime.fromtimestamp(time_ns / 1e9, JAPAN)
+    last_day = calendar.monthrange(then.year + years, then.month)[1]
+    return now > then.replace(year=then.year + years, day=min(then.day, last_day))
+
+
+def erase_month(sealer: Sealer, month: int, years: int) -> ErasureStatement | None:
+    """Put the erasure of a month on record, then delete its content. None when a worker's newest segment is in the way.
+
+    Raises OSError and RecordOfUseError. After a crash in between, ``finish`` deletes what is left.
+    """
+    erased = erased_until(erasures(sealer.tree, sealer.rows))
+    rows = [
+        row for row in sealer.rows.rows if row.kind == KIND_SEGMENT and row.month == month and row.first_leaf >= erased
+    ]
+    by_worker: dict[int, list[int]] = {}
+    for row in rows:
+        by_worker.setdefault(row.worker, []).append(row.segment)
+    for worker, segments in by_worker.items():
+        if not _has_successor(sealer.directory, worker, max(segments), sealer.register):
+            return None
+    statement = ErasureStatement(
+        time_ns=sealer.now(),
+        month=sealer.month(),
+        erased_month=month,
+        first_leaf=rows[0].first_leaf,
+        next_leaf=rows[-1].next_leaf,
+        segments=[ErasedSegments(worker, min(found), max(found)) for worker, found in sorted(by_worker.items())],
+        retention_days=round(years * DAYS_A_YEAR),
+    )
+    sealer.add_statement(statement)
+    _delete(sealer, statement)
+    return statement
+
+
+def _has_successor(directory: Path, worker: int, segment: int, register: str) -> bool:
+    """Whether a newer segment of the worker keeps its numbering; one is begun for a worker that nobody runs."""
+    successor = directory / segment_name(worker, segment + 1)
+    if successor.exists():
+        return True
+    try:
+        RecordOfUseWriter(directory, worker, register=register).close()
+    except RecordOfUseError:
+        return False  # it is running, and begins a new segment with its next record
+    return successor.exists()
+
+
+def finish(sealer: Sealer) -> int:
+    """Delete what erasures on record have left because of a crash: files deleted. Raises OSError."""
+    return sum(_delete(sealer, statement) for statement in erasures(sealer.tree, sealer.rows))
+
+
+def _delete(sealer: Sealer, statement: ErasureStatement) -> int:
+    """Oldest first, so that what is left after a crash is still a chain without a gap."""
+    deleted = 0
+    for one in statement.segments:
+        for segment in range(one.first, one.last + 1):
+            path = sealer.directory / segment_name(one.worker, segment)
+            if path.exists():
+                path.unlink()
+                deleted += 1
+    for run in list_runs(sealer.tree):
+        if statement.first_leaf <= run.first_leaf and run.next_leaf <= statement.next_leaf:
+            run.path(sealer.tree).unlink(missing_ok=True)
+            deleted += 1
+    if deleted:
+        sync_directory(sealer.directory)
+    return deleted
