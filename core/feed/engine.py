@@ -31,6 +31,7 @@ from jukinet.core.feed.positions import FeedState, Loading, Quarantined
 from jukinet.core.feed.purge import Purged, PurgeStep
 from jukinet.core.feed.range_kernel import TownIndex, check_rows
 from jukinet.core.feed.range_load import load_range
+from jukinet.core.feed.room import BlockRoom
 from jukinet.core.notifications import Fault, Notification, NotificationBatch, faults_of
 from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
@@ -158,6 +159,7 @@ class FeedTransaction:
         self._changed_feeds: set[int] = set()
         self._stored_holdings = register.holdings_at(meta.version)
         self._delta = HoldingsDelta(register.writer.places)
+        self._room = BlockRoom(meta.width, self._change.stored_block)
         self._beside = False
 
     def apply(self, prefecture: int, first_sequence: int, batch: NotificationBatch) -> Applied:
@@ -353,6 +355,8 @@ class FeedTransaction:
             fault = self._state(key).fault(c)
             if fault is not None:
                 return fault
+        if not all(self._room.takes(self._state(key), c) for key, c in wanted):
+            return Fault.NO_ROOM
         for key, c in wanted:
             state = self._state(key)
             state.add(c)
@@ -385,7 +389,9 @@ class FeedTransaction:
             if state.shown is not before:
                 self._change.put_entry(key, before, state.shown)
                 self._delta.change_encoded(key, before, state.shown)
+                self._room.moved(key, len(before[1]) if before else 0, len(state.shown[1]) if state.shown else 0)
         self._touched.clear()
+        self._room.settled()
 
     def _finish(
         self,
@@ -480,11 +486,17 @@ class FeedTransaction:
             faults=stateless,
             at_work=self._keys,
         )
+        width = self._change.meta.width
+        self._room.rewritten(range(first_key // width, -(-stop_key // width)), self._keys, self._stored_length)
         rows: list[Fault | list[tuple[int, Contribution]]] = [[]] * batch.count
         for row in loaded.general_rows:
             rows[row] = Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row))
         self._remove_others(prefecture, loaded.others)
         return rows
+
+    def _stored_length(self, key: int) -> int:
+        found = self._change.stored(key)
+        return 0 if found is None else len(found[1])
 
     def _remove_others(self, prefecture: int, keys: list[int]) -> None:
         """Ex officio removals of those among ``keys`` whom the prefecture's areas hold."""
