@@ -18,7 +18,6 @@ from typing import Final, Self
 import lmdb
 import msgspec
 
-from jukinet.core import limits
 from jukinet.core.errors import RecordFormatError, StoreError
 from jukinet.core.feed import contribution, history, journal, positions, purge
 from jukinet.core.feed.contribution import Contribution, Kind, Standing
@@ -27,7 +26,7 @@ from jukinet.core.feed.holdings import Digest, HoldingsDelta, HoldingsReader
 from jukinet.core.feed.journal import EntryKind, JournalEntry, Result
 from jukinet.core.feed.key_state import KeyState
 from jukinet.core.feed.places import Places
-from jukinet.core.feed.positions import FeedState, Loading, Quarantined
+from jukinet.core.feed.positions import FeedState, Loading, Quarantined, loading_after
 from jukinet.core.feed.purge import Purged, PurgeStep
 from jukinet.core.feed.range_kernel import TownIndex, check_rows
 from jukinet.core.feed.range_load import load_range
@@ -229,8 +228,9 @@ class FeedTransaction:
                 results=b"",
                 payload=bytes(batch.payload),
             )
-            loading = None if stop_key >= limits.RESIDENT_KEYS else Loading(stop_key)
-            return self._finish(entry, rows, [], [sequence] * batch.count, loading)
+            return self._finish(
+                entry, rows, [], [sequence] * batch.count, loading_after(feed.loading, first_key, stop_key)
+            )
         except lmdb.Error as error:
             self._change.abort()
             raise StoreError(f"{self._register.directory}: the range could not be applied: {error}") from error
@@ -344,15 +344,25 @@ class FeedTransaction:
     def _accept_all(self, prefecture: int, batch: NotificationBatch) -> list[Fault | list[tuple[int, Contribution]]]:
         """Judge each row and take in the accepted ones: a Fault, or its contributions with their keys, for each."""
         stateless = faults_of(batch, prefecture, self.date)
-        return [Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row)) for row in range(batch.count)]
+        loading = self.feed(prefecture).loading
+        awaited_from = None if loading is None else loading.next_key
+        return [
+            Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row), awaited_from)
+            for row in range(batch.count)
+        ]
 
-    def _accept(self, notification: Notification) -> Fault | list[tuple[int, Contribution]]:
-        """Take in one notification without stateless fault, or say what else is wrong with it."""
+    def _accept(
+        self, notification: Notification, awaited_from: int | None = None
+    ) -> Fault | list[tuple[int, Contribution]]:
+        """Take in one notification without stateless fault, or say what else is wrong with it.
+
+        awaited_from: the first key that a load under way has not come to; None: there is no load.
+        """
         wanted = self._contributions(notification)
         if isinstance(wanted, Fault):
             return wanted
         for key, c in wanted:
-            fault = self._state(key).fault(c)
+            fault = self._state(key).fault(c, is_awaited=awaited_from is not None and key >= awaited_from)
             if fault is not None:
                 return fault
         if not all(self._room.takes(self._state(key), c) for key, c in wanted):
