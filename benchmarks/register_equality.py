@@ -24,14 +24,34 @@ OF_ARRIVAL: Final = {"changes", "journal"}
 
 
 def straight_run(directory: Path, feeds: Mapping[int, Sequence[Notification]], day: datetime.date) -> None:
-    """Apply all feeds to their ends, one after the other, as the centre's ``day`` has it."""
+    """Apply rows of feeds, one feed after the other behind where it stands, as the centre's ``day`` has it."""
     with FeedRegister(directory, today=lambda: day) as register:
         for prefecture, rows in feeds.items():
             for start in range(0, len(rows), ROWS_PER_TRANSACTION):
                 batch = NotificationBatch.from_notifications(rows[start : start + ROWS_PER_TRANSACTION])
                 with register.transaction() as transaction:
-                    transaction.apply(prefecture, start + 1, batch)
+                    transaction.apply(prefecture, transaction.feed(prefecture).position + 1, batch)
                     transaction.commit()
+
+
+def by_day(
+    source: Path, feeds: Mapping[int, Sequence[Notification]]
+) -> list[tuple[datetime.date, dict[int, Sequence[Notification]]]]:
+    """The rows that each day of a register's journal brought, by feed: more than one day over midnight in Japan."""
+    found: dict[int, dict[int, int]] = {}
+    with FeedRegister(source) as register:
+        for _, entry in register.journal():
+            day = found.setdefault(entry.registered_day, {})
+            day[entry.prefecture] = day.get(entry.prefecture, 0) + entry.count
+    taken = dict.fromkeys(feeds, 0)
+    days: list[tuple[datetime.date, dict[int, Sequence[Notification]]]] = []
+    for number, counts in sorted(found.items()):
+        rows = {p: feeds[p][taken[p] : taken[p] + count] for p, count in counts.items()}
+        taken |= {p: taken[p] + count for p, count in counts.items()}
+        days.append((REGISTERED_EPOCH + datetime.timedelta(number), rows))
+    if any(taken[p] != len(rows) for p, rows in feeds.items()):
+        raise SystemExit("the journal does not hold as many rows as were sent")
+    return days
 
 
 def replay(source: Path, target: Path) -> None:
