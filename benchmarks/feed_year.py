@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import shutil
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -266,6 +267,7 @@ def run(chosen: Options, more: argparse.Namespace) -> None:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that clients and server are ended
     with options(__doc__ or "", extend=arguments) as (chosen, more):
         run(chosen, more)
     return 0
