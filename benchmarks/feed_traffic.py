@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from jukinet.core.feed.holdings import Digest
 from jukinet.core.notifications import NotificationBatch
 from jukinet.core.vocabulary import Prefecture
 from jukinet.core.wire import FEED_ALPN_NAME, FeedClientConnection
@@ -66,6 +67,29 @@ class FeedLink:
         if not isinstance(answer, fm.Acknowledged) or answer.quarantined:
             raise SystemExit(f"a batch was answered {type(answer).__name__}, or in part refused")
         self.position = answer.position
+
+    def load(self, ranges: Iterable[tuple[int, int, NotificationBatch]], in_flight: int) -> tuple[int, Digest]:
+        """Send ranges, so many under way at a time: rows, and the digest that the last acknowledgement told."""
+        rows = under_way = 0
+        digest = Digest()
+        for first_key, stop_key, batch in ranges:
+            if under_way == in_flight:
+                digest = self._taken()
+                under_way -= 1
+            sequence = self.position + under_way + 1
+            self._send(fm.LoadRange(self._wire.new_request_id(), sequence, first_key, stop_key, batch))
+            under_way += 1
+            rows += len(batch)
+        for _ in range(under_way):
+            digest = self._taken()
+        return rows, digest
+
+    def _taken(self) -> Digest:
+        answer = self._event()
+        if not isinstance(answer, fm.Acknowledged) or answer.quarantined:
+            raise SystemExit(f"a range was answered {type(answer).__name__}, or in part refused")
+        self.position = answer.position
+        return Digest(answer.digest_count, answer.digest_sum)
 
     def close(self) -> None:
         self._socket.close()

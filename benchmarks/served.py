@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -71,19 +73,21 @@ class ServedRegister:
         *,
         fed: Path | None = None,
         workers: int = 1,
+        more: Mapping[str, Mapping[str, Any]] | None = None,
         sealing_key: Path | None = None,
     ) -> None:
-        """fed: a register to serve in place of the chosen one, which also takes feeds. sealing_key: seal the record of
-        use as it grows, in segments of 16 MiB.
+        """fed: a register to serve in place of the chosen one, which also takes feeds. more: settings by section.
+        sealing_key: seal the record of use as it grows, in segments of 16 MiB.
         """
         directory = chosen.work / ("server" if sealing_key is None else "sealing-server")
         directory.mkdir(exist_ok=True)
         (directory / "authority.toml").write_text(AUTHORITY)
         path = directory / "server.toml"
-        settings = self._settings(fed or chosen.store, certificates, fed is not None, workers)
+        sections = dict(more or {})
         if sealing_key is not None:
-            settings += f'segment_bytes_max = 16777216\n[sealing]\nkey = "{sealing_key.absolute()}"\n'
-        path.write_text(settings)
+            sections["record_of_use"] = {"segment_bytes_max": 16 * 1_024 * 1_024}
+            sections["sealing"] = {"key": str(sealing_key.absolute())}
+        path.write_text(self._settings(fed or chosen.store, certificates, fed is not None, workers, sections))
         self._lines: list[str] = []
         self._heard = threading.Condition()
         self._serving: dict[str, Any] | None = None
@@ -96,7 +100,9 @@ class ServedRegister:
         self.port = self.feed_port = 0
 
     @staticmethod
-    def _settings(store: Path, certificates: Certificates, is_fed: bool, workers: int) -> str:
+    def _settings(
+        store: Path, certificates: Certificates, is_fed: bool, workers: int, more: Mapping[str, Mapping[str, Any]]
+    ) -> str:
         sections: dict[str, dict[str, Any]] = {
             "server": {"port": 0, "workers": workers},
             "register": {"store": str(store.absolute())},
@@ -109,6 +115,8 @@ class ServedRegister:
             "authority": {"file": "authority.toml"},
             "record_of_use": {"directory": "record-of-use"},
         }
+        for section, added in more.items():
+            sections.setdefault(section, {}).update(added)
         lines: list[str] = []
         for section, values in sections.items():
             lines += [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
@@ -162,6 +170,15 @@ class ServedRegister:
         """Process ids of the supervisor's children."""
         threads = Path(f"/proc/{self._process.pid}/task").iterdir()
         return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+    def kill_feed_writer(self) -> bool:
+        """SIGKILL to the feed writer; False while there is none."""
+        for process in self.workers():
+            with contextlib.suppress(OSError):  # it has just ended
+                if b"jukinet.server.feed.process" in Path(f"/proc/{process}/cmdline").read_bytes():
+                    os.kill(process, signal.SIGKILL)
+                    return True
+        return False
 
     def cpu_seconds(self) -> float:
         """CPU time of the worker so far."""

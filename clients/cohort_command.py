@@ -8,7 +8,6 @@ import sys
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -22,7 +21,7 @@ from jukinet.clients.query.answer_output import OUTCOME_TEXTS, RENDER, date_text
 from jukinet.clients.query.code_source import ENCODINGS, SourceFormat, open_source
 from jukinet.clients.query.connection_settings import add_connection_arguments, connection_settings
 from jukinet.clients.settings import Deadlines
-from jukinet.core.codes import is_valid
+from jukinet.core.codes import are_ascending, count_invalid
 
 READ_CODES: Final = 65_536
 CURSOR_BYTES_MAX: Final = 64
@@ -89,7 +88,7 @@ def _codes(arguments: argparse.Namespace) -> array[int]:
     finally:
         source.close()
     codes = _ascending(codes)
-    wrong = sum(not is_valid(code) for code in codes)
+    wrong = count_invalid(codes)
     if wrong:
         raise UsageError(f"{wrong:,} of the input's texts are no resident record code; nothing was registered")
     return codes
@@ -97,7 +96,7 @@ def _codes(arguments: argparse.Namespace) -> array[int]:
 
 def _ascending(codes: array[int]) -> array[int]:
     """Sorted, each once."""
-    if all(before < after for before, after in pairwise(codes)):
+    if are_ascending(codes):
         return codes
     try:
         numpy = optional("numpy")

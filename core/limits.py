@@ -24,6 +24,8 @@ TOWNS_MAX: Final = (1 << 24) - 1
 BLOCK_BYTES_MIN: Final = 2_048
 """Smaller values would sit inside a leaf page and move when a neighbour changes."""
 BLOCK_ENTRIES_MAX: Final = 65_535
+BLOCK_RECORDS_BYTES_MAX: Final = 65_535
+"""A record's place in its block takes two bytes."""
 BUCKET_WIDTH_MAX: Final = 1 << 32
 RESIDENT_KEYS: Final = 10_000_000_000
 """Keys of the resident table: the first ten digits of a code."""
@@ -121,12 +123,16 @@ FEED_ANSWER_BYTES_MAX: Final = 2 * 1_024 * 1_024
 """Answers of the feed protocol that list: faults of a batch or range, or notices with the longest texts."""
 DIGEST_BYTES: Final = 16
 UPDATE_NUMBER_MAX: Final = 65_535
+CONTRIBUTIONS_PER_KEY_MAX: Final = 1_000
+"""Notifications kept under one code: more than a life brings. Those of a usual block fit its history's count."""
 MOVE_OUT_DAYS_AHEAD_MAX: Final = 366
 """A move out is notified with the day on which it is planned."""
 EVENT_DAYS_AHEAD_MAX: Final = 1
 """Room for clocks on both sides of midnight."""
 
 assert NOTIFICATIONS_PER_BATCH_MAX <= RANGE_ROWS_MAX
+assert CONTRIBUTIONS_PER_KEY_MAX * RESIDENTS_PER_BLOCK < BLOCK_ENTRIES_MAX
+assert RECORD_BYTES_MAX < BLOCK_RECORDS_BYTES_MAX
 assert DIGEST_LEAF_KEYS * DIGEST_LEAVES_PER_PAGE * DIGEST_PAGES >= RESIDENT_KEYS
 assert DIGEST_LEAVES_PER_PAGE * COMPARE_RANGES_MAX <= COMPARED_ROWS_MAX
 assert RANGE_ROWS_MAX * 12 + CONTROL_BYTES_MAX < FEED_ANSWER_BYTES_MAX

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import trio
+from msgspec import Struct
 
 from jukinet.core.cohort.changes import ChangeReader, Changes, Cursor
 from jukinet.core.cohort.errors import CohortError
@@ -40,14 +41,27 @@ QUEUE_RETRY_MILLISECONDS: Final = 1_000
 SHORT_STEPS: Final = (m.CohortStep.DROP, m.CohortStep.LIST)
 
 
-class CohortRequest(NamedTuple):
-    """A request that waits or is worked off; size: the bytes that it or its answer takes."""
+class CohortRequest(Struct, eq=False):
+    """A request that waits or is worked off.
+
+    size: the bytes that it or its answer takes. count: codes of a chunk, rows asked for. reported: when the caller was
+    last told of it. reading: what reads its changes, while that is under way. is_cancelled: nothing of it is provided.
+    """
 
     connection: Connection
     question: m.CohortPut | m.CohortChanges
     session: Session
     size: int
+    count: int
     arrived: float
+    reported: float
+    reading: ChangeReader | None = None
+    is_cancelled: bool = False
+
+    @property
+    def done(self) -> int:
+        """Rows found so far."""
+        return 0 if self.reading is None else min(self.reading.found, self.count)
 
 
 class Cohorts:
@@ -63,6 +77,7 @@ class Cohorts:
         self._limits = service.configuration.cohorts
         self._waiting: dict[Connection, deque[CohortRequest]] = {}
         self._queue: FairQueue[Connection] = FairQueue()
+        self._under_way: CohortRequest | None = None
         self._wanted = trio.Event()
 
     @property
@@ -89,10 +104,51 @@ class Cohorts:
         connection.queued_bytes += size
         service.queued_bytes += size
         service.queued_requests += 1
-        request = CohortRequest(connection, question, session, size, service.now)
+        count = rows if isinstance(question, m.CohortChanges) else len(question.codes)
+        request = CohortRequest(connection, question, session, size, count, service.now, service.now)
         self._waiting.setdefault(connection, deque()).append(request)
         self._queue.add(connection.body_key, connection)
         self._wanted.set()
+
+    def cancel(self, connection: Connection, request_id: int) -> None:
+        """Give up a request that waits, or the asking that is under way; a chunk that is being stored is answered."""
+        for request in self._waiting.get(connection, ()):
+            if request.question.request_id == request_id:
+                self._forget(request)
+                connection.refuse(request_id, ErrorCode.CANCELLED, "as asked")
+                self._let_go(request)
+                return
+        request_now = self._under_way
+        if request_now is None or request_now.connection is not connection:
+            return
+        if request_now.question.request_id == request_id and isinstance(request_now.question, m.CohortChanges):
+            request_now.is_cancelled = True
+            if request_now.reading is not None:
+                request_now.reading.stop()
+
+    def connection_closed(self, connection: Connection) -> None:
+        """Nobody waits any more for what is being read for the connection; what waits is passed over."""
+        request = self._under_way
+        if request is not None and request.connection is connection and request.reading is not None:
+            request.reading.stop()
+
+    def _forget(self, request: CohortRequest) -> None:
+        """Take a request out of those that wait."""
+        connection = request.connection
+        waiting = self._waiting[connection]
+        waiting.remove(request)
+        if not waiting:
+            del self._waiting[connection]
+            self._queue.remove(connection.body_key, connection)
+
+    def report(self, connection: Connection, now: float, seconds: float) -> None:
+        """Tell the caller of requests of which it has heard nothing for so long."""
+        under_way = self._under_way
+        mine = [under_way] if under_way is not None and under_way.connection is connection else []
+        for request in (*mine, *self._waiting.get(connection, ())):
+            if now - request.reported >= seconds and not request.is_cancelled:
+                request.reported = now
+                connection.send(m.Progress(request.question.request_id, request.done, request.count))
 
     def _next(self) -> CohortRequest | None:
         """The request whose turn it is: bodies take turns, and so do a body's connections; one's requests in order."""
@@ -115,6 +171,7 @@ class Cohorts:
                 await self._wanted.wait()
                 continue
             connection = request.connection
+            self._under_way = request
             try:
                 if not connection.closed:
                     await self._work(request)
@@ -127,6 +184,7 @@ class Cohorts:
             except Exception as error:
                 self._failed(request, error, "the server failed; report it")
             finally:
+                self._under_way = None
                 self._let_go(request)
             connection.flush()
             self._service.after_turn()
@@ -209,11 +267,14 @@ class Cohorts:
         journal_next = service.reader.meta.journal_next
         snapshot = service.reader.pin()
         try:
-            changes = await trio.to_thread.run_sync(self._read, session.owner, question, snapshot, journal_next)
+            changes = await trio.to_thread.run_sync(self._read, request, question, snapshot, journal_next)
         finally:
             snapshot.release()
         service.now = time.monotonic()
         if request.connection.closed:
+            return
+        if request.is_cancelled:
+            request.connection.refuse(question.request_id, ErrorCode.CANCELLED, "as asked")
             return
         # What counts is the authority at the moment of providing.
         if service.grant_now(request.connection, session, question.request_id, COHORT, CHANGE_ITEMS) is None:
@@ -245,12 +306,15 @@ class Cohorts:
         )
         self._count(count)
 
-    def _read(self, owner: str, question: m.CohortChanges, snapshot: Snapshot, journal_next: int) -> Changes:
+    def _read(
+        self, request: CohortRequest, question: m.CohortChanges, snapshot: Snapshot, journal_next: int
+    ) -> Changes:
         """In the thread: what changed. The snapshot is pinned meanwhile. Raises CohortError and StoreError."""
         assert self._store is not None
         reader = self._service.reader
+        owner = request.session.owner
         with self._store.reading(owner, question.name) as members, reader.reading() as transaction:
-            return ChangeReader(
+            request.reading = ChangeReader(
                 transaction,
                 reader.databases["journal"],
                 journal_next,
@@ -258,7 +322,10 @@ class Cohorts:
                 members,
                 register=reader.identifier,
                 rows_max=question.rows_max,
-            ).read(Cursor(question.order, question.place))
+            )
+            if request.is_cancelled:  # before it began
+                request.reading.stop()
+            return request.reading.read(Cursor(question.order, question.place))
 
     def _answer(self, request: CohortRequest, kind: int, frame: bytearray, count: int) -> None:
         """Send an answer that provides nothing."""

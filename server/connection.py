@@ -266,6 +266,7 @@ class Connection:
                 self.service.drop(self, job)
                 self.refuse(request_id, ErrorCode.CANCELLED, "as asked")
                 return
+        self.service.cohorts.cancel(self, request_id)
 
     def next_session_id(self) -> int:
         self._sessions_begun += 1
@@ -526,6 +527,7 @@ class Connection:
         self._outgoing.clear()
         self._readiness.remove(self._stream.descriptor)
         self._stream.close()
+        self.service.cohorts.connection_closed(self)
         self.service.connection_closed(self, kind)
 
     def check(self, now: float) -> None:
@@ -557,6 +559,8 @@ class Connection:
             if now - job.reported >= PROGRESS_SECONDS and not self._left:
                 job.reported = now
                 self.send(m.Progress(job.question.request_id, job.done, job.count))
+        if not self._left:
+            self.service.cohorts.report(self, now, PROGRESS_SECONDS)
         if self._outgoing:
             self.flush()
 

@@ -164,6 +164,7 @@ REMEDIES: Final[dict[Fault, tuple[str, str]]] = {
     Fault.ANOTHER_PERSON: ("code", "another person is registered under this code: examine both records"),
     Fault.CODE_RETIRED: ("code", "the code was changed and names nobody any more: send under the new one"),
     Fault.CODE_EXPIRED: ("code", "the person of this code died and the record's retention is over"),
+    Fault.NO_ROOM: ("code", "the register is full near this code: tell the centre, and send it again when it has room"),
 }
 """For each fault the column to look at, and what to do; the same words for a line of a file and for a report."""
 

@@ -36,17 +36,22 @@ def explain(error: ssl.SSLError) -> str | None:
     return None
 
 
+BROKEN: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""What the TLS layer raises when the line ended in the middle of the handshake: nobody refused anything."""
+
+
 def refusal(host: str, port: int, error: OSError) -> ConnectionFailedError:
-    """The error of a connection that could not be made."""
-    if isinstance(error, ssl.SSLError):
+    """The error of a connection that could not be made. Repeatable unless one side refused the other."""
+    if isinstance(error, BROKEN):
+        meaning = "the line broke during the handshake: check the line, and that this port speaks TLS"
+    elif isinstance(error, ssl.SSLError):
         meaning = explain(error) or f"TLS failed ({error.reason or type(error).__name__})"
     elif isinstance(error, ConnectionRefusedError):
         meaning = "nothing listens there: check host and port, and that the server runs"
     else:
         meaning = f"{error.strerror or error or type(error).__name__}: check host, port and the line"
-    return ConnectionFailedError(
-        f"cannot connect to {host} port {port}: {meaning}", repeatable=not isinstance(error, ssl.SSLError)
-    )
+    repeatable = isinstance(error, BROKEN) or not isinstance(error, ssl.SSLError)
+    return ConnectionFailedError(f"cannot connect to {host} port {port}: {meaning}", repeatable=repeatable)
 
 
 def loss(error: OSError) -> ErrorFactory:

@@ -83,6 +83,13 @@ class ChangeReader:
         self._room = rows_max
         self._scan = scanned_max
         self._found: list[bytes] = []
+        self._is_stopped = False
+        self.found = 0
+        """Rows found so far; another thread may look."""
+
+    def stop(self) -> None:
+        """Let ``read`` end soon with what it has, as if it had looked at enough; another thread may call it."""
+        self._is_stopped = True
 
     def read(self, cursor: Cursor) -> Changes:
         """The changes from the cursor on. Raises CohortError, CursorExpiredError and StoreCorruptError."""
@@ -90,7 +97,7 @@ class ChangeReader:
             raise CohortError("this is no cursor that was given out")
         with self._transaction.cursor(db=self._journal) as entries:
             more = self._seek(entries, cursor)
-            while more and cursor.order < self._journal_next:
+            while more and cursor.order < self._journal_next and not self._is_stopped:
                 (order,) = schema.NUMBER.unpack(entries.key())
                 cursor, done = self._entry(order, unpack_entry(entries.value()), cursor)
                 if not done:
@@ -142,7 +149,7 @@ class ChangeReader:
             batch = NotificationBatch.parse(entry.payload, entry.count)
         except ColumnFault as fault:
             raise StoreCorruptError(f"an entry of the journal does not have the layout of a batch: {fault}") from None
-        while row < entry.count and self._room >= ROWS_MIN and self._scan > 0:
+        while row < entry.count and self._room >= ROWS_MIN and self._scan > 0 and not self._is_stopped:
             stop = min(entry.count, row + min(self._room // 2, self._scan))
             keys = kernel.changed_keys(batch.codes, batch.codes_before, entry.results, row, stop)
             found = self._members.among(keys)
@@ -154,7 +161,7 @@ class ChangeReader:
     def _ended_by_range(self, entry: JournalEntry, first_key: int) -> int | None:
         """Take members whose records the range ended, from ``first_key`` on; the key to go on from, None when done."""
         for keys in self._members.between(first_key, entry.stop_key):
-            if self._scan <= 0:
+            if self._scan <= 0 or self._is_stopped:
                 return keys[0]
             removed = array("Q", kernel.removed_since(self._snapshot, keys.tobytes(), entry.registered_day))
             if len(removed) > self._room:
@@ -168,3 +175,4 @@ class ChangeReader:
     def _keep(self, found: bytes) -> None:
         self._found.append(found)
         self._room -= len(found) // 8
+        self.found += len(found) // 8

@@ -18,7 +18,6 @@ from typing import Final, Self
 import lmdb
 import msgspec
 
-from jukinet.core import limits
 from jukinet.core.errors import RecordFormatError, StoreError
 from jukinet.core.feed import contribution, history, journal, late_index, positions, purge
 from jukinet.core.feed.contribution import Contribution, Kind, Standing
@@ -27,10 +26,11 @@ from jukinet.core.feed.holdings import Digest, HoldingsDelta, HoldingsReader
 from jukinet.core.feed.journal import EntryKind, JournalEntry, Result
 from jukinet.core.feed.key_state import KeyState
 from jukinet.core.feed.places import Places
-from jukinet.core.feed.positions import FeedState, Loading, Quarantined, Unindexed
+from jukinet.core.feed.positions import FeedState, Loading, Quarantined, Unindexed, loading_after
 from jukinet.core.feed.purge import Purged, PurgeStep
 from jukinet.core.feed.range_kernel import TownIndex, check_rows
 from jukinet.core.feed.range_load import load_range
+from jukinet.core.feed.room import BlockRoom
 from jukinet.core.identity.changes import IdentityChanges
 from jukinet.core.notifications import Fault, Notification, NotificationBatch, faults_of
 from jukinet.core.records.resident import REGISTERED_EPOCH
@@ -166,6 +166,7 @@ class FeedTransaction:
         self._delta = HoldingsDelta(register.writer.places)
         self._identity = IdentityChanges(register.writer.layout)
         self._is_late = late_index.is_late(register.writer.layout.plan)
+        self._room = BlockRoom(meta.width, self._change.stored_block)
         self._beside = False
 
     def apply(self, prefecture: int, first_sequence: int, batch: NotificationBatch) -> Applied:
@@ -235,8 +236,9 @@ class FeedTransaction:
                 results=b"",
                 payload=bytes(batch.payload),
             )
-            loading = None if stop_key >= limits.RESIDENT_KEYS else Loading(stop_key)
-            return self._finish(entry, rows, [], [sequence] * batch.count, loading)
+            return self._finish(
+                entry, rows, [], [sequence] * batch.count, loading_after(feed.loading, first_key, stop_key)
+            )
         except lmdb.Error as error:
             self._change.abort()
             raise StoreError(f"{self._register.directory}: the range could not be applied: {error}") from error
@@ -366,17 +368,29 @@ class FeedTransaction:
     def _accept_all(self, prefecture: int, batch: NotificationBatch) -> list[Fault | list[tuple[int, Contribution]]]:
         """Judge each row and take in the accepted ones: a Fault, or its contributions with their keys, for each."""
         stateless = faults_of(batch, prefecture, self.date)
-        return [Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row)) for row in range(batch.count)]
+        loading = self.feed(prefecture).loading
+        awaited_from = None if loading is None else loading.next_key
+        return [
+            Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row), awaited_from)
+            for row in range(batch.count)
+        ]
 
-    def _accept(self, notification: Notification) -> Fault | list[tuple[int, Contribution]]:
-        """Take in one notification without stateless fault, or say what else is wrong with it."""
+    def _accept(
+        self, notification: Notification, awaited_from: int | None = None
+    ) -> Fault | list[tuple[int, Contribution]]:
+        """Take in one notification without stateless fault, or say what else is wrong with it.
+
+        awaited_from: the first key that a load under way has not come to; None: there is no load.
+        """
         wanted = self._contributions(notification)
         if isinstance(wanted, Fault):
             return wanted
         for key, c in wanted:
-            fault = self._state(key).fault(c)
+            fault = self._state(key).fault(c, is_awaited=awaited_from is not None and key >= awaited_from)
             if fault is not None:
                 return fault
+        if not all(self._room.takes(self._state(key), c) for key, c in wanted):
+            return Fault.NO_ROOM
         for key, c in wanted:
             state = self._state(key)
             state.add(c)
@@ -409,7 +423,9 @@ class FeedTransaction:
             if state.shown is not before:
                 self._change.put_entry(key, before, state.shown)
                 self._delta.change_encoded(key, before, state.shown)
+                self._room.moved(key, len(before[1]) if before else 0, len(state.shown[1]) if state.shown else 0)
         self._touched.clear()
+        self._room.settled()
 
     def _finish(
         self,
@@ -512,11 +528,17 @@ class FeedTransaction:
             faults=stateless,
             at_work=self._keys,
         )
+        width = self._change.meta.width
+        self._room.rewritten(range(first_key // width, -(-stop_key // width)), self._keys, self._stored_length)
         rows: list[Fault | list[tuple[int, Contribution]]] = [[]] * batch.count
         for row in loaded.general_rows:
             rows[row] = Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row))
         self._remove_others(prefecture, loaded.others)
         return rows
+
+    def _stored_length(self, key: int) -> int:
+        found = self._change.stored(key)
+        return 0 if found is None else len(found[1])
 
     def _remove_others(self, prefecture: int, keys: list[int]) -> None:
         """Ex officio removals of those among ``keys`` whom the prefecture's areas hold."""

@@ -56,18 +56,24 @@ class KeyState:
             found.sort(key=_order)
         self.contributions = found
 
-    def fault(self, c: Contribution) -> Fault | None:
-        """Why ``c`` cannot be accepted under this key after what its own area contributed before."""
+    def fault(self, c: Contribution, *, is_awaited: bool = False) -> Fault | None:
+        """Why ``c`` cannot be accepted under this key after what its own area contributed before.
+
+        is_awaited: a load of its prefecture is under way and has not come to this key, so that the entry may follow.
+        """
         last: Contribution | None = None
+        is_entered = False
         for present in self.contributions:
             if present.area == c.area:
                 last = present
+                is_entered |= present.kind is Kind.ENTRY or present.kind is Kind.STATEMENT
         if last is None:
             if c.kind in {Kind.CORRECTION, Kind.REMOVAL, Kind.RETIREMENT}:
-                return Fault.NOT_ENTERED
+                return None if is_awaited and not self._is_of_the_dead() else Fault.NOT_ENTERED
             return Fault.CODE_EXPIRED if self._is_of_the_dead() else None
         if c.kind is Kind.STATEMENT:
-            return Fault.NUMBER_NOT_ASCENDING if c.rank < last.rank else None
+            # What came while its entry was awaited has a higher number than an entry that says how it was before.
+            return Fault.NUMBER_NOT_ASCENDING if is_entered and c.rank < last.rank else None
         return Fault.NUMBER_NOT_ASCENDING if c.rank[0] <= last.rank[0] else None
 
     def _is_of_the_dead(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import lmdb
 import msgspec
 
+from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError
 from jukinet.core.notifications import Fault
 from jukinet.core.store import schema
@@ -31,6 +32,18 @@ class Unindexed(msgspec.Struct, frozen=True):
     first_key: int
     stop_key: int
     rows: int
+
+
+def loading_after(loading: Loading | None, first_key: int, stop_key: int) -> Loading | None:
+    """How far a load is when a range was applied.
+
+    A load begins with a range of more than one key from key 0 on, and goes on where it was. Other ranges only mend.
+    """
+    begins = first_key == 0 and stop_key > 1
+    goes_on = loading is not None and first_key == loading.next_key
+    if not (begins or goes_on):
+        return loading
+    return None if stop_key >= limits.RESIDENT_KEYS else Loading(stop_key)
 
 
 class FeedState(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """Kernel of loading: statements sorted by key become entries, merged with the blocks of their buckets.
 
-A row is *plain* when it has no fault and its key has neither an entry nor a history: then it is shown as it is. A row
-whose entry is already there, byte for byte, changes nothing. Every other row is *general* and left to the engine.
+A row is *plain* when it has no fault, its key has neither an entry nor a history, and its block has room: then it is
+shown as it is. A row whose entry is already there, byte for byte, changes nothing. Every other row is *general* and left
+to the engine.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -222,6 +223,8 @@ def check_rows(payload, tuple positions not None, size_t count, uint64_t first_k
 ctypedef struct Bucket:
     uint32_t count
     uint32_t bytes
+    uint32_t count_due          # entries of the present block that are still to come, for which room is kept
+    uint32_t bytes_due
     uint32_t deltas[ENTRIES_MAX]
     uint64_t statuses[ENTRIES_MAX]
     uint32_t ends[ENTRIES_MAX]
@@ -231,8 +234,9 @@ ctypedef struct Bucket:
 cdef bint bucket_put(
     Bucket *bucket, uint32_t delta, uint64_t status, const unsigned char *record, uint32_t length
 ) noexcept nogil:
-    """False when the bucket is full."""
-    if bucket.count == ENTRIES_MAX or bucket.bytes + length > BLOCK_RECORDS_BYTES_MAX:
+    """False when the bucket has no room beside what is due."""
+    if (bucket.count + bucket.count_due >= ENTRIES_MAX
+            or bucket.bytes + bucket.bytes_due + length > BLOCK_RECORDS_BYTES_MAX):
         return False
     memcpy(bucket.records + bucket.bytes, record, length)
     bucket.bytes += length
@@ -376,6 +380,7 @@ cdef class SortedRows:
         cdef ResidentRecord record
         cdef uint32_t own = self.ends[row - 1] if row else 0
         if not bucket_put(self.bucket, delta, self.statuses[row], self.records + own, self.ends[row] - own):
+            self.fates[row] = FATE_GENERAL
             return False
         record_decode(self.records + own, self.ends[row] - own, self.statuses[row], &record)
         tally_add(digests.tally, self.keys[row], &record)
@@ -386,10 +391,10 @@ cdef class SortedRows:
         return True
 
     cdef bint put_present(self, const BlockView *view, uint32_t i) noexcept nogil:
-        cdef uint32_t start = block_record_start(view, i)
-        return bucket_put(
-            self.bucket, block_delta(view, i), block_status(view, i), view.records + start,
-            block_record_start(view, i + 1) - start)
+        cdef uint32_t start = block_record_start(view, i), length = block_record_start(view, i + 1) - start
+        self.bucket.count_due -= 1
+        self.bucket.bytes_due -= length
+        return bucket_put(self.bucket, block_delta(view, i), block_status(view, i), view.records + start, length)
 
     cdef int merge_entries(
         self, const BlockView *view, uint64_t low, uint64_t end_key, uint64_t first_key, uint64_t stop_key,
@@ -400,6 +405,8 @@ cdef class SortedRows:
         cdef uint64_t key = 0, status
         cdef int put = 0
         cdef bint room = True, held
+        self.bucket.count_due = view.count
+        self.bucket.bytes_due = block_record_start(view, view.count) if view.count else 0
         while room and (i < view.count or (self.next < self.count and self.keys[self.next] < end_key)):
             held = i < view.count
             if held:
@@ -411,8 +418,7 @@ cdef class SortedRows:
                     room = self.put_present(view, i)
                     i += 1
                 elif self.fates[self.next] == FATE_PLAIN:
-                    room = self.put_row(self.next, <uint32_t>(self.keys[self.next] - low), digests, identity)
-                    put += 1
+                    put += self.put_row(self.next, <uint32_t>(self.keys[self.next] - low), digests, identity)
                 self.next += 1
                 continue
             status = block_status(view, i)
@@ -430,7 +436,7 @@ cdef class SortedRows:
     ):
         """The new block of a bucket, or None when it stays as it is. ``present`` is the stored one or None.
 
-        Raises StoreCorruptError when the present block is damaged, StoreError when the entries do not fit a block.
+        Rows for which there is no room become general ones. Raises StoreCorruptError when the present block is damaged.
         """
         cdef Py_buffer buffer
         cdef BlockView view

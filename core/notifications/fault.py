@@ -37,6 +37,8 @@ class Fault(IntEnum):
     ANOTHER_PERSON = 34
     CODE_RETIRED = 35
     CODE_EXPIRED = 36
+    NO_ROOM = 37
+    """The block or the history of this code is full: a matter of the register, not of the row."""
 
 
 _U8_MAX: Final = 0xFF

@@ -420,6 +420,18 @@ cdef tuple _entry(const BlockView *view, uint32_t i):
     )
 
 
+def records_bytes(const unsigned char[::1] block not None):
+    """Bytes of a block's records together."""
+    cdef BlockView view
+    cdef size_t length = block.shape[0]
+    if length < BLOCK_BYTES_MIN:
+        raise StoreCorruptError("a block is too short")
+    block_view(&block[0], &view)
+    if columns_bytes(view.count, view.wide) > length:
+        raise StoreCorruptError("a block's columns pass its end")
+    return block_record_start(&view, view.count)
+
+
 def find(const unsigned char[::1] block not None, uint32_t delta):
     """(status, record bytes) of the entry with ``delta``, or None."""
     cdef BlockView view

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import accumulate, groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import lmdb
 import msgspec
@@ -32,6 +32,9 @@ from jukinet.core.store.extent import fill_up
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.schema import Town
 from jukinet.core.store.snapshot import PlaceTables
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CHANGES_PER_TRANSACTION_MAX = 100_000
 """Each changed block is about 4 KB of memory until the commit."""
@@ -135,6 +138,10 @@ class ChangeTransaction:
         bucket, delta = divmod(key, self.meta.width)
         present = self._open().get(schema.NUMBER.pack(bucket), None, self._writer.databases["residents"])
         return None if present is None else block.find(present, delta)
+
+    def stored_block(self, bucket: int) -> Buffer | None:
+        """The block of a bucket, without what was put into it one by one since; None when there is none."""
+        return self._open().get(schema.NUMBER.pack(bucket), None, self._writer.databases["residents"])
 
     def keys_of_bucket(self, bucket: int) -> list[int]:
         """Keys of the entries in the bucket's block, without what was put here since."""

@@ -29,7 +29,7 @@ from jukinet.core.feed.engine import Applied, FeedRegister, FeedTransaction
 from jukinet.core.feed.errors import NoticeRefusedError, SequenceGapError
 from jukinet.core.feed.notices import NoticeBook
 from jukinet.core.wire import feed_messages as fm
-from jukinet.server.event_log import EventLog
+from jukinet.server.event_log import EventLog, operating_error
 from jukinet.server.feed.daily_purge import CHECK_SECONDS, DailyPurge
 from jukinet.server.metrics import Metrics
 from jukinet.server.readiness import Readiness
@@ -203,9 +203,17 @@ class Applying:
             self._log.failure("batch_failed", error, batches=outcome.batches)
             return
         self.writing = False
-        self._log.error("writing_stopped", reason=type(error.__cause__).__name__, batches=outcome.batches)
-        if isinstance(error.__cause__, FINAL_CAUSES):
+        self._log.error("writing_stopped", reason=reason_of(error.__cause__), batches=outcome.batches)
+        if is_final(error) or self._is_lost():
             self._broken()
+
+    def _is_lost(self) -> bool:
+        """Whether LMDB trusts the environment no more: then nobody can be greeted either, and no batch would tell."""
+        try:
+            self._register.meta()
+        except StoreError as error:
+            return is_final(error)
+        return False
 
     # In the thread -------------------------------------------------------------------------------------------------
 
@@ -315,9 +323,21 @@ FINAL_CAUSES: Final = (lmdb.PanicError, lmdb.MapResizedError, lmdb.BadRslotError
 """After these the environment must be opened anew."""
 
 
+def is_final(error: Exception | None) -> bool:
+    """Whether the environment must be opened anew."""
+    return error is not None and isinstance(error.__cause__, FINAL_CAUSES)
+
+
 def is_of_the_store(error: Exception | None) -> bool:
     """Whether no batch could have been applied; otherwise it is one batch's own (a block that is full, a defect)."""
     return isinstance(error, StoreError) and isinstance(error.__cause__, lmdb.Error | OSError)
+
+
+def reason_of(cause: BaseException | None) -> str:
+    """What LMDB or the operating system said: the call and the error, never a value."""
+    if isinstance(cause, OSError):
+        return operating_error(cause)
+    return f"{type(cause).__name__}: {cause}"
 
 
 class _Outcome(Struct, eq=False):

@@ -31,7 +31,7 @@ from jukinet.server.admission import Admission
 from jukinet.server.configuration import Notices
 from jukinet.server.credentials import load_feed_context
 from jukinet.server.event_log import EventLog
-from jukinet.server.feed.applying import Applying
+from jukinet.server.feed.applying import Applying, is_final
 from jukinet.server.feed.claims import Claims
 from jukinet.server.feed.comparing import Comparing
 from jukinet.server.feed.connection import FeedConnection
@@ -202,6 +202,8 @@ class Hub:
         except JukinetError as error:
             self.events.failure("request_failed", error, connection=connection.number)
             connection.fail(error.code, "the register cannot be read; connect again later", "turned_away")
+            if is_final(error):
+                self._broken()
             return
         except Exception as error:
             self.events.failure("connection_failed", error, connection=connection.number)

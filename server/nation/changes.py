@@ -160,6 +160,13 @@ class NationChanges:
         if row is not None:
             self._late.setdefault(ordinal, []).append(row)
 
+    def late_removals(self) -> list[Notification]:
+        """Removals of moves that have been entered elsewhere, and that a day after the last one made would notify.
+
+        With them every prefecture holds whom it is said to hold: nobody stands entered in two.
+        """
+        return [row for ordinal in sorted(self._late) for row in self._late[ordinal]]
+
     def enter_later(self, ordinal: int, entry: Entry) -> None:
         self._entries.setdefault(ordinal, []).append(entry)
 

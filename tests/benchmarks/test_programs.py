@@ -111,6 +111,7 @@ def test_feed_load(store: Path, tmp_path: Path) -> None:
     found = figures("feed_load.py", store, tmp_path)
     assert 100 < found["loaded_residents"] < RESIDENTS
     assert found["reloaded_per_second"] > 100
+    assert found["in_process_per_second"] > 100
 
 
 def test_compare_holdings(store: Path, tmp_path: Path) -> None:

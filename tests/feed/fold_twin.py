@@ -36,6 +36,8 @@ class Twin:
     today: datetime.date
     items: dict[int, list[Item]] = field(default_factory=dict)
     base: dict[int, Resident] = field(default_factory=dict)
+    loading: dict[int, int] = field(default_factory=dict)
+    """By prefecture: the first key that its load under way has not come to."""
 
     def load(self, residents: Mapping[int, Resident]) -> None:
         for key, resident in residents.items():
@@ -45,7 +47,7 @@ class Twin:
             rank = (resident.update_number, resident.change_date, self.areas[resident.area].jis)
             self.items[key] = [Item("retirement" if resident.state == 5 else "statement", rank, resident)]
 
-    def receive(self, notification: Notification, prefecture: int) -> Fault | None:
+    def receive(self, notification: Notification, prefecture: int, *, in_range: bool = False) -> Fault | None:
         n = notification
         stateless = fault_of(n, prefecture, self.today)
         if stateless is not None:
@@ -71,7 +73,7 @@ class Twin:
             )  # fmt: skip
             wanted.insert(0, (before.key, Item("retirement", rank, before)))
         for key, item in wanted:
-            fault = self.fault(key, item)
+            fault = self.fault(key, item, in_range=in_range)
             if fault is not None:
                 return fault
         for key, item in wanted:
@@ -96,10 +98,22 @@ class Twin:
                 )
                 self.items[key].append(Item("removal", rank, record))
 
-    def fault(self, key: int, item: Item) -> Fault | None:
-        own = [other.rank for other in self.items.get(key, []) if other.rank[2] == item.rank[2]]
+    def range_done(self, prefecture: int, first_key: int, stop_key: int) -> None:
+        """Chapter 5: how far the prefecture's load is after a range."""
+        if (first_key == 0 and stop_key > 1) or self.loading.get(prefecture) == first_key:
+            self.loading.pop(prefecture, None)
+            if stop_key < 10**10:
+                self.loading[prefecture] = stop_key
+
+    def fault(self, key: int, item: Item, *, in_range: bool = False) -> Fault | None:
+        mine = [other for other in self.items.get(key, []) if other.rank[2] == item.rank[2]]
+        own = [other.rank for other in mine]
         if not own and item.kind in {"correction", "removal", "retirement"}:
-            return Fault.NOT_ENTERED
+            awaited_from = None if in_range else self.loading.get(item.rank[2] // 1000)
+            is_dead = (base := self.base.get(key)) is not None and (base.state, base.reason) == (7, 22)
+            return Fault.NOT_ENTERED if awaited_from is None or key < awaited_from or is_dead else None
+        if item.kind == "statement" and not any(other.kind in {"entry", "statement"} for other in mine) and own:
+            return None
         if not own and (base := self.base.get(key)) is not None and (base.state, base.reason) == (7, 22):
             return Fault.CODE_EXPIRED
         if own and (item.rank < max(own) if item.kind == "statement" else item.rank[0] <= max(own)[0]):
@@ -118,7 +132,9 @@ class Twin:
     def shown(self, key: int) -> Resident | None:
         """What the register shows, with registered day 0."""
         items = self.items.get(key, [])
-        return fold(sorted(items, key=lambda item: item.order)) if items else self.base.get(key)
+        found = fold(sorted(items, key=lambda item: item.order)) if items else None
+        base = self.base.get(key)
+        return base if found is None and base is not None and base.state >= 6 else found
 
 
 def fold(items: Sequence[Item]) -> Resident | None:

@@ -203,9 +203,10 @@ def apply_entry(transaction: FeedTransaction, entry: JournalEntry) -> None:
 def twin_step(twin: fold_twin.Twin, prefecture: int, step: Step) -> tuple[int, int]:
     """Rows of a step, and how many of them are refused."""
     rows = step.rows if isinstance(step, Range) else (step,)
-    refused = sum(twin.receive(row, prefecture) is not None for row in rows)
+    refused = sum(twin.receive(row, prefecture, in_range=isinstance(step, Range)) is not None for row in rows)
     if isinstance(step, Range):
         twin.remove_others(prefecture, step.first_key, step.stop_key, {row.code // 10 for row in rows})
+        twin.range_done(prefecture, step.first_key, step.stop_key)
     return len(rows), refused
 
 

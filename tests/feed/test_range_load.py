@@ -248,19 +248,28 @@ def test_addresses_are_split_as_the_engine_splits_them(area: int, address: str) 
         assert len(address.encode()) - found[1] > limits.ADDRESS_REST_BYTES_MAX
 
 
-def test_a_damaged_block_and_a_full_one_are_refused(tmp_path: Path) -> None:
+def test_a_damaged_block_is_refused_and_a_full_one_leaves_rows_to_the_engine(tmp_path: Path) -> None:
     index = TownIndex(PLACES, TOWNS)
     rows = [person(key, name="長" * 85, kana="長" * 85, alias="長" * 85) for key in range(90)]
     made = batch(*rows)
     faults = faults_of(made, 13, DAY)
 
-    def merge(present: bytes | None) -> bytes | None:
+    def merge(present: bytes | None) -> tuple[bytes | None, list[int]]:
         sorted_rows = SortedRows(index, made.payload, made.positions, made.count, faults, 13, TODAY, [])
         changes = IdentityChanges(EntryLayout(plan_layout(1_000)))
-        return sorted_rows.merge(0, 1_000_000, True, present, 0, 10**10, DigestTotals(PLACES), changes)
+        merged = sorted_rows.merge(0, 1_000_000, True, present, 0, 10**10, DigestTotals(PLACES), changes)
+        return merged, sorted_rows.general_rows()
 
-    with pytest.raises(StoreError, match="do not fit a block"):
-        merge(None)
+    merged, left = merge(None)
+    assert merged is not None
+    held = len(block.decode(merged))
+    assert left == list(range(held, 90))
+    present = block.encode(0, True, [(95, *record.encode(Resident(key=95, name="山" * 80)))])
+    assert len(block.encode(0, True, block.decode(merged))) > 65_000
+    merged, left = merge(present)
+    assert merged is not None
+    assert block.decode(merged)[-1] == block.decode(present)[0], "room was kept for who was there before"
+    assert left == list(range(len(block.decode(merged)) - 1, 90))
     whole = bytearray(block.encode(0, True, [(7, *record.encode(Resident(key=7, name="山")))]))
     whole[30] ^= 1
     for damaged in (bytes(whole), bytes(whole[:100]), b""):

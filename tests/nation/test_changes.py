@@ -305,6 +305,28 @@ def test_the_fold_of_all_notifications_is_the_record_expected(
     assert set(states) == {State.CURRENT, State.DEAD, State.MOVED_AWAY, State.REMOVED, State.RETIRED}
 
 
+def test_late_removals_leave_nobody_entered_in_two_places(tables: NationTables) -> None:
+    """With them each area's own last word about a person is a removal, but for the one where the person is now."""
+    changes = changes_of(tables, 100_000, 180)
+    rows = [row for day in changes.by_day() for row in day.notifications]
+    late = changes.late_removals()
+    assert late
+    assert {row.reason for row in late} <= {*REMOVALS}
+    stands: dict[int, set[int]] = defaultdict(set)
+    for row in [*rows, *late]:
+        if row.reason in REMOVALS:
+            stands[row.code].discard(row.area)
+        elif row.reason in {*ENTRIES, *CODE_CHANGES}:
+            stands[row.code].add(row.area)
+            stands.pop(row.code_before, None)
+    assert max(map(len, stands.values())) == 1
+    without: dict[int, set[int]] = defaultdict(set)
+    for row in rows:
+        if row.reason in ENTRIES:
+            without[row.code].add(row.area)
+    assert any(row.code in without for row in late), "somebody was entered before the removal was notified"
+
+
 def test_limits_are_refused(tables: NationTables) -> None:
     with pytest.raises(ValueError, match="days must be"):
         changes_of(tables, 100, 0)

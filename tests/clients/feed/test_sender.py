@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,41 @@ async def test_refusals(
     with pytest.raises(error, match=message):
         await sender(outbox, peer, tls).deliver()
     assert peer.connections == (5 if error is FeedTakenError else 1)
+
+
+async def test_a_line_that_breaks_in_the_handshake_is_tried_again(
+    outbox: Outbox, make_feed_peer: Any, tls: Credentials
+) -> None:
+    """Cut after so many bytes to the client: in the server's first flight, before the greeting, or nowhere."""
+    peer = make_feed_peer()
+    put(outbox, 3)
+    cuts = iter([0, 1, 700, 1 << 20])
+
+    async def relay(client: trio.SocketStream) -> None:
+        left = next(cuts)
+
+        async def pump(source: trio.SocketStream, target: trio.SocketStream, is_limited: bool) -> None:
+            nonlocal left
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                async for data in source:
+                    await target.send_all(data[:left] if is_limited else data)
+                    left -= len(data) if is_limited else 0
+                    if left <= 0:
+                        break
+            pumps.cancel_scope.cancel()
+
+        async with client, await trio.open_tcp_stream("127.0.0.1", peer.port) as server, trio.open_nursery() as pumps:
+            pumps.start_soon(pump, client, server, False)
+            pumps.start_soon(pump, server, client, True)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(functools.partial(trio.serve_tcp, relay, 0, host="127.0.0.1"))
+        made = sender(outbox, peer, tls)
+        made.port = listener.socket.getsockname()[1]
+        await made.deliver()
+        nursery.cancel_scope.cancel()
+    assert arrived(peer)
+    assert next(cuts, None) is None
 
 
 async def test_a_position_that_fits_no_row_sent_is_refused(

@@ -10,11 +10,13 @@ import threading
 import time
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from jukinet.core.errors import ErrorCode
 from jukinet.core.feed.engine import FeedRegister
-from jukinet.core.notifications import Notification, NotificationBatch
+from jukinet.core.notifications import Fault, Notification, NotificationBatch
+from jukinet.core.store import schema
 from jukinet.core.store.check import check_register
 from jukinet.core.wire import feed_messages as fm
 from jukinet.core.wire import messages as m
@@ -178,10 +180,34 @@ def test_a_full_disk_refuses_and_room_resumes(fed: FeedPlace, tmp_path: Path) ->
     assert check_register(fed.store).faults == []
 
 
-def test_a_batch_that_fails_by_itself_does_not_hold_up_others(fed: FeedPlace, tmp_path: Path) -> None:
-    """More persons than a block can hold, in one block: no store could take them."""
+def test_more_than_a_block_can_hold_goes_into_quarantine(fed: FeedPlace, tmp_path: Path) -> None:
+    """More persons than a block can hold, in one block: those that do not fit are reported, and the feed goes on."""
     with Server(fed.configuration(tmp_path)) as server, Feed(fed, feed_port(server)) as feed:
         rows = [entry(1, 7_000_000_000 + key) for key in range(2_500)]
+        told = feed.notify(1, rows)
+        assert isinstance(told, fm.Acknowledged)
+        assert told.position == 2_500
+        assert {fault for _, fault in told.quarantined} == {Fault.NO_ROOM}
+        assert 500 < told.applied == 2_500 - len(told.quarantined) < 2_000
+        removed = entry(2, 7_000_000_000, reason=21, birth_date=0, sex=0, name="", kana="", address="")
+        told = feed.notify(2_501, [removed, *entries(3)])
+        assert (told.position, told.applied, told.quarantined) == (2_504, 4, [])
+    assert check_register(fed.store).faults == []
+
+
+def test_a_batch_that_fails_by_itself_does_not_hold_up_others(fed: FeedPlace, tmp_path: Path) -> None:
+    """The block that it concerns is damaged: only it is refused."""
+    environment = lmdb.open(str(fed.store), max_dbs=32)
+    residents = environment.open_db(b"residents", integerkey=True, create=False)
+    with environment.begin(write=True) as change, change.cursor(db=residents) as cursor:
+        assert cursor.first()
+        meta = environment.open_db(b"meta", change, create=False)
+        width = schema.read_meta(change, meta, fed.store).width
+        first_key = schema.NUMBER.unpack(cursor.key())[0] * width
+        change.put(cursor.key(), cursor.value()[:-4] + b"????", db=residents)
+    environment.close()
+    with Server(fed.configuration(tmp_path)) as server, Feed(fed, feed_port(server)) as feed:
+        rows = [entry(1, first_key)]
         with Feed(fed, feed_port(server), "osaka") as osaka:
             for step in range(4):
                 feed.send(feed.batch(1, rows))
@@ -193,4 +219,4 @@ def test_a_batch_that_fails_by_itself_does_not_hold_up_others(fed: FeedPlace, tm
                 assert osaka.event().position == step * 10 + 10
         assert feed.notify(1, entries(3)).position == 3
         server.wait_for("batch_failed")
-    assert check_register(fed.store).faults == []
+    assert check_register(fed.store).faults[0] == "bucket 0: checksum"
