@@ -87,6 +87,7 @@ class Recording:
         commit_seconds: float,
     ) -> None:
         self.append = writer.append
+        self._events: list[tuple[int, dict[str, str | int]]] = []
         self._writer = writer
         self._readiness = readiness
         self._metrics = metrics
@@ -117,6 +118,13 @@ class Recording:
             return 0
         return max(1, int((self._retry_at - now) * 1000), int(self._retry_seconds * 100))
 
+    def note(self, **event: str | int) -> None:
+        """Put an event (arguments of RecordOfUseWriter.append_event) into the record. Raises RecordOfUseError.
+
+        It is durable before any answer that follows it; a commit that fails puts it in again.
+        """
+        self._events.append((self._writer.append_event(**event), event))  # type: ignore[arg-type]
+
     def submit(
         self,
         ticket: int,
@@ -146,7 +154,15 @@ class Recording:
             os.eventfd_write(self._go, 1)
 
     def check(self, now: float) -> None:
-        """Give up a commit that takes longer than ``commit_seconds``; to be called a few times a second."""
+        """Give up a commit that takes longer than ``commit_seconds``; to be called a few times a second.
+
+        Events that no answer has carried along are committed by themselves.
+        """
+        if self._events and not self._committing and self.providing:
+            self._committing = True
+            self._started = time.monotonic()
+            os.eventfd_write(self._go, 1)
+            return
         if not self._committing or now - self._started < self._commit_seconds:
             return
         if not self._overdue:
@@ -211,6 +227,8 @@ class Recording:
         if not self.providing:
             self.providing = True
             self._log.info("providing_resumed")
+        if self._events:
+            self._events = [(ticket, event) for ticket, event in self._events if ticket > self._durable]
         ended = time.monotonic()
         released = self._release(self._durable, ended)
         metrics = self._metrics
@@ -248,6 +266,10 @@ class Recording:
     def _withdraw(self, failure: RecordOfUseError, overdue: bool) -> None:
         """Refuse the answers whose records failed; none was provided. Records appended since are tried again."""
         self._metrics.plain["record_of_use_failures_total"] += 1
+        events, self._events = self._events, []
+        for _, event in events:
+            with contextlib.suppress(RecordOfUseError):  # the buffer is full: nothing is provided either
+                self.note(**event)
         if self._defect is not None:
             self._log.failure("record_of_use_defect", self._defect)
             self._defect = None

@@ -13,11 +13,13 @@ from collections.abc import AsyncIterator
 from importlib import metadata
 from typing import Final
 
+import msgspec
 import trio
 
 from jukinet.core.audit.writer import RecordOfUseWriter
 from jukinet.core.cohort.store import CohortStore
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
+from jukinet.core.law.authority import Authority
 from jukinet.core.limits import ANSWER_BYTES_MAX
 from jukinet.core.matching import plain_finder
 from jukinet.core.store.reader import RegisterReader
@@ -26,6 +28,7 @@ from jukinet.core.wire import messages as m
 from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
+from jukinet.server.authority_follower import AuthorityFollower
 from jukinet.server.connection import Connection
 from jukinet.server.credentials import Credentials, load_credentials
 from jukinet.server.event_log import EventLog, operating_error
@@ -80,6 +83,7 @@ class Worker:
         self._draining = trio.Event()
         self._drain_deadline = 0.0
         self._service: Service
+        self._authority: AuthorityFollower
         self._serving = False
         self._locked = False
         self._refreshing = False
@@ -123,6 +127,10 @@ class Worker:
             self._connection_closed,
             self._readiness, cohorts,
         )  # fmt: skip
+        self._authority = AuthorityFollower(
+            self._configuration.authority.file, recording, self._metrics, self._log, self._judge_by
+        )
+        self._authority.take_up(credentials.reading)
         self._serving = True
         gc.collect()
         gc.freeze()
@@ -135,6 +143,7 @@ class Worker:
                 serving.start_soon(self._service.cohorts.run)
                 serving.start_soon(self._refresh)
                 serving.start_soon(self._check_deadlines)
+                serving.start_soon(self._authority.run)
                 serving.start_soon(self._report)
                 serving.start_soon(self._acceptor.accept, listener, serving)
                 await self._draining.wait()
@@ -303,7 +312,14 @@ class Worker:
         return self._service.credentials
 
     def _begin_turn(self) -> None:
-        self._service.now = time.monotonic()
+        now = self._service.now = time.monotonic()
+        if now >= self._authority.due:
+            self._authority.take_up_due()
+
+    def _judge_by(self, authority: Authority) -> None:
+        """Judge every request by this authority from now on."""
+        self._service.credentials = msgspec.structs.replace(self._credentials, authority=authority)
+        self._admission.take_up(authority)
 
     def _after_turn(self, ready: int) -> None:
         """End a turn, and follow the register between turns."""
@@ -390,12 +406,14 @@ class Worker:
             return  # still warming: the files are read again before the worker serves
         try:
             credentials = await trio.to_thread.run_sync(load_credentials, self._configuration)
+            self._authority.take_up(credentials.reading)
         except ConfigurationError as error:
             self._metrics.count("reloads_total", "failed")
             self._log.error("reload_failed", reason=str(error))
             return
-        self._service.credentials = credentials
-        self._admission.take_up(credentials.authority)
+        self._service.credentials = msgspec.structs.replace(
+            credentials, authority=self._authority.authority or credentials.authority
+        )
         self._metrics.count("reloads_total", "done")
         self._log.info("reloaded", authority=credentials.authority.digest)
 
