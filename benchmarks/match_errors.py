@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import random
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -55,6 +55,7 @@ class Record(msgspec.Struct, kw_only=True):
 
     key: int
     kind: str
+    shape: str
     name: str
     kana: str
     birth_date: int
@@ -171,10 +172,10 @@ def swap_parts(_: random.Random, record: Record) -> bool:
 
 def lose_part(draw: random.Random, record: Record) -> bool:
     part = draw.randrange(2)
-    if SEPARATOR not in record.kana or not record.address:
+    if (record.kana and SEPARATOR not in record.kana) or SEPARATOR not in record.name:
         return False
-    record.kana = record.kana.split(SEPARATOR)[part]
-    record.name = record.name.split(SEPARATOR)[part] if SEPARATOR in record.name else ""
+    record.kana = record.kana.split(SEPARATOR)[part] if record.kana else ""
+    record.name = record.name.split(SEPARATOR)[part]
     return True
 
 
@@ -273,25 +274,29 @@ ERRORS: Final[dict[str, Callable[[random.Random, Record], bool]]] = {
     "sex_wrong": mistake_sex, "sex_missing": forget_sex, "address_partial": shorten_address,
     "address_absent": forget_address,
 }  # fmt: skip
-NEEDS: Final = {
-    "variant_kanji": "all", "missing_part": "all", "sex_wrong": "pension", "sex_missing": "pension",
-    "address_old": "all", "address_partial": "all", "address_absent": "all",
+SHAPES: Final = {"all": 70, "pension": 15, "written": 15}
+"""Which items a record has, in percent: all; reading, birth date and sex; all but the reading."""
+SHAPES_OF: Final = {
+    "voicing": ("all", "pension"), "kana_slip": ("all", "pension"), "variant_kanji": ("all", "written"),
+    "missing_part": ("all", "written"), "address_old": ("all", "written"), "address_partial": ("all", "written"),
+    "address_absent": ("all", "written"),
 }  # fmt: skip
-"""Items that a record needs for an error to be possible; other kinds draw theirs."""
+"""Shapes in which an error is possible, where it is not so in all."""
 
 
-def items_of(draw: random.Random, kind: str, person: Person) -> Record:
-    """The record before its error: items, and the name and address of its kind."""
-    shape = NEEDS.get(kind) or draw.choices(("pension", "all", "no_sex"), (45, 35, 20))[0]
+def items_of(draw: random.Random, kinds: Collection[str], person: Person, shapes: Mapping[str, int]) -> Record:
+    """The record before its errors: items, and the name and address of its kind."""
+    possible = [shape for shape in shapes if all(shape in SHAPES_OF.get(kind, SHAPES) for kind in kinds)] or ["all"]
+    shape = draw.choices(possible, [shapes.get(shape, 1) for shape in possible])[0]
     name, kana, address = person.name, person.kana, person.address
-    if kind == "maiden_name":
+    if "maiden_name" in kinds:
         name, kana, _ = person.earlier[0]
-    elif kind == "address_old":
+    elif "address_old" in kinds:
         address = person.earlier[0][2]
     return Record(
-        key=person.key, kind=kind, kana=kana, birth_date=person.birth_date,
+        key=person.key, kind="", shape=shape, birth_date=person.birth_date, sex=person.sex,
+        kana="" if shape == "written" else kana,
         name="" if shape == "pension" else name,
-        sex=0 if shape == "no_sex" else person.sex,
         address="" if shape == "pension" else address,
     )  # fmt: skip
 
@@ -317,22 +322,17 @@ def written(draw: random.Random, record: Record) -> None:
         record.kana = half_width(record.kana)
 
 
-def unresolved(draw: random.Random, kind: str, person: Person) -> Record | None:
+def unresolved(draw: random.Random, kind: str, person: Person, shapes: Mapping[str, int]) -> Record | None:
     """A record of this person with this kind of error; None when the person cannot have it."""
-    if kind in ("maiden_name", "address_old"):
-        if not person.earlier or (kind == "maiden_name") != (person.earlier[0][1] != person.kana):
-            return None
-        record = items_of(draw, kind, person)
-    elif kind == "two_errors":
-        first, second = draw.sample(SINGLE_KINDS, 2)
-        record = items_of(draw, first if first in NEEDS else second, person)
-        if not (ERRORS[first](draw, record) and ERRORS[second](draw, record)):
-            return None
-        record.kind = kind
-    else:
-        record = items_of(draw, kind, person)
-        if not ERRORS[kind](draw, record):
-            return None
+    if kind in ("maiden_name", "address_old") and (
+        not person.earlier or (kind == "maiden_name") != (person.earlier[0][1] != person.kana)
+    ):
+        return None
+    kinds = draw.sample(SINGLE_KINDS, 2) if kind == "two_errors" else [kind]
+    record = items_of(draw, kinds, person, shapes)
+    if not all(ERRORS.get(one, nothing)(draw, record) for one in kinds):
+        return None
+    record.kind = kind
     written(draw, record)
     return record
 
@@ -348,6 +348,7 @@ def records(
     absent_share: float,
     people: Callable[[random.Random, str], Person],
     strangers: Iterator[Person],
+    shapes: Mapping[str, int] = SHAPES,
 ) -> Iterator[Record]:
     """``count`` records; people(draw, kind) draws a person of the register, strangers are persons who are not in it."""
     draw = random.Random(seed)
@@ -359,7 +360,7 @@ def records(
             kind = "clean"
         for _ in range(1_000):
             person = next(strangers) if absent else people(draw, kind)
-            record = unresolved(draw, kind, person)
+            record = unresolved(draw, kind, person, shapes)
             if record is not None:
                 break
         else:

@@ -118,8 +118,8 @@ def to_arrow(columns: Columns) -> pyarrow.RecordBatch:
     """A record batch over the columns' memory.
 
     ``outcome``, ``found`` and ``grade`` are dictionaries of names whose indices are the received bytes. Texts are
-    ``utf8``: the wire's unsigned offsets stay below 2^31, for a frame is at most 128 MiB. Dates are decimal u32 (19650220,
-    unknown parts 0), because Arrow's own dates cannot say that a part is unknown.
+    ``utf8``: the wire's unsigned offsets stay below 2^31, for a frame is at most 128 MiB. Dates are decimal u32
+    (19650220, unknown parts 0), because Arrow's own dates cannot say that a part is unknown.
     """
     pa = optional("pyarrow")
     kinds = {"B": pa.uint8(), "I": pa.uint32(), "Q": pa.uint64(), "L": pa.uint64()}

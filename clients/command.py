@@ -34,6 +34,8 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "status": CommandEntry("jukinet.clients.query_command", "what became of each code since a date"),
     "history": CommandEntry("jukinet.clients.query_command", "earlier records of each code, inside their retention"),
     "verify": CommandEntry("jukinet.clients.query_command", "whether claimed items agree with the register"),
+    "search": CommandEntry("jukinet.clients.search_command", "whom a name, a birth date or an address may mean"),
+    "match": CommandEntry("jukinet.clients.match_command", "whom records of a file mean: a file of answers, a report"),
     "feed": CommandEntry("jukinet.clients.feed_command", "deliver a prefecture's notifications, load, compare"),
     "cohort": CommandEntry("jukinet.clients.cohort_command", "keep recipients' codes, and ask what changed among them"),
     "serve": CommandEntry("jukinet.server.serve_command", "run the server"),
@@ -42,6 +44,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "authority": CommandEntry("jukinet.server.authority_command", "what bodies are allowed: check, approve, apply"),
     "retention": CommandEntry("jukinet.server.retention_command", "purge what is past its retention period"),
     "record": CommandEntry("jukinet.server.record_command", "verify a record of use and count what it holds"),
+    "media": CommandEntry("jukinet.server.media_command", "answer a request that came as a signed file"),
     "notices": CommandEntry("jukinet.server.notices_command", "move-in notices that wait, and printing overdue ones"),
     "pki": CommandEntry("jukinet.server.pki.command", "make certificates for trials"),
 }

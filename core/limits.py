@@ -66,6 +66,8 @@ CLAIM_TEXT_BYTES_MAX: Final = 1_024
 """One name or address of a VERIFY."""
 SEARCH_QUESTIONS_MAX: Final = 1_024
 """Questions of one SEARCH, whatever the session allows: each may have SEARCH_HITS_MAX persons in the answer."""
+SEARCH_BEGINNINGS_MAX: Final = 16
+"""Questions of one SEARCH by beginnings of names: each looks at everybody born on a day."""
 SEARCH_HITS_MAX: Final = 64
 """Persons of one question of a SEARCH; the cap of an affair is at most this."""
 MATCH_CANDIDATES_MAX: Final = 1_280

@@ -144,7 +144,7 @@ class Grade(IntEnum):
 
     NONE = 0
     EXACT = 1
-    """Every item given is equal, character by character."""
+    """Every item given is equal, character by character but for spaces."""
     FOLDED = 2
     """Equal after folding: width, spaces, variation sequences, variant kanji, forms of an address."""
     KANA = 3

@@ -77,19 +77,32 @@ class AuthorityFollower:
         recording: Recording,
         metrics: Metrics,
         log: EventLog,
+        prepare: Callable[[Authority], None],
         taken_up: Callable[[Authority], None],
     ) -> None:
-        """``taken_up`` is called with each authority from which on it is to be judged by it."""
+        """``prepare`` makes ready what judging by an authority needs, in a thread, and raises ConfigurationError when
+        that cannot be had. ``taken_up`` is called with each authority from which on it is to be judged by it."""
         self._path = path
         self._recording = recording
         self._metrics = metrics
         self._log = log
+        self._prepare = prepare
         self._taken_up = taken_up
         self._mark = -2
         self._planned: tuple[Planned, ...] = ()
         self._newest = 0
         self.authority: Authority | None = None
         self.due = NEVER
+
+    def prepare(self, reading: Reading) -> None:
+        """Make everything that was read ready; may be called in a thread. Raises ConfigurationError."""
+        for authority in (reading.authority, *(planned.authority for planned in reading.planned)):
+            self._prepare(authority)
+
+    def _read(self) -> Reading:
+        reading = read(self._path)
+        self.prepare(reading)
+        return reading
 
     def take_up(self, reading: Reading) -> None:
         """Judge by what was read from now on. Raises ConfigurationError (a history that was cut back)."""
@@ -150,7 +163,7 @@ class AuthorityFollower:
             if mark == 0:
                 continue
             try:
-                self.take_up(await trio.to_thread.run_sync(read, self._path))
+                self.take_up(await trio.to_thread.run_sync(self._read))
             except ConfigurationError as error:
                 self._metrics.count("authority_failures_total", "unusable")
                 self._log.error("authority_not_taken_up", version=0, reason=str(error))

@@ -19,8 +19,9 @@ from jukinet.core.index.history import HistoryTooLongError
 from jukinet.core.law.authority import Grant, day_in_japan
 from jukinet.core.law.retention import Rule, cutoffs
 from jukinet.core.matching.answering import MatchBatch, SearchBatch
-from jukinet.core.matching.missing_areas import ConnectedArea, MissingAreas
-from jukinet.core.store.builder import Area
+from jukinet.core.matching.batch import Matcher
+from jukinet.core.matching.columns import MatchRules
+from jukinet.core.matching.models import Models
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import Function
 from jukinet.core.wire import messages as m
@@ -142,8 +143,7 @@ class Service:
         self._interactive_codes_max = configuration.fairness.interactive_codes_max
         self._slice_codes = configuration.fairness.slice_codes
         self._find_weight = max(1, self._slice_codes // FIND_SLICE_ROWS)
-        self._areas_read: list[Area] | None = None
-        self._areas = MissingAreas(())
+        self.models = Models()
         self.cohorts = Cohorts(self, cohorts)
 
     # Sessions ------------------------------------------------------------------------------------------------------
@@ -283,6 +283,10 @@ class Service:
         """Answer or queue a SEARCH."""
         if question.count > limits.SEARCH_QUESTIONS_MAX:
             text = f"a SEARCH takes {limits.SEARCH_QUESTIONS_MAX:,} questions at most"
+            connection.refuse(question.request_id, ErrorCode.TOO_MANY_CODES, text)
+            return
+        if question.prefix and question.count > limits.SEARCH_BEGINNINGS_MAX:
+            text = f"a SEARCH by beginnings of names takes {limits.SEARCH_BEGINNINGS_MAX} questions at most"
             connection.refuse(question.request_id, ErrorCode.TOO_MANY_CODES, text)
             return
         self._find(connection, question, SEARCH)
@@ -520,21 +524,19 @@ class Service:
             batch.begin(question.codes, items, reader.databases, reader.meta.width, rule)
         elif isinstance(batch, SearchBatch | MatchBatch) and isinstance(question, m.SearchRequest | m.MatchRequest):
             assert session.grant is not None
-            rules, asked, areas = session.grant.matching, asked_of(question), self._missing_areas()
+            rules, asked = session.grant.matching, asked_of(question)
             if isinstance(batch, SearchBatch):
-                batch.begin(asked, items, rules, areas, question.prefix)
+                batch.begin(asked, items, rules, self._matcher(rules), question.prefix)
             else:
-                batch.begin(asked, items, rules, areas)
+                batch.begin(asked, items, rules, self._matcher(rules))
         else:
             state(batch, question, items)
 
-    def _missing_areas(self) -> MissingAreas:
-        """Which areas are not connected, as the register's newest snapshot has them."""
-        areas = self.reader.areas
-        if areas is not self._areas_read:
-            self._areas_read = areas
-            self._areas = MissingAreas(ConnectedArea(area.name, area.connected) for area in areas)
-        return self._areas
+    def _matcher(self, rules: MatchRules) -> Matcher:
+        """A matcher of its own for a batch. Raises ConfigurationError."""
+        reader = self.reader
+        model = self.models.model(rules, reader.residents)
+        return Matcher(model, rules, reader.databases, reader.meta.width, cutoffs(self._rule, self.today))
 
     def close(self) -> None:
         """End the thread for slices; all connections must be closed."""

@@ -17,6 +17,7 @@ from jukinet.core import limits
 from jukinet.core.errors import StoreError
 from jukinet.core.feed.holdings import HoldingsReader
 from jukinet.core.feed.positions import FeedState, unpack_feed
+from jukinet.core.identity.layout import TABLES
 from jukinet.core.store import schema
 from jukinet.core.store.check import CheckReport, check_register
 from jukinet.core.store.reader import RegisterReader
@@ -64,6 +65,8 @@ def show_report(directory: Path, report: CheckReport, seconds: float) -> None:
             f"  {report.contributions:,} contributions in the history, {report.journal_entries:,} journal entries, "
             f"{report.quarantined:,} rows in quarantine"
         )
+    size = report.identity_bytes / 1e6
+    print(f"  identity index: {report.identity_entries:,} entries in {report.identity_blocks:,} blocks, {size:,.1f} MB")
     if report.notices:
         print(f"  {report.notices:,} move-in notices and receipts")
     for fault in report.faults:
@@ -83,6 +86,18 @@ def holdings_of(reader: RegisterReader) -> dict[int, dict[str, Any]]:
     return {number: {"count": held.count, "sum": held.sum.hex()} for number, held in digests.items() if held.count}
 
 
+def identity_of(reader: RegisterReader) -> dict[str, dict[str, int]]:
+    """Buckets, blocks and bytes on disk of each table of the identity index."""
+    found = {}
+    with reader.reading() as transaction:
+        for name, buckets in zip(TABLES, reader.layout.buckets, strict=True):
+            counted = transaction.stat(reader.databases[name])
+            pages = counted["branch_pages"] + counted["leaf_pages"] + counted["overflow_pages"]
+            size = pages * counted["psize"]
+            found[name] = {"buckets": buckets, "blocks": counted["entries"], "bytes": size}
+    return found
+
+
 def feeds_of(reader: RegisterReader) -> dict[int, FeedState]:
     """Where each feed that ever sent stands, by its prefecture's number."""
     with reader.pin() as snapshot:
@@ -100,6 +115,7 @@ def info(directory: Path, *, as_json: bool) -> int:
     with RegisterReader(directory) as reader:
         meta = reader.meta
         held = holdings_of(reader)
+        identity = identity_of(reader)
         feeds = feeds_of(reader)
         size = (directory / "data.mdb").stat().st_size
         described = {
@@ -114,6 +130,7 @@ def info(directory: Path, *, as_json: bool) -> int:
             "areas": meta.areas,
             "areas_not_connected": reader.areas_not_connected,
             "towns": meta.towns,
+            "identity_index": identity,
             "holdings": held,
             "feeds": feeds,
             "journal_next": meta.journal_next,
@@ -128,6 +145,8 @@ def info(directory: Path, *, as_json: bool) -> int:
     for name, value in described.items():
         if isinstance(value, list):
             shown = ", ".join(f"{area:05d}" for area in value) or "none"
+        elif name == "identity_index":
+            shown = ", ".join(f"{table} {row['bytes']:,} bytes" for table, row in identity.items())
         elif name == "holdings":
             shown = f"{len(held)} prefectures hold {sum(row['count'] for row in held.values()):,} current residents"
         elif name == "feeds":

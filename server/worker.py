@@ -21,7 +21,6 @@ from jukinet.core.cohort.store import CohortStore
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
 from jukinet.core.law.authority import Authority
 from jukinet.core.limits import ANSWER_BYTES_MAX
-from jukinet.core.matching import plain_finder
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import ServerConnection
 from jukinet.core.wire import messages as m
@@ -128,8 +127,13 @@ class Worker:
             self._readiness, cohorts,
         )  # fmt: skip
         self._authority = AuthorityFollower(
-            self._configuration.authority.file, recording, self._metrics, self._log, self._judge_by
+            self._configuration.authority.file, recording, self._metrics, self._log, self._prepare, self._judge_by
         )
+        try:
+            self._authority.prepare(credentials.reading)
+        except ConfigurationError as error:
+            await self._channel.send(control.Failed(str(error)))
+            return EXIT_FAILED
         self._authority.take_up(credentials.reading)
         self._serving = True
         gc.collect()
@@ -169,7 +173,6 @@ class Worker:
         """Open and warm the register; None when told to stop meanwhile. Raises StoreError."""
         settings = self._configuration.register
         reader = RegisterReader(settings.store)
-        plain_finder.DATABASES.update(databases=reader.databases, width=reader.meta.width)
         if not settings.warm:
             return reader
         started = logged = time.monotonic()
@@ -316,6 +319,10 @@ class Worker:
         if now >= self._authority.due:
             self._authority.take_up_due()
 
+    def _prepare(self, authority: Authority) -> None:
+        """Make ready what judging by it needs; in a thread. Raises ConfigurationError."""
+        self._service.models.prepare(authority.match_rules(), self._service.reader.residents)
+
     def _judge_by(self, authority: Authority) -> None:
         """Judge every request by this authority from now on."""
         self._service.credentials = msgspec.structs.replace(self._credentials, authority=authority)
@@ -406,6 +413,7 @@ class Worker:
             return  # still warming: the files are read again before the worker serves
         try:
             credentials = await trio.to_thread.run_sync(load_credentials, self._configuration)
+            await trio.to_thread.run_sync(self._authority.prepare, credentials.reading)
             self._authority.take_up(credentials.reading)
         except ConfigurationError as error:
             self._metrics.count("reloads_total", "failed")

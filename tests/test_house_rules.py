@@ -26,6 +26,8 @@ CLIENTS = {
     "core.errors",
     "core.limits",
     "core.codes",
+    "core.folding",
+    "core.media",
 }
 # What each part may import from the product; a part is the longest name here that a module's name starts with.
 ALLOWED = {

@@ -119,12 +119,17 @@ def load_profile(path: str, settings: Sequence[Setting] = SETTINGS) -> dict[str,
 
 
 def gathered(
-    arguments: argparse.Namespace, settings: Sequence[Setting], environment: Mapping[str, str] | None = None
+    arguments: argparse.Namespace,
+    settings: Sequence[Setting],
+    environment: Mapping[str, str] | None = None,
+    known: Sequence[Setting] | None = None,
 ) -> dict[str, Any]:
-    """Each setting's value by key. ConfigurationError lists everything that is missing, and where it may be given."""
+    """Each setting's value by key. ConfigurationError lists everything that is missing, and where it may be given.
+
+    known: what a profile may hold besides; default: these settings."""
     environment = os.environ if environment is None else environment
     profile_path = arguments.profile or environment.get(PROFILE_VARIABLE)
-    profile = load_profile(profile_path, settings) if profile_path else {}
+    profile = load_profile(profile_path, known or settings) if profile_path else {}
     values: dict[str, Any] = {}
     missing: list[Setting] = []
     for setting in settings:
@@ -141,7 +146,7 @@ def gathered(
             "not known: " + ", ".join(f"{setting.key} ({setting.option})" for setting in missing)
             + f"; give the option, the environment variable (such as {missing[0].variable}) or a --profile FILE"
         )  # fmt: skip
-    if not 1 <= values["port"] <= PORT_MAX:
+    if "port" in values and not 1 <= values["port"] <= PORT_MAX:
         raise ConfigurationError(f"port must be 1 to {PORT_MAX}")
     return values
 
@@ -159,6 +164,15 @@ def connection_settings(
     values = gathered(arguments, SETTINGS, environment)
     affair = {setting.key: values[setting.key] for setting in AFFAIR_SETTINGS}
     return ConnectionSettings(values["host"], values["port"], credentials(values, environment), affair)
+
+
+def media_settings(
+    arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
+) -> tuple[Credentials, dict[str, Any]]:
+    """Credentials and affair, for a file that is signed instead of a connection; raises as `gathered`."""
+    settings = [setting for setting in SETTINGS if setting.section != "server"]
+    values = gathered(arguments, settings, environment, SETTINGS)
+    return credentials(values, environment), {setting.key: values[setting.key] for setting in AFFAIR_SETTINGS}
 
 
 def _kind(setting: Setting) -> str:

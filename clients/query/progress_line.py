@@ -5,20 +5,27 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Final
-
-from jukinet.clients.query.code_source import CodeSource
+from typing import Final, Protocol
 
 BAR_CELLS: Final = 24
 REDRAW_SECONDS: Final = 0.1
+
+
+class Source(Protocol):
+    """What is read: how many rows in all, where it is known, and how much has been read, 0 to 1."""
+
+    @property
+    def rows(self) -> int | None: ...
+    def fraction(self) -> float | None: ...
 
 
 class ProgressLine:
     """Redrawn in place at most ten times a second. The share done comes from the source; without one only the count and
     the rate are shown."""
 
-    def __init__(self, label: str, source: CodeSource, done: int, *, shown: bool) -> None:
+    def __init__(self, label: str, source: Source, done: int, *, shown: bool, unit: str = "codes") -> None:
         self._label = label
+        self._unit = unit
         self._source = source
         self._before = done
         self._done = done
@@ -48,7 +55,7 @@ class ProgressLine:
         seconds = max(now - self._started, 1e-6)
         rate = (self._done - self._before) / seconds
         share = self._done / self._source.rows if self._source.rows else self._source.fraction()
-        counted = f"{self._label} {self._done:,} codes  {rate:,.0f}/s"
+        counted = f"{self._label} {self._done:,} {self._unit}  {rate:,.0f}/s"
         if share is None:
             return counted
         if self._first_share is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import struct
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -56,6 +57,8 @@ class Standing(IntEnum):
     """The visible record is made of two contributions, both in the history: a removal, and a correction after it."""
 
 
+_TOOK_EFFECT: Final = frozenset((Standing.REPLACED, Standing.COMPOSED))
+
 Rank = tuple[int, int, int]
 """update_number, packed event date, JIS area: what orders the contributions under one key."""
 
@@ -102,6 +105,18 @@ def without_day(status: int) -> int:
 def registered_day(status: int) -> int:
     """Days since 2000-01-01."""
     return status >> _DAY_SHIFT & 0xFFFF
+
+
+def persons_of(shown: tuple[int, bytes] | None, earlier: Iterable[tuple[int, bytes]]) -> list[bytes]:
+    """The records by which a key is in the identity index: what is shown, and earlier records that took effect.
+
+    shown: status and record; earlier: standings and records of what is not shown. None when nobody is shown.
+    """
+    if shown is None or shown[0] & 15 >= State.RETIRED:
+        return []
+    found = [shown[1]]
+    found += [record for standing, record in earlier if standing in _TOOK_EFFECT and record[0] & PART_PERSON]
+    return found
 
 
 def update_number(data: bytes) -> int:

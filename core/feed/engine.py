@@ -31,6 +31,7 @@ from jukinet.core.feed.positions import FeedState, Loading, Quarantined
 from jukinet.core.feed.purge import Purged, PurgeStep
 from jukinet.core.feed.range_kernel import TownIndex, check_rows
 from jukinet.core.feed.range_load import load_range
+from jukinet.core.identity.changes import IdentityChanges
 from jukinet.core.notifications import Fault, Notification, NotificationBatch, faults_of
 from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
@@ -158,6 +159,7 @@ class FeedTransaction:
         self._changed_feeds: set[int] = set()
         self._stored_holdings = register.holdings_at(meta.version)
         self._delta = HoldingsDelta(register.writer.places)
+        self._identity = IdentityChanges(register.writer.layout)
         self._beside = False
 
     def apply(self, prefecture: int, first_sequence: int, batch: NotificationBatch) -> Applied:
@@ -299,9 +301,12 @@ class FeedTransaction:
     def commit(self) -> int:
         """Make everything durable; returns the register's version. StoreError: nothing was changed."""
         if not self._beside and self._journal_next == self._change.meta.journal_next:
-            return self._change.commit(holdings=self._delta)
+            return self._change.commit(holdings=self._delta, identity=self._identity)
         try:
             self._write_history()
+            for state in self._keys.values():
+                if state.persons_before is not None:
+                    self._identity.change(state.key, state.persons_before, state.persons())
             for prefecture in self._changed_feeds:
                 self._put("feeds", schema.NUMBER.pack(prefecture), positions.pack_feed(self._feeds[prefecture]))
         except lmdb.Error as error:
@@ -311,7 +316,7 @@ class FeedTransaction:
             self._change.meta, journal_next=self._journal_next, newest_day=self.day
         )
         digests = {prefecture: self.holdings(prefecture) for prefecture in self._stored_holdings}
-        version = self._change.commit(holdings=self._delta, always=True)
+        version = self._change.commit(holdings=self._delta, identity=self._identity, always=True)
         self._register.holdings_moved(version, digests)
         return version
 
@@ -472,6 +477,7 @@ class FeedTransaction:
             self._databases,
             self._register.town_index,
             self._delta,
+            self._identity,
             prefecture=prefecture,
             day=self.day,
             first_key=first_key,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec.structs import replace
 
 from jukinet.core.feed import contribution as contributions_module
-from jukinet.core.feed.contribution import Contribution, Kind, Standing, from_stored, is_contribution, other_person
+from jukinet.core.feed.contribution import (
+    Contribution,
+    Kind,
+    Standing,
+    from_stored,
+    is_contribution,
+    other_person,
+    persons_of,
+)
 from jukinet.core.feed.expired import left_of
 from jukinet.core.feed.fold import fold, with_image
 from jukinet.core.law.retention import Cutoffs
@@ -30,7 +38,7 @@ class KeyState:
     short_cut: ClassVar[bool] = True
     """Whether a contribution behind all others is folded alone; the tests compare both ways."""
 
-    __slots__ = ("appended", "contributions", "history_changed", "key", "shown", "stale")
+    __slots__ = ("appended", "contributions", "history_changed", "key", "persons_before", "shown", "stale")
 
     def __init__(self, key: int, shown: Entry | None, kept: Sequence[Kept], jis: list[int]) -> None:
         """shown: the stored entry; kept: the stored history of the key; jis: JIS numbers by area number."""
@@ -38,6 +46,8 @@ class KeyState:
         self.shown = shown
         self.stale = self.history_changed = False
         self.appended = False
+        self.persons_before: list[bytes] | None = None
+        """The persons of the key before its first change here; None while there was none."""
         found = [from_stored(status, data, jis, Standing(standing), day) for standing, day, status, data in kept]
         composed = any(c.standing is Standing.COMPOSED for c in found)
         if shown is not None and is_contribution(shown[0]) and not composed:
@@ -69,6 +79,7 @@ class KeyState:
 
     def add(self, c: Contribution) -> None:
         """Take in an accepted contribution. A statement replaces what its area contributed at the same rank."""
+        self._keep_persons()
         present = self.contributions
         self.appended = not self.stale and (not present or present[-1].rank < c.rank)
         self.stale = True
@@ -112,6 +123,7 @@ class KeyState:
 
     def purge(self, cutoffs: Cutoffs, jis: list[int]) -> int:
         """Take out what is past its last day; returns how many contributions of the history went."""
+        self._keep_persons()
         before = self.kept()
         left = left_of(self.contributions, self.shown, cutoffs, jis)
         self.contributions, self.shown = left.contributions, left.shown
@@ -147,6 +159,14 @@ class KeyState:
             self.history_changed = True
         self.shown = contributions_module.with_day(c.status, day), data
         return True
+
+    def persons(self) -> list[bytes]:
+        """The records by which the key is in the identity index, as they stand now."""
+        return persons_of(self.shown, [(c.standing, c.record) for c in self.contributions])
+
+    def _keep_persons(self) -> None:
+        if self.persons_before is None:
+            self.persons_before = self.persons()
 
     def entered(self, areas: Container[int]) -> list[Contribution]:
         """The last contribution of each of ``areas`` (numbers) under which, by itself, the person stands entered."""

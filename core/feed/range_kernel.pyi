@@ -1,6 +1,7 @@
 from typing_extensions import Buffer
 
 from jukinet.core.feed.digest_kernel import DigestTotals
+from jukinet.core.identity.changes import IdentityChanges
 from jukinet.core.store.schema import Town
 from jukinet.core.store.snapshot import PlaceTables
 
@@ -35,5 +36,6 @@ class SortedRows:
         first_key: int,
         stop_key: int,
         digests: DigestTotals,
+        identity: IdentityChanges,
     ) -> bytes | None: ...
     def general_rows(self) -> list[int]: ...

@@ -13,6 +13,7 @@ from libc.string cimport memcmp, memcpy, memset
 from jukinet.core.feed.digest_kernel cimport (
     AREA_NUMBERS, DigestTotals, Places, area_prefecture, places_of, tally_add,
 )
+from jukinet.core.identity.changes cimport IdentityChanges
 from jukinet.core.records.record cimport (
     STATE_CURRENT, ResidentRecord, packed_from_decimal, record_decode, record_encode, status_area, status_encode,
     status_state,
@@ -369,13 +370,16 @@ cdef class SortedRows:
             and memcmp(view.records + start, self.records + own, length) == 0
         )
 
-    cdef bint put_row(self, size_t row, uint32_t delta, DigestTotals digests) noexcept nogil:
+    cdef bint put_row(
+        self, size_t row, uint32_t delta, DigestTotals digests, IdentityChanges identity
+    ) noexcept nogil:
         cdef ResidentRecord record
         cdef uint32_t own = self.ends[row - 1] if row else 0
         if not bucket_put(self.bucket, delta, self.statuses[row], self.records + own, self.ends[row] - own):
             return False
         record_decode(self.records + own, self.ends[row] - own, self.statuses[row], &record)
         tally_add(digests.tally, self.keys[row], &record)
+        identity.take_record(self.keys[row], &record, 1)
         self.entries_added += 1
         self.persons_added += 1
         return True
@@ -388,7 +392,7 @@ cdef class SortedRows:
 
     cdef int merge_entries(
         self, const BlockView *view, uint64_t low, uint64_t end_key, uint64_t first_key, uint64_t stop_key,
-        DigestTotals digests
+        DigestTotals digests, IdentityChanges identity
     ) except -1:
         """Entries and rows of one bucket in the order of keys; how many rows were put."""
         cdef uint32_t i = 0
@@ -406,7 +410,7 @@ cdef class SortedRows:
                     room = self.put_present(view, i)
                     i += 1
                 elif self.fates[self.next] == FATE_PLAIN:
-                    room = self.put_row(self.next, <uint32_t>(self.keys[self.next] - low), digests)
+                    room = self.put_row(self.next, <uint32_t>(self.keys[self.next] - low), digests, identity)
                     put += 1
                 self.next += 1
                 continue
@@ -421,7 +425,7 @@ cdef class SortedRows:
 
     def merge(
         self, uint32_t bucket, uint64_t width, bint wide, present, uint64_t first_key, uint64_t stop_key,
-        DigestTotals digests not None,
+        DigestTotals digests not None, IdentityChanges identity not None,
     ):
         """The new block of a bucket, or None when it stays as it is. ``present`` is the stored one or None.
 
@@ -434,14 +438,14 @@ cdef class SortedRows:
         view.count = 0
         self.bucket.count = self.bucket.bytes = 0
         if present is None:
-            put = self.merge_entries(&view, low, low + width, first_key, stop_key, digests)
+            put = self.merge_entries(&view, low, low + width, first_key, stop_key, digests, identity)
         else:
             PyObject_GetBuffer(present, &buffer, PyBUF_SIMPLE)
             try:
                 if not block_usable(<const unsigned char *>buffer.buf, <size_t>buffer.len, bucket, wide):
                     raise StoreCorruptError(f"the block of bucket {bucket} is damaged; run `jukinet store check`")
                 block_view(<const unsigned char *>buffer.buf, &view)
-                put = self.merge_entries(&view, low, low + width, first_key, stop_key, digests)
+                put = self.merge_entries(&view, low, low + width, first_key, stop_key, digests, identity)
             finally:
                 PyBuffer_Release(&buffer)
         if put == 0:

@@ -10,6 +10,7 @@ import lmdb
 from jukinet.core.feed import history
 from jukinet.core.feed.holdings import HoldingsDelta
 from jukinet.core.feed.range_kernel import SortedRows, TownIndex
+from jukinet.core.identity.changes import IdentityChanges
 from jukinet.core.notifications import NotificationBatch
 from jukinet.core.store import schema
 from jukinet.core.store.writer import ChangeTransaction
@@ -27,6 +28,7 @@ def load_range(
     databases: Mapping[str, lmdb._Database],
     towns: TownIndex,
     delta: HoldingsDelta,
+    identity: IdentityChanges,
     *,
     prefecture: int,
     day: int,
@@ -36,7 +38,7 @@ def load_range(
     faults: bytes,
     at_work: Collection[int],
 ) -> LoadedRange:
-    """Put the plain rows of a range into their blocks and the digests.
+    """Put the plain rows of a range into their blocks, the digests and the identity index's changes.
 
     The batch has passed check_rows; faults: one byte a row. at_work: keys that the transaction holds elsewhere.
     Keys with a history, keys at work, and rows that differ from the entry under their key are left to the engine.
@@ -51,7 +53,8 @@ def load_range(
     get, residents, pack = change.handle.get, databases["residents"], schema.NUMBER.pack
     for bucket in buckets:
         name = pack(bucket)
-        merged = rows.merge(bucket, width, wide, get(name, None, residents), first_key, stop_key, delta.totals)
+        present = get(name, None, residents)
+        merged = rows.merge(bucket, width, wide, present, first_key, stop_key, delta.totals, identity)
         if merged is not None:
             change.put_block(bucket, merged)
     change.count_entries(rows.entries_added, rows.persons_added)

@@ -24,6 +24,7 @@ from jukinet.core.errors import StoreCorruptError
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t pwrite(int descriptor, const void *memory, size_t length, int64_t offset)
+    int close_file "close" (int descriptor)
     ssize_t pread(int descriptor, void *memory, size_t length, int64_t offset)
 
 cdef extern from *:
@@ -61,7 +62,7 @@ cdef class EntryGather:
     cdef readonly list piles
     cdef uint64_t end
     cdef int descriptor
-    cdef object file
+    cdef bint opened                # a new object's descriptor is 0, which is somebody else's
 
     def __cinit__(self, EntryLayout layout not None, directory, uint64_t expected_entries):
         cdef uint64_t most = max(layout.view.text_buckets, layout.view.date_buckets)
@@ -72,8 +73,13 @@ cdef class EntryGather:
             raise ValueError("a layout has too many buckets")
         self.piles = []
         self.end = 0
-        self.file = tempfile.TemporaryFile(dir=directory)
-        self.descriptor = self.file.fileno()
+        self.descriptor, name = tempfile.mkstemp(dir=directory)
+        self.opened = True
+        os.unlink(name)
+
+    def __dealloc__(self):
+        if self.opened:
+            close_file(self.descriptor)
 
     def piles_for_thread(self):
         """Empty piles for one thread."""
@@ -141,7 +147,9 @@ cdef class EntryGather:
     def close(self):
         """Let the file go; the piles are of no use then."""
         self.piles = []
-        self.file.close()
+        if self.opened:
+            self.opened = False
+            os.close(self.descriptor)
 
 
 cdef object block_of(uint32_t table, uint32_t bucket, const uint64_t *entries, uint32_t count):

@@ -14,6 +14,7 @@ cdef class IdentityChanges:
     cdef readonly EntryLayout layout
     cdef EntryChange *changes
     cdef size_t count, room
+    cdef bint failed                # memory ran out: write() raises MemoryError
 
     # Adds (sign 1) or takes away (-1) the entries of a record. False: no memory.
     cdef bint take_record(self, uint64_t key, const ResidentRecord *record, int32_t sign) noexcept nogil

@@ -88,6 +88,7 @@ cdef class IdentityChanges:
         self.layout = layout
         self.changes = NULL
         self.count = self.room = 0
+        self.failed = False
 
     def __dealloc__(self):
         free(self.changes)
@@ -98,13 +99,13 @@ cdef class IdentityChanges:
     cdef bint take(self, const PlacedEntry *placed, int32_t sign) noexcept nogil:
         cdef void *memory
         if self.count == self.room:
-            if self.room >= CHANGES_MAX:
+            memory = NULL
+            if self.room < CHANGES_MAX:
+                memory = realloc(self.changes, (2 * self.room + 256) * sizeof(EntryChange))
+            if memory == NULL:
+                self.failed = True
                 return False
             self.room = 2 * self.room + 256
-            memory = realloc(self.changes, self.room * sizeof(EntryChange))
-            if memory == NULL:
-                self.room = self.count
-                return False
             self.changes = <EntryChange *>memory
         self.changes[self.count].placed = placed[0]
         self.changes[self.count].sign = sign
@@ -153,6 +154,19 @@ cdef class IdentityChanges:
                 found.add((out[i].table, out[i].bucket, out[i].entry))
         return found
 
+    def netted(self):
+        """(added, taken away) for each table, netted. The changes are spent then."""
+        cdef size_t i, count
+        if self.failed:
+            raise MemoryError
+        with nogil:
+            count = net(self.changes, self.count)
+        self.count = 0
+        found = [[0, 0], [0, 0], [0, 0]]
+        for i in range(count):
+            found[self.changes[i].placed.table - 1][self.changes[i].sign < 0] += 1
+        return [tuple(pair) for pair in found]
+
     def write(self, transaction, databases, starts):
         """Merge everything into the blocks; returns the places rewritten, ascending. The changes are spent then.
 
@@ -161,6 +175,8 @@ cdef class IdentityChanges:
         cdef size_t i = 0, first, count
         cdef uint32_t table, bucket
         cdef uint64_t start
+        if self.failed:
+            raise MemoryError
         with nogil:
             count = net(self.changes, self.count)
         self.count = 0

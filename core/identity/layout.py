@@ -1,4 +1,4 @@
-"""How many buckets the identity index of a register has: planned once, stored with it (docs/identity-index.md, section 3)."""
+"""How many buckets the identity index of a register has: planned once, stored with it (docs/identity-index.md, 3)."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ the records are laid out by the kernel of LOOKUP.
 from __future__ import annotations
 
 import struct
+import threading
 from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     from jukinet.core.feed.history import Kept
 
+READING: Final = threading.Lock()
+"""Held for each read in a snapshot's transaction, which LMDB lets one thread use at a time: the loop reads the history
+of a HISTORY, the thread for slices that of a MATCH."""
 FRAME_HEADER_BYTES: Final = limits.FRAME_HEADER_BYTES
 _HEAD: Final = struct.Struct("<IIQ")
 _REMOVED: Final = frozenset((Outcome.DEAD, Outcome.MOVED_AWAY, Outcome.REMOVED))
@@ -118,11 +122,13 @@ class HistoryBatch:
         bucket, delta = divmod(key, self._width)
         name = schema.NUMBER.pack(bucket)
         if outcome in _REMOVED:
-            present = transaction.get(name, None, self._databases["residents"])
+            with READING:
+                present = transaction.get(name, None, self._databases["residents"])
             shown = None if present is None else block.find(present, delta)
             if shown is None or self._cutoffs.expired(shown[0] & 15, registered_day(shown[0]), None):
                 return Outcome.EXPIRED
-        value = transaction.get(name, None, self._databases["history"])
+        with READING:
+            value = transaction.get(name, None, self._databases["history"])
         if value is not None:
             self._add(earlier_records(history.of_key(value, bucket, delta), self._cutoffs))
         return outcome

@@ -9,6 +9,8 @@ import msgspec
 from jukinet.core.errors import NotAuthorisedError
 from jukinet.core.law.authority_file import Approver, read_authority
 from jukinet.core.law.grant import Affair, BodyAuthority, Grant, day_in_japan
+from jukinet.core.matching.columns import MatchRules
+from jukinet.core.vocabulary import Function
 
 __all__ = ["Affair", "Authority", "BodyAuthority", "Grant", "NotAuthorisedError", "day_in_japan"]
 
@@ -43,3 +45,8 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True):
     def body(self, role: str, name: str) -> BodyAuthority | None:
         """The body that a certificate's SAN URI ``urn:jukinet:ROLE:BODY`` names; None when it has no authority here."""
         return self.bodies.get((role, name))
+
+    def match_rules(self) -> list[MatchRules]:
+        """The rules of all affairs that have SEARCH or MATCH: whose parameters a server makes ready."""
+        grants = (grant for body in self.bodies.values() for periods in body.grants.values() for grant in periods)
+        return [grant.matching for grant in grants if grant.functions & (Function.SEARCH | Function.MATCH)]

@@ -361,13 +361,15 @@ def read_matching(table: Table, functions: int) -> MatchRules:
     inner = Table(table.path, f"{table.where}, matching", table.line, values)
     shipped = MatchRules()
     threshold = inner.share("match_threshold", 0.5, shipped.match_threshold)
+    path, digest = parameters_file(inner)
     rules = MatchRules(
         match_threshold=threshold,
         candidate_threshold=inner.share("candidate_threshold", 0.0, min(threshold, shipped.candidate_threshold)),
         margin_min=inner.share("margin_min", 0.0, shipped.margin_min),
         hits_max=inner.integer("hits_max", 1, limits.SEARCH_HITS_MAX, shipped.hits_max),
         prefix=inner.take("prefix", bool, shipped.prefix),
-        parameters=parameters_path(inner),
+        parameters=path,
+        parameters_digest=digest,
     )
     if rules.candidate_threshold > threshold:
         inner.refuse("candidate_threshold", f"is above match_threshold ({threshold}); mend one of them")
@@ -375,16 +377,18 @@ def read_matching(table: Table, functions: int) -> MatchRules:
     return rules
 
 
-def parameters_path(table: Table) -> str:
-    """The affair's file of model parameters beside the authority file, read and checked; '' for the shipped one."""
+def parameters_file(table: Table) -> tuple[str, str]:
+    """Path and SHA-256 of the affair's file of model parameters, which is read and checked; '' for the shipped one."""
     if "parameters" not in table.left:
-        return ""
+        return "", ""
     path = table.path.parent / table.text("parameters", TEXT_BYTES_MAX)
     try:
         parameters.read(path)
+        return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
     except ConfigurationError as error:
         table.refuse("parameters", f"cannot be used: {error}")
-    return str(path)
+    except OSError as error:
+        table.refuse("parameters", f"cannot be read ({error.strerror})")
 
 
 def refuse_meeting_periods(table: Table, grant: Grant, earlier: list[tuple[Grant, str]]) -> None:

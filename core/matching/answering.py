@@ -14,17 +14,14 @@ from jukinet.core import limits
 from jukinet.core.columns.layout import TextColumn, padded
 from jukinet.core.index.lookup import LookupBatch
 from jukinet.core.matching import answer_kernel
-from jukinet.core.matching.columns import LEVELS, Answers, Finder, Hits, MatchRules, Questions
-from jukinet.core.matching.finders import new_finder
-from jukinet.core.matching.missing_areas import MissingAreas
+from jukinet.core.matching.batch import Matcher
+from jukinet.core.matching.columns import LEVELS, Hits, MatchRules, Questions
 from jukinet.core.vocabulary import MALFORMED_CODE, Found, Item, Outcome
 
 if TYPE_CHECKING:
     from jukinet.core.store.snapshot import Snapshot
 
 FRAME_HEADER_BYTES: Final = limits.FRAME_HEADER_BYTES
-FINDERS_MAX: Final = 16
-"""Parameter sets whose matchers a batch keeps."""
 _HEAD: Final = struct.Struct("<IIQ")
 _OUTCOMES_AT: Final = FRAME_HEADER_BYTES + _HEAD.size
 _OUTCOME_OF_NOBODY: Final = bytes.maketrans(bytes([Outcome.MALFORMED]), bytes([Outcome.UNKNOWN]))
@@ -74,43 +71,23 @@ class Asked:
             statuses,
         )
 
-    def mark_missing(self, areas: MissingAreas, start: int, stop: int, statuses: memoryview) -> None:
-        """Turn NONE into NONE_NOT_CONNECTED where an area that could hold the person is not connected."""
-        if not areas.any_missing:
-            return
-        found = bytes(statuses[start:stop])
-        offsets, data = self.questions.addresses.offsets, self.questions.addresses.data
-        at = found.find(Found.NONE)
-        while at >= 0:
-            row = start + at
-            if areas.possible(bytes(data[offsets[row] : offsets[row + 1]])):
-                statuses[row] = Found.NONE_NOT_CONNECTED
-            at = found.find(Found.NONE, at + 1)
-
 
 class _FindBatch:
     """What both have in common. Not reusable while its question is."""
 
     def __init__(self) -> None:
-        self._finders: dict[str, Finder] = {}
         self._lookup = LookupBatch()
         self._asked = Asked(0)
         self._items = 0
+        self._matcher: Matcher | None = None
+        self._version = 0
         self.rules = MatchRules()
         """What the affair allows, as it was when the batch was begun."""
-        self._areas = MissingAreas(())
-        self._version = 0
         self.codes: memoryview = memoryview(b"").cast("Q")
         """u64 codes of the persons provided, for the record of use; MALFORMED_CODE for rows without one."""
 
-    def _begin(self, asked: Asked, items: int, rules: MatchRules, areas: MissingAreas) -> Finder:
-        self._asked, self._items, self.rules, self._areas = asked, items, rules, areas
-        finder = self._finders.get(rules.parameters)
-        if finder is None:
-            if len(self._finders) >= FINDERS_MAX:
-                self._finders.clear()
-            finder = self._finders[rules.parameters] = new_finder(rules.parameters)
-        return finder
+    def _begin(self, asked: Asked, items: int, rules: MatchRules, matcher: Matcher) -> None:
+        self._asked, self._items, self.rules, self._matcher = asked, items, rules, matcher
 
     @property
     def outcomes(self) -> bytes:
@@ -139,6 +116,7 @@ class _FindBatch:
         outcomes, *rest = self._persons()
         head += outcomes
         self._asked = Asked(0)  # lets the caller's columns go
+        self._matcher = None
         self.codes = memoryview(b"").cast("Q")
         return [head, *(part for part in rest if len(part))]
 
@@ -146,23 +124,25 @@ class _FindBatch:
 class MatchBatch(_FindBatch):
     """One MATCH under way."""
 
-    def begin(self, asked: Asked, items: int, rules: MatchRules, areas: MissingAreas) -> None:
-        """Start a batch. items: mask provided of the persons found; areas: of the snapshot's register."""
-        self._finder = self._begin(asked, items, rules, areas)
+    def begin(self, asked: Asked, items: int, rules: MatchRules, matcher: Matcher) -> None:
+        """Start a batch. items: mask provided of the persons found; matcher: made for the rules, this batch's own."""
+        self._begin(asked, items, rules, matcher)
         count = asked.questions.count
-        self._answers = Answers.empty(count)
+        self._answers = matcher.begin(asked.questions)
         self.codes = memoryview(bytearray(8 * count)).cast("Q")
         self._lookup.begin(self.codes, items & ~Item.CODE)
 
     def run(self, snapshot: Snapshot, start: int, stop: int) -> None:
         """Answer rows [start, stop). Raises StoreError."""
-        asked, answers = self._asked, self._answers
-        asked.check(start, stop, answers.statuses)
-        self._finder.match(snapshot, asked.questions, self.rules, start, stop, answers)
-        asked.mark_missing(self._areas, start, stop, answers.statuses)
+        assert self._matcher is not None
+        answers = self._answers
+        self._asked.check(start, stop, answers.statuses)
+        self._matcher.run(snapshot, start, stop)
         answer_kernel.give_codes(start, stop, answers.statuses, answers.keys, self.codes)
         self._lookup.run(snapshot, start, stop)
         self._version = self._lookup.version
+        if stop == answers.count:
+            self._matcher.finish()
 
     @property
     def matches(self) -> bytes:
@@ -190,18 +170,18 @@ class MatchBatch(_FindBatch):
 class SearchBatch(_FindBatch):
     """One SEARCH under way."""
 
-    def begin(self, asked: Asked, items: int, rules: MatchRules, areas: MissingAreas, prefix: bool) -> None:
+    def begin(self, asked: Asked, items: int, rules: MatchRules, matcher: Matcher, prefix: bool) -> None:
         """As MatchBatch; prefix: names and readings may be beginnings."""
-        self._finder = self._begin(asked, items, rules, areas)
+        self._begin(asked, items, rules, matcher)
         self._prefix = prefix
         self._hits = Hits.empty(asked.questions.count, rules.hits_max)
 
     def run(self, snapshot: Snapshot, start: int, stop: int) -> None:
         """Answer questions [start, stop); with the last, the persons' items are gathered. Raises StoreError."""
+        assert self._matcher is not None
         asked, hits = self._asked, self._hits
         asked.check(start, stop, hits.statuses)
-        self._finder.search(snapshot, asked.questions, self.rules, self._prefix, start, stop, hits)
-        asked.mark_missing(self._areas, start, stop, hits.statuses)
+        self._matcher.search(snapshot, asked.questions, self._prefix, start, stop, hits)
         if stop == hits.count:
             self._gather(snapshot)
 

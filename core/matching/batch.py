@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lmdb
+from msgspec.structs import replace
 
 from jukinet.core.errors import StoreError
 from jukinet.core.feed import history
-from jukinet.core.index.history import earlier_records
+from jukinet.core.index.history import READING, earlier_records
 from jukinet.core.law.retention import Cutoffs
-from jukinet.core.matching import parameters
-from jukinet.core.matching.columns import Answers, MatchRules, Questions
+from jukinet.core.matching import beginnings, parameters
+from jukinet.core.matching.columns import Answers, Hits, MatchRules, Questions
 from jukinet.core.matching.matcher import MatchBatch
 from jukinet.core.matching.model import Model
 from jukinet.core.store import schema
 from jukinet.core.store.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from jukinet.core.matching.matcher import Observer
 
 
 def model_for(rules: MatchRules, residents: int) -> Model:
@@ -31,7 +36,8 @@ def model_for(rules: MatchRules, residents: int) -> Model:
 class Matcher:
     """Answers batches for one affair; one batch at a time, in one thread.
 
-    databases and width are the register's; cutoffs the retention rule as of today: an earlier record past it finds nobody.
+    databases and width are the register's; cutoffs the retention rule as of today: an earlier record past it finds
+    nobody.
     """
 
     def __init__(
@@ -55,11 +61,14 @@ class Matcher:
         """Rows answered so far."""
         return self._batch.done
 
-    def run(self, snapshot: Snapshot, start: int, stop: int) -> None:
-        """Answer rows [start, stop), in ascending pieces of one pinned snapshot. Raises StoreError."""
+    def run(self, snapshot: Snapshot, start: int, stop: int, observe: Observer | None = None) -> None:
+        """Answer rows [start, stop), in ascending pieces of one pinned snapshot. Raises StoreError.
+
+        observe: sees the candidates of each row, for estimation (matcher.MatchBatch.run).
+        """
         self._snapshot = snapshot
         try:
-            self._batch.run(snapshot, start, stop, self._histories)
+            self._batch.run(snapshot, start, stop, self._histories, observe)
         except lmdb.Error as error:
             raise StoreError("the history cannot be read") from error
         finally:
@@ -78,13 +87,29 @@ class Matcher:
         self.run(snapshot, 0, questions.count)
         return self.finish()
 
+    def search(self, snapshot: Snapshot, questions: Questions, prefix: bool, start: int, stop: int, hits: Hits) -> None:
+        """SEARCH: fill rows [start, stop) of hits; prefix: names and readings may be beginnings. Raises StoreError."""
+        answers = replace(Answers.empty(questions.count), statuses=hits.statuses)
+        self._snapshot = snapshot
+        try:
+            self._batch.begin(questions, answers)
+            self._batch.search(snapshot, start, stop, self._histories, hits)
+            if prefix:
+                beginnings.search(snapshot, questions, start, stop, hits)
+        except lmdb.Error as error:
+            raise StoreError("the history cannot be read") from error
+        finally:
+            self._batch.close()
+            self._snapshot = None
+
     def _histories(self, key: int) -> list[tuple[int, bytes]]:
         """(status, record) of a person's earlier records inside retention."""
         assert self._snapshot is not None
         transaction = self._snapshot.transaction
         assert transaction is not None
         bucket, delta = divmod(key, self._width)
-        value = transaction.get(schema.NUMBER.pack(bucket), None, self._databases["history"])
+        with READING:
+            value = transaction.get(schema.NUMBER.pack(bucket), None, self._databases["history"])
         if value is None:
             return []
         kept = history.of_key(value, bucket, delta)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
 from msgspec import Struct
 
 from jukinet.core.columns.layout import TextColumn
-
-if TYPE_CHECKING:
-    from jukinet.core.store.snapshot import Snapshot
 
 LEVELS: Final = 5
 """Compared items of a row, in this order: name, kana, birth date, sex, address."""
@@ -130,33 +127,14 @@ class MatchRules(Struct, frozen=True):
     match_threshold: one match is disclosed at or above it. candidate_threshold: a person at or above it counts as a
     candidate, and a second one makes the answer SEVERAL unless it lies margin_min below the first. hits_max: more hits
     of a SEARCH answer TOO_MANY. prefix: whether a name may be given by its beginning. parameters: path of the affair's
-    file of model parameters, '' for the shipped ones.
+    file of model parameters, '' for the shipped ones; parameters_digest: SHA-256 of that file, so that another content
+    is another set of rules.
     """
 
-    match_threshold: float = 0.99
-    candidate_threshold: float = 0.5
+    match_threshold: float = 0.95
+    candidate_threshold: float = 0.05
     margin_min: float = 0.2
     hits_max: int = 50
     prefix: bool = False
     parameters: str = ""
-
-
-class Finder(Protocol):
-    """What looks persons up. Rows [start, stop) are worked on with the GIL released, in any thread, one at a time."""
-
-    def match(
-        self, snapshot: Snapshot, questions: Questions, rules: MatchRules, start: int, stop: int, answers: Answers
-    ) -> None:
-        """Fill rows [start, stop) of answers. Raises StoreError."""
-
-    def search(
-        self,
-        snapshot: Snapshot,
-        questions: Questions,
-        rules: MatchRules,
-        prefix: bool,
-        start: int,
-        stop: int,
-        hits: Hits,
-    ) -> None:
-        """Fill rows [start, stop) of hits; prefix: names and readings of the questions may be beginnings."""
+    parameters_digest: str = ""

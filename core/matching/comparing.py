@@ -106,6 +106,8 @@ def compare_dates(asked: int, held: int) -> int:
     level = LEVEL_OF_NEARNESS[nearness(asked, held)]
     if level == DateLevel.MONTH and not (asked // 100 % 100 and held // 100 % 100):
         return DateLevel.YEAR
+    if level == DateLevel.MONTH_AND_DAY and not asked // 100 % 100:
+        return DateLevel.DIFFERENT
     if level == DateLevel.DIFFERENT and asked // 100 == held // 100 and asked // 100 % 100:
         return DateLevel.YEAR_AND_MONTH
     return level

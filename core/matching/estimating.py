@@ -8,22 +8,35 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Mapping, Sequence
+from math import log
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from jukinet.core.matching.comparing import Comparison, compare, distance
+from jukinet.core.matching.comparing import compare, distance
 from jukinet.core.matching.folded import Folded
-from jukinet.core.matching.levels import READING_OF_LEVEL, DateLevel, NameLevel, PlaceLevel, Reading, SexLevel
+from jukinet.core.matching.levels import READING_OF_LEVEL, DateLevel, NameLevel, Reading, SexLevel
 from jukinet.core.matching.parameters import (
-    DECADE_FIRST, DECADES, FORMAT, LENGTHS, Frequencies, Parameters, Slips, decade_of, length_class,
+    DECADE_FIRST,
+    DECADES,
+    FORMAT,
+    LENGTHS,
+    Frequencies,
+    Parameters,
+    Slips,
+    decade_of,
+    length_class,
 )
-from jukinet.core.matching.plain import Candidate, PlainMatcher
 from jukinet.core.matching.weighing import Weighing
+
+if TYPE_CHECKING:
+    from jukinet.core.matching.matcher import Observed
 
 BEARERS_MIN: Final = 10
 """A name borne by fewer in the sample is no part of a parameter file, which so tells of nobody."""
+DECADE_PEOPLE_MIN: Final = 2_000
+"""Fewer people of the sample born in a decade do not tell which names were usual then."""
 ROUNDS_MAX: Final = 30
 STILL: Final = 1e-4
 """Estimation ends when no share moves by more than this."""
@@ -31,7 +44,6 @@ PAIRS: Final = 60_000
 PRIOR_ROWS: Final = 20.0
 """What was assumed before counts as much as so many rows."""
 SHARE_MIN: Final = 1e-6
-Sorted = TypeVar("Sorted")
 
 KANA_BEFORE: Final = (0.001, 0.72, 0.08, 0.07, 0.02, 0.03, 0.02, 0.03, 0.01, 0.02)
 NAME_BEFORE: Final = (0.001, 0.80, 0.10, 0.03, 0.01, 0.02, 0.01, 0.01, 0.01, 0.01)
@@ -60,9 +72,7 @@ def slip_shares(draw: random.Random, parts: Counter[str]) -> Slips:
     names = list(parts)
     weights = list(parts.values())
     one, two, all_pairs = [1.0] * LENGTHS, [1.0] * LENGTHS, [1_000.0] * LENGTHS
-    for left, right in zip(
-        draw.choices(names, weights, k=PAIRS), draw.choices(names, weights, k=PAIRS), strict=True
-    ):
+    for left, right in zip(draw.choices(names, weights, k=PAIRS), draw.choices(names, weights, k=PAIRS), strict=True):
         if left == right:
             continue
         place = length_class(len(left))
@@ -135,12 +145,25 @@ def describe(people: Sequence[Folded], origin: str, seed: int = 1, bearers_min: 
         voicing=0.3, date_other=list(DATES_AT_LEVEL), place_other=list(PLACES_AT_LEVEL),
         births=[max(births[year] / total, SHARE_MIN) for year in range(10 * DECADES)],
         surname_kana=shares_of(surnames, bearers_min),
-        given_kana=[shares_of(counts, bearers_min) for counts in by_decade],
+        given_kana=[shares_of(counts, bearers_min) for counts in with_neighbours(by_decade)],
         surname=shares_of(Counter(p.surname for p in people if p.name_part), bearers_min),
         given=shares_of(written_given, bearers_min), fashion=fashion,
         surname_slips=slip_shares(draw, surnames),
         given_slips=slip_shares(draw, sum(by_decade, Counter())), name_slip=0.05,
     )  # fmt: skip
+
+
+def with_neighbours(by_decade: Sequence[Counter[str]]) -> list[Counter[str]]:
+    """The names of each decade; where few were born in the sample, with those of the decades around it."""
+    found = []
+    for place in range(len(by_decade)):
+        reach = 0
+        counts = by_decade[place]
+        while counts.total() < DECADE_PEOPLE_MIN and reach < len(by_decade):
+            reach += 1
+            counts = sum(by_decade[max(place - reach, 0) : place + reach + 1], Counter())
+        found.append(counts)
+    return found
 
 
 def fashion_of(people: Sequence[Folded], by_decade: Sequence[Counter[str]]) -> float:
@@ -169,12 +192,13 @@ class _Counts:
         self.meant = PRIOR_ROWS * before.in_register
         self.rows = PRIOR_ROWS
 
-    def add(self, compared: Comparison, chance: float) -> None:
-        self.kana[compared.kana] += chance
-        self.name[READING_OF_LEVEL[compared.kana]][compared.name] += chance
-        self.date[compared.date] += chance
-        self.place[compared.place] += chance
-        self.sex[compared.sex] += chance
+    def add(self, levels: Observed, chance: float) -> None:
+        kana, name, date, sex, place, _ = levels
+        self.kana[kana] += chance
+        self.name[READING_OF_LEVEL[kana]][name] += chance
+        self.date[date] += chance
+        self.place[place] += chance
+        self.sex[sex] += chance
         self.meant += chance
 
     def parameters(self, before: Parameters) -> Parameters:
@@ -189,26 +213,53 @@ class _Counts:
         )
 
 
+class _Change:
+    """How log ratios change when m does: u stays, so that nothing has to be compared again."""
+
+    def __init__(self, before: Parameters, after: Parameters) -> None:
+        self.kana = logs(before.kana, after.kana)
+        self.name = [logs(left, right) for left, right in zip(before.name, after.name, strict=True)]
+        self.date = logs(before.date, after.date)
+        self.place = logs(before.place, after.place)
+        # The weights of these do not hang on m (weighing.AGREES_IN_PART).
+        self.kana[NameLevel.PART] = self.name[Reading.MISSING][NameLevel.PART] = 0.0
+        self.date[DateLevel.MONTH] = self.date[DateLevel.YEAR] = 0.0
+        self.sex = [0.0, log(after.sex / before.sex), log((1.0 - after.sex) / (1.0 - before.sex))]
+
+    def of(self, levels: Observed) -> float:
+        kana, name, date, sex, place, _ = levels
+        change = self.kana[kana] + self.date[date] + self.place[place] + self.sex[sex]
+        return change + self.name[READING_OF_LEVEL[kana]][name]
+
+
+def logs(before: Sequence[float], after: Sequence[float]) -> list[float]:
+    """Log of each share's change; the first, of items not compared, is 0."""
+    return [0.0, *(log(new / old) for old, new in zip(before[1:], after[1:], strict=True))]
+
+
 def estimate(
-    start: Parameters, matcher: PlainMatcher, questions: Iterable[Folded], rounds_max: int = ROUNDS_MAX
-) -> Iterator[Parameters]:
-    """Rounds of expectation and maximisation on unresolved records; each yields what it found, the last is the result."""
-    residents = matcher.weighing.residents
-    rows: list[tuple[Folded, list[Candidate]]] = [(asked, matcher.all_candidates(asked)) for asked in questions]
-    shares = [matcher.found_share(asked, 2) for asked, _ in rows]
+    start: Parameters, residents: int, rows: Sequence[Sequence[Observed]], rounds_max: int = ROUNDS_MAX
+) -> Parameters:
+    """m and lambda from unresolved records, by rounds of expectation and maximisation.
+
+    rows: of each record the levels and the log ratio (under ``start``) of every candidate, as Matcher.run shows them to an
+    observer. residents: people in the register that they were looked for in.
+    """
     parameters = start
     for _ in range(rounds_max):
         weighing = Weighing(parameters, residents)
+        change = _Change(start, parameters)
+        share = weighing.found_share(2, reading=True, date=True)
         counts = _Counts(parameters)
-        for (_, found), share in zip(rows, shares, strict=True):
-            ratios = [weighing.log_ratio(one.compared, matcher.records[one.place]) for one in found]
+        for found in rows:
             counts.rows += 1
-            for one, chance in zip(found, weighing.probabilities(ratios, share), strict=True):
-                counts.add(one.compared, chance)
+            ratios = [levels[5] + change.of(levels) for levels in found]
+            for levels, chance in zip(found, weighing.probabilities(ratios, share), strict=True):
+                counts.add(levels, chance)
         before, parameters = parameters, counts.parameters(parameters)
-        yield parameters
         if moved(before, parameters) < STILL:
-            return
+            break
+    return parameters
 
 
 def moved(before: Parameters, after: Parameters) -> float:
@@ -220,6 +271,3 @@ def moved(before: Parameters, after: Parameters) -> float:
         *zip(before.place, after.place, strict=True),
     ]
     return max(abs(left - right) for left, right in pairs)
-
-
-__all__ = ["DateLevel", "PlaceLevel", "describe", "estimate", "moved"]

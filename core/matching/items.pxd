@@ -51,7 +51,8 @@ cdef void ask(
     Asked *asked, const uint8_t *name, uint32_t name_length, const uint8_t *kana, uint32_t kana_length,
     uint32_t birth_date, uint8_t sex, const uint8_t *address, uint32_t address_length
 ) noexcept nogil
-# Compares a question with a record, its alias too; the better of the two.
-cdef void compare_record(
-    const ModelView *model, const Asked *asked, const ResidentRecord *record, const RegisterView *view, Levels *out
+# Compares a question with a record, its alias too; the better of the two. With `by_date` the record was come by through its
+# birth date alone: False, and nothing is set, unless the date is equal and the name or reading is close.
+cdef bint compare_record(
+    const ModelView *model, const Asked *asked, const ResidentRecord *record, const RegisterView *view, bint by_date, Levels *out
 ) noexcept nogil

@@ -245,7 +245,7 @@ cdef uint8_t date_level(uint32_t asked, uint32_t held) noexcept nogil:
         return D_TRANSPOSED
     if how == DATES_DIGIT:
         return D_DIGIT
-    if how == DATES_YEAR:
+    if how == DATES_YEAR and asked & 0x1E0:
         return D_MONTH_AND_DAY
     if how == DATES_UNKNOWN:
         return D_MISSING
@@ -394,29 +394,41 @@ cdef double log_names(
     return ratio
 
 
-cdef void compare_record(
-    const ModelView *model, const Asked *asked, const ResidentRecord *record, const RegisterView *view, Levels *out
+cdef inline bint is_close(TextLevel level, int part) noexcept nogil:
+    """Whether somebody of the same birth date may be meant (plain.CLOSE_NAMES); part: where the question's given name begins."""
+    if level.level == N_GIVEN:
+        return part > 0
+    return level.level != N_MISSING and level.level != N_SURNAME and level.level != N_DIFFERENT
+
+
+cdef bint compare_record(
+    const ModelView *model, const Asked *asked, const ResidentRecord *record, const RegisterView *view, bint by_date, Levels *out
 ) noexcept nogil:
     cdef uint8_t kana_text[KANA_ROOM]
     cdef uint8_t name_text[NAME_ROOM]
     cdef Held reading, written
     cdef TextLevel kana, name, best_name
     cdef double ratio, better = 0.0, rest
-    cdef bint same_place
+    cdef bint same_place, alias = record.alias_bytes and asked.name_length
     cdef int turn
     out.date = date_level(asked.birth_date, record.birth_date)
+    if by_date and out.date != D_EQUAL:
+        return False
+    kana = reading_level(asked, record, &reading, kana_text)
+    if by_date and kana.level != N_MISSING and not is_close(kana, asked.kana_part):
+        return False
+    name = written_level(asked, record.name, record.name_bytes, kana.level == N_MISSING, &written, name_text)
+    if by_date and kana.level == N_MISSING and not is_close(name, asked.name_part) and not alias:
+        return False
     out.place = place_level(asked, record, view, &out.place_exact)
     out.sex = X_MISSING
     if (asked.sex == 1 or asked.sex == 2) and (record.sex == 1 or record.sex == 2):
         out.sex = X_EQUAL if asked.sex == record.sex else X_DIFFERENT
     same_place = out.place == P_EQUAL or out.place == P_BUILDING
     rest = log_date(model, out.date, record.birth_date) + model.place[out.place]
-    kana = reading_level(asked, record, &reading, kana_text)
-    for turn in range(2 if record.alias_bytes and asked.name_length else 1):
-        if turn == 0:
-            name = written_level(
-                asked, record.name, record.name_bytes, kana.level == N_MISSING, &written, name_text)
-        else:
+    best_name = name
+    for turn in range(2 if alias else 1):
+        if turn == 1:
             name = written_level(
                 asked, record.alias, record.alias_bytes, kana.level == N_MISSING, &written, name_text)
         ratio = rest + log_names(model, kana, &reading, name, &written, record.birth_date, same_place)
@@ -431,3 +443,4 @@ cdef void compare_record(
     out.kana = kana.level
     out.name = best_name.level
     out.ratio = better
+    return not by_date or kana.level != N_MISSING or is_close(best_name, asked.name_part)

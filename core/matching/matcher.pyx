@@ -15,13 +15,13 @@ from libc.string cimport memset
 from jukinet.core.codes cimport code_check_digit, codes_prepare
 from jukinet.core.folding.addresses cimport Address, fold_address
 from jukinet.core.folding.dates cimport (
-    DATES_FAR, DATES_UNKNOWN, compare_dates,
+    DATES_FAR, DATES_UNKNOWN, DATES_YEAR, compare_dates,
 )
 from jukinet.core.identity.entries cimport (
     TABLE_KANA, TABLE_NAME, date_code, kana_signature, name_signature, packed_of_code, text_hash,
 )
 from jukinet.core.identity.probe cimport (
-    CARE_KANA, CARE_NAME, MASK_DATE, MASK_DAY, MASK_MONTH, MASK_YEAR, DateFilter, Found, TextProbe, scan_date,
+    CARE_KANA, CARE_NAME, MASK_DAY, MASK_MONTH, MASK_YEAR, DateFilter, Found, TextProbe, scan_date,
     scan_prefetch, text_begin, text_block, text_check, text_equal, text_list,
 )
 from jukinet.core.index.gather cimport SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person
@@ -30,8 +30,8 @@ from jukinet.core.matching.items cimport (
     compare_record,
 )
 from jukinet.core.matching.model cimport (
-    D_DIFFERENT, D_EQUAL, D_MISSING, N_DIFFERENT, N_EQUAL, N_FOLDED, N_GIVEN, N_MISSING, N_SURNAME, N_SWAPPED,
-    P_AREA, P_BUILDING, P_EQUAL, P_MISSING, Model, ModelView, found_share,
+    D_DIFFERENT, D_EQUAL, D_YEAR, N_EQUAL, N_FOLDED, N_MISSING, N_SWAPPED, P_AREA, P_BUILDING, P_EQUAL, P_MISSING, P_TOWN,
+    X_EQUAL, Model, ModelView, found_share,
 )
 from jukinet.core.records.record cimport ResidentRecord, record_decode
 from jukinet.core.store.snapshot cimport IdentityView, RegisterView, Snapshot
@@ -48,13 +48,14 @@ cdef enum:
     LIST_ROOM = 128             # keys of one list that have a near date
     WIDE_ROOM = 1024            # keys of a list that is asked for without a date
     SCAN_ROOM = 4096            # keys of a scan, of which SCAN_KEPT with the nearest signatures are compared
-    SCAN_KEPT = 192
+    SCAN_KEPT = 96
     CANDIDATES_MAX = 1280       # of one row, all steps together
     EARLIER_MAX = 16            # persons of one row whose history is looked at
     STEPS = 3
+    HITS_MAX = 64               # limits.SEARCH_HITS_MAX
     SWEEP_KEYS = 4096           # keys of one sweep
     LEVELS_ROW = 5
-    LIST_FILTERS = 6
+    LIST_FILTERS = 2
     SLIPS_BITS = 4              # bits of a signature that two slips change
     SLIP_BITS = 2
     SLIPS_LENGTH = 6
@@ -85,10 +86,12 @@ cdef enum:
     BY_KANA = 1
     BY_NAME = 2
     BY_DATE = 4
+    BY_EXCHANGED = 8
 
-assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + SCAN_KEPT + SCAN_KEPT + SCAN_KEPT
+assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 2 * SCAN_KEPT
 assert CANDIDATES_MAX >= WIDE_ROOM
 assert CANDIDATES_MAX == limits.MATCH_CANDIDATES_MAX
+assert HITS_MAX == limits.SEARCH_HITS_MAX
 
 cdef uint8_t told_kana[10]
 cdef uint8_t told_name[10]
@@ -150,6 +153,16 @@ ctypedef struct Told:
     uint16_t *candidates
 
 
+# Where the hits of a SEARCH go: cap places a row.
+ctypedef struct Searched:
+    size_t cap
+    uint8_t *found
+    uint64_t *keys
+    uint8_t *grades
+    float *probabilities
+    uint8_t *levels
+
+
 cdef inline bint whole_name(uint8_t level) noexcept nogil:
     """The level of a text that an equal hash leads to."""
     return level == N_EQUAL or level == N_FOLDED or level == N_SWAPPED
@@ -191,14 +204,19 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
             return SWEEP_DAMAGED
         if record.name == NULL:
             continue
-        compare_record(comparing.model, &row.asked, &record, comparing.view, &candidate.levels)
+        if not compare_record(
+            comparing.model, &row.asked, &record, comparing.view, candidate.by == BY_DATE, &candidate.levels
+        ):
+            continue
         candidate.compared = 1
         # The index says that this person had this text; when the record shown has another, an earlier one has it.
         if candidate.by & BY_KANA and not whole_name(candidate.levels.kana):
             candidate.wants_history = 1
         elif candidate.by & BY_NAME and not whole_name(candidate.levels.name):
             candidate.wants_history = 1
-        elif candidate.by & (BY_KANA | BY_NAME) and candidate.levels.date == D_DIFFERENT:
+        elif candidate.by & (BY_KANA | BY_NAME) and (
+            candidate.levels.date == D_DIFFERENT or candidate.levels.date == D_EQUAL and candidate.levels.place >= P_AREA
+        ):
             candidate.wants_history = 1
     return SWEEP_DONE
 
@@ -206,25 +224,16 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
 cdef inline bint near(uint32_t asked, uint32_t held) noexcept nogil:
     """Whether two packed dates are near (weighing.NEAR_DATES)."""
     cdef int how = compare_dates(asked, held)
+    if how == DATES_YEAR:
+        return asked & 0x1E0 != 0
     return how != DATES_FAR and how != DATES_UNKNOWN
 
 
 cdef uint32_t near_filters(uint32_t code, DateFilter *filters) noexcept nogil:
-    """Filters for the dates near a date code that is known at least by its year."""
-    cdef uint32_t month = code >> 5 & 15, day = code & 31
-    filters[0].value, filters[0].mask = code, MASK_YEAR | MASK_MONTH
-    filters[1].value, filters[1].mask = code & MASK_YEAR, MASK_DATE
-    if month == 0:
-        filters[0].mask = MASK_YEAR
-        return 1
-    if day == 0:
-        return 2
-    filters[2].value, filters[2].mask = code, MASK_YEAR | MASK_DAY
-    filters[3].value, filters[3].mask = code, MASK_MONTH | MASK_DAY
-    if day > 12 or day == month:
-        return 4
-    filters[4].value, filters[4].mask = code & MASK_YEAR | day << 5 | month, MASK_DATE
-    return 5
+    """Filters that let through the dates near a date code that is known at least by its year; few others pass them."""
+    filters[0].value, filters[0].mask = code, MASK_YEAR
+    filters[1].value, filters[1].mask = code, MASK_MONTH | MASK_DAY
+    return 2 if code & MASK_MONTH else 1
 
 
 cdef void exchanged(const uint8_t *text, int length, int part, uint8_t *out) noexcept nogil:
@@ -263,7 +272,8 @@ cdef class MatchBatch:
     cdef uint32_t not_connected[64] # municipalities that are not connected
     cdef int not_connected_count
     cdef bint not_all_known         # an area that is not connected is no municipality that addresses fold to
-    cdef readonly dict steps        # rows that ended with each step, for measurements
+    cdef uint64_t ended[STEPS]
+    cdef uint64_t compared
 
     def __cinit__(self, Model model not None, rules):
         cdef size_t i
@@ -344,16 +354,25 @@ cdef class MatchBatch:
         self.told.margins = <float *>self._take(answers.margins, 4 * n, True)
         self.told.levels = <uint8_t *>self._take(answers.levels, LEVELS_ROW * n, True)
         self.told.candidates = <uint16_t *>self._take(answers.candidates, 2 * n, True)
-        self.steps = {1: 0, 2: 0, 3: 0}
+        memset(self.ended, 0, sizeof(self.ended))
+        self.compared = 0
         self.count = n
+
+    @property
+    def work(self):
+        """Rows that ended with each step, and records compared, of the batch so far: for measurements."""
+        return [self.ended[step] for step in range(STEPS)], self.compared
 
     def close(self):
         """Let the columns go."""
         self._let_go()
         self.count = self.done = 0
 
-    def run(self, Snapshot snapshot not None, size_t start, size_t stop, histories):
+    def run(self, Snapshot snapshot not None, size_t start, size_t stop, histories, observe=None):
         """Answer rows [start, stop) in the caller's thread; the GIL is released but for the histories of few rows.
+
+        observe: for estimation; called as observe(row, candidates) for each row that was asked, with all steps taken.
+        candidates: (reading, name, date, sex, place levels, log ratio) of each person compared.
 
         ValueError when rows are not asked in order or not in one snapshot; StoreCorruptError for a damaged store.
         """
@@ -369,7 +388,7 @@ cdef class MatchBatch:
         self.version = snapshot.version
         for first in range(start, stop, GROUP):
             count = stop - first if stop - first < GROUP else GROUP
-            self._group(snapshot, first, count, histories)
+            self._group(snapshot, first, count, histories, observe)
         self.done = stop
 
     cdef int _learn_areas(self, Snapshot snapshot) except -1:
@@ -393,7 +412,7 @@ cdef class MatchBatch:
             self.not_connected_count += 1
         return 0
 
-    cdef int _group(self, Snapshot snapshot, size_t first, size_t count, histories) except -1:
+    cdef int _group(self, Snapshot snapshot, size_t first, size_t count, histories, observe) except -1:
         """All steps for one group of rows."""
         cdef int step
         cdef bint whole, wanted = False
@@ -407,10 +426,27 @@ cdef class MatchBatch:
                 raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
             if wanted:
                 self._look_back(snapshot, count, histories)
+            if observe is not None and step < STEPS - 1:
+                continue
+            if observe is not None:
+                self._show(first, count, observe)
             with nogil:
                 still = self._judge_all(step, first, count)
             if still == 0:
                 break
+        return 0
+
+    cdef int _show(self, size_t first, size_t count, observe) except -1:
+        cdef size_t i, k
+        cdef const Levels *levels
+        for i in range(count):
+            if self.rows[i].open:
+                found = []
+                for k in range(self.rows[i].count):
+                    if self.rows[i].candidates[k].compared == 1:
+                        levels = &self.rows[i].candidates[k].levels
+                        found.append((levels.kana, levels.name, levels.date, levels.sex, levels.place, levels.ratio))
+                observe(first + i, found)
         return 0
 
     cdef void _ask(self, size_t first, size_t count) noexcept nogil:
@@ -426,6 +462,9 @@ cdef class MatchBatch:
             row.count = 0
             row.more = False
             row.open = True
+            if self.told.statuses[at] != 0:         # refused before; left as it is
+                self._tell_nothing(at, row, self.told.statuses[at])
+                continue
             ask(
                 asked, c.names + c.name_offsets[at], c.name_offsets[at + 1] - c.name_offsets[at],
                 c.kanas + c.kana_offsets[at], c.kana_offsets[at + 1] - c.kana_offsets[at], c.birth_dates[at], c.sexes[at],
@@ -553,7 +592,7 @@ cdef class MatchBatch:
         text_block(&probe)
         if not text_check(&probe):
             return False
-        self._take_equal(row, &probe, asked.birth_date, BY_DATE)
+        self._take_equal(row, &probe, asked.birth_date, BY_EXCHANGED)
         return True
 
     cdef void _take_all(self, Row *row, const TextProbe *probe, uint8_t by) noexcept nogil:
@@ -567,7 +606,7 @@ cdef class MatchBatch:
     cdef bint _scan_dates(self, const IdentityView *identity, size_t count) noexcept nogil:
         """Step 3: everybody of the birth date whose signature is close. False: the store is damaged."""
         cdef size_t i
-        cdef uint32_t code, wanted, bits
+        cdef uint32_t code, wanted, part, bits
         cdef const Asked *asked
         cdef Row *row
         for i in range(count):
@@ -579,45 +618,51 @@ cdef class MatchBatch:
             if not row.open or not asked.birth_date:
                 continue
             code = date_code(asked.birth_date)
+            part = 0
             if asked.kana_length:
                 wanted = kana_signature(asked.kana, asked.kana_length)
                 bits = SLIPS_BITS if asked.kana_length >= SLIPS_LENGTH else SLIP_BITS
+                part |= kana_signature(asked.kana + asked.kana_part, asked.kana_length - asked.kana_part)
+                if asked.name_length:
+                    wanted |= name_signature(asked.name, asked.name_length)
                 if not self._scan(identity, row, code, wanted, CARE_KANA, bits):
                     return False
-                if asked.kana_part == 0:
-                    # The text may be one part of a name: all its bits and any others.
-                    if not self._scan(identity, row, code, wanted, wanted, 0):
-                        return False
-                else:
-                    wanted = kana_signature(asked.kana + asked.kana_part, asked.kana_length - asked.kana_part)
-                    if not self._scan(identity, row, code, wanted, wanted, 0):
-                        return False
             if asked.name_length:
                 wanted = name_signature(asked.name, asked.name_length)
                 bits = SLIPS_BITS if asked.name_points >= SLIPS_LENGTH else SLIP_BITS
+                if asked.name_part or asked.kana_part == 0:
+                    part |= name_signature(asked.name + asked.name_part, asked.name_length - asked.name_part)
                 if asked.kana_length == 0 and not self._scan(identity, row, code, wanted, CARE_NAME, bits):
                     return False
-                if asked.name_part:
-                    wanted = name_signature(asked.name + asked.name_part, asked.name_length - asked.name_part)
-                if not self._scan(identity, row, code, wanted, wanted, 0):
+            # The text may be one part of a name, or the given name alone may be right: its bits, and any others.
+            if asked.kana_part == 0 or asked.name_length or asked.address_length:
+                if not self._scan(identity, row, code, part, part, 0):
                     return False
         return True
 
     cdef bint _scan(
         self, const IdentityView *identity, Row *row, uint32_t code, uint32_t wanted, uint32_t care, uint32_t bits
     ) noexcept nogil:
-        """Take the SCAN_KEPT people of a date whose signatures differ least."""
+        """Take the SCAN_KEPT people of a date whose signatures differ least; False: the store is damaged.
+
+        With a name in ``wanted`` beside the reading, whoever differs much in the reading must not in the name.
+        """
         cdef Found found
-        cdef uint32_t k, differ, taken = 0
+        cdef uint32_t k, differ, own, taken = 0
+        cdef bint named = care == CARE_KANA and wanted & CARE_NAME != 0
         if scan_date(identity, code, wanted, care, bits, self.keys, self.notes, SCAN_ROOM, &found) < 0:
             return False
         for differ in range(bits + 1):
             for k in range(found.found):
-                if popcount((self.notes[k] ^ wanted) & care) == differ:
-                    if taken == SCAN_KEPT:
-                        return True
-                    add(row, self.keys[k], BY_DATE)
-                    taken += 1
+                own = popcount((self.notes[k] ^ wanted) & care)
+                if own != differ or (
+                    named and own > SLIP_BITS and popcount((self.notes[k] ^ wanted) & CARE_NAME) > SLIP_BITS
+                ):
+                    continue
+                if taken == SCAN_KEPT:
+                    return True
+                add(row, self.keys[k], BY_DATE)
+                taken += 1
         return True
 
     cdef bint _compare(self, const RegisterView *view, const uint32_t *before, size_t count) noexcept nogil:
@@ -635,6 +680,7 @@ cdef class MatchBatch:
                 self.codes[n] = key * 10 + code_check_digit(key)
                 self.owners[n] = <uint32_t>(i << 16 | k)
                 n += 1
+                self.compared += 1
                 if n == SWEEP_KEYS:
                     if sweep(view, <const unsigned char *>self.codes, 0, n, True, compare_keys, &comparing) != SWEEP_DONE:
                         return False
@@ -673,7 +719,7 @@ cdef class MatchBatch:
             raise StoreCorruptError("an earlier record is damaged; run `jukinet store check`")
         if record.name == NULL:
             return 0
-        compare_record(&self.model.view, &row.asked, &record, view, &levels)
+        compare_record(&self.model.view, &row.asked, &record, view, False, &levels)
         if levels.ratio > candidate.levels.ratio:
             candidate.levels = levels
             candidate.earlier = 1
@@ -687,6 +733,7 @@ cdef class MatchBatch:
             if self.rows[i].open:
                 self._judge(&self.rows[i], first + i, step)
                 still += self.rows[i].open
+                self.ended[step] += not self.rows[i].open
         return still
 
     cdef void _judge(self, Row *row, size_t at, int step) noexcept nogil:
@@ -700,7 +747,7 @@ cdef class MatchBatch:
         cdef bint any_found = False
         for k in range(row.count):
             candidate = &row.candidates[k]
-            if not counts(candidate):
+            if candidate.compared != 1:
                 continue
             any_found = True
             value = model.log_in_register + candidate.levels.ratio
@@ -714,7 +761,7 @@ cdef class MatchBatch:
             highest = best
         total = exp(nobody - highest)
         for k in range(row.count):
-            if counts(&row.candidates[k]):
+            if row.candidates[k].compared == 1:
                 value = exp(model.log_in_register + row.candidates[k].levels.ratio - highest)
                 weight += value
         total += weight
@@ -726,7 +773,7 @@ cdef class MatchBatch:
         if step < STEPS - 1 and not (step == 1 and not row.asked.birth_date):
             return
         for k in range(row.count):
-            if counts(&row.candidates[k]):
+            if row.candidates[k].compared == 1:
                 value = exp(model.log_in_register + row.candidates[k].levels.ratio - highest) / total
                 above += value >= self.candidate_threshold
         self._tell_nothing(at, row, FOUND_NONE)
@@ -757,7 +804,7 @@ cdef class MatchBatch:
     ) noexcept nogil:
         cdef uint32_t k, above = 0
         for k in range(row.count):
-            if counts(&row.candidates[k]):
+            if row.candidates[k].compared == 1:
                 above += exp(
                     self.model.view.log_in_register + row.candidates[k].levels.ratio - highest
                 ) / total >= self.candidate_threshold
@@ -770,18 +817,117 @@ cdef class MatchBatch:
         tell_levels(candidate, self.told.levels + LEVELS_ROW * at)
         row.open = False
 
+    def search(self, Snapshot snapshot not None, size_t start, size_t stop, histories, hits):
+        """SEARCH: whom rows [start, stop) may mean, all items agreeing, into columns.Hits of as many rows.
 
-cdef inline bint counts(const Candidate *candidate) noexcept nogil:
-    """Whether a candidate is weighed: somebody of the date alone must have some of the name."""
-    if candidate.compared != 1:
+        The batch was begun with Answers whose statuses are those of hits. Rows need not be asked in order. Raises as run().
+        """
+        cdef size_t first, count, i
+        cdef int step
+        cdef bint whole, wanted = False
+        cdef Row *row
+        cdef Searched told
+        cdef uint8_t[::1] found = hits.found, grades = hits.grades, levels = hits.levels
+        cdef uint64_t[::1] keys = hits.keys
+        cdef float[::1] probabilities = hits.probabilities
+        told.cap = hits.cap
+        if stop > self.count or stop < start or snapshot.transaction is None:
+            raise ValueError("rows outside the batch, or the snapshot has ended")
+        if (
+            told.cap < 1 or told.cap > HITS_MAX or <size_t>found.shape[0] < stop or <size_t>keys.shape[0] < stop * told.cap
+            or <size_t>grades.shape[0] < stop * told.cap or <size_t>probabilities.shape[0] < stop * told.cap
+            or <size_t>levels.shape[0] < stop * told.cap * LEVELS_ROW
+        ):
+            raise ValueError("the hits have fewer places than rows times their cap")
+        if start == stop:
+            return
+        told.found, told.keys, told.grades = &found[0], &keys[0], &grades[0]
+        told.probabilities, told.levels = &probabilities[0], &levels[0]
+        if start == 0 or self.version != snapshot.version:
+            self._learn_areas(snapshot)
+            self.version = snapshot.version
+        for first in range(start, stop, GROUP):
+            count = stop - first if stop - first < GROUP else GROUP
+            with nogil:
+                self._ask(first, count)
+            for step in range(2):
+                with nogil:
+                    whole = self._gather(&snapshot.view, &snapshot.identity, step, count, &wanted)
+                if not whole:
+                    raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
+                if wanted:
+                    self._look_back(snapshot, count, histories)
+                with nogil:
+                    for i in range(count):
+                        row = &self.rows[i]
+                        # A whole date is looked for among equal dates; lists are for dates known in part, and for none.
+                        if row.open and (step == 1 or row.asked.birth_date & 0x1F):
+                            self._tell_hits(row, first + i, step, &told)
+
+    cdef void _tell_hits(self, Row *row, size_t at, int step, const Searched *told) noexcept nogil:
+        """Answer a row of a SEARCH with the candidates that agree, the likeliest first."""
+        cdef const ModelView *model = &self.model.view
+        cdef double share = found_share(model, step, row.asked.kana_length > 0, row.asked.birth_date != 0)
+        cdef double highest = log_of((1.0 - model.in_register * share) * model.residents), total, value
+        cdef double nobody = highest
+        cdef uint32_t chosen[HITS_MAX]
+        cdef uint32_t k, place, hits = 0
+        cdef size_t out = at * told.cap
+        cdef const Candidate *candidate
+        cdef bint more = row.more
+        for k in range(row.count):
+            candidate = &row.candidates[k]
+            if candidate.compared != 1:
+                continue
+            value = model.log_in_register + candidate.levels.ratio
+            if value > highest:
+                highest = value
+            if not agrees(&candidate.levels):
+                continue
+            if hits == told.cap:
+                more = True
+                break
+            place = hits
+            while place and before(candidate, &row.candidates[chosen[place - 1]]):
+                chosen[place] = chosen[place - 1]
+                place -= 1
+            chosen[place] = k
+            hits += 1
+        self._tell_nothing(at, row, FOUND_NONE)
+        told.found[at] = 0
+        if more:
+            self.told.statuses[at] = FOUND_TOO_MANY
+            return
+        if hits == 0:
+            if self._may_be_elsewhere(&row.asked):
+                self.told.statuses[at] = FOUND_NONE_NOT_CONNECTED
+            return
+        total = exp(nobody - highest)
+        for k in range(row.count):
+            if row.candidates[k].compared == 1:
+                total += exp(model.log_in_register + row.candidates[k].levels.ratio - highest)
+        self.told.statuses[at] = FOUND_ONE if hits == 1 else FOUND_SEVERAL
+        told.found[at] = <uint8_t>hits
+        for place in range(hits):
+            candidate = &row.candidates[chosen[place]]
+            told.keys[out + place] = candidate.key
+            told.grades[out + place] = grade_of(candidate)
+            told.probabilities[out + place] = <float>(
+                exp(model.log_in_register + candidate.levels.ratio - highest) / total)
+            tell_levels(candidate, told.levels + LEVELS_ROW * (out + place))
+
+
+cdef inline bint agrees(const Levels *levels) noexcept nogil:
+    """Whether every item that is compared is equal after folding; a date as far as it is known, an address to the town."""
+    if levels.kana > N_FOLDED or levels.name > N_FOLDED or (levels.kana == N_MISSING and levels.name == N_MISSING):
         return False
-    if candidate.by & ~BY_DATE or whole_name(candidate.levels.kana) or whole_name(candidate.levels.name):
-        return True
-    return some_of_name(candidate.levels.kana) or some_of_name(candidate.levels.name)
+    return levels.date <= D_YEAR and levels.sex <= X_EQUAL and levels.place <= P_TOWN
 
 
-cdef inline bint some_of_name(uint8_t level) noexcept nogil:
-    return level != N_MISSING and level != N_SURNAME and level != N_DIFFERENT
+cdef inline bint before(const Candidate *one, const Candidate *other) noexcept nogil:
+    if one.levels.ratio != other.levels.ratio:
+        return one.levels.ratio > other.levels.ratio
+    return one.key < other.key
 
 
 cdef void tell_levels(const Candidate *candidate, uint8_t *out) noexcept nogil:
@@ -798,6 +944,8 @@ cdef void tell_levels(const Candidate *candidate, uint8_t *out) noexcept nogil:
             out[0] = LEVEL_EARLIER
         if whole_name(levels.kana):
             out[1] = LEVEL_EARLIER
+        if levels.place == P_EQUAL or levels.place == P_BUILDING:
+            out[4] = LEVEL_EARLIER
 
 
 cdef uint8_t grade_of(const Candidate *candidate) noexcept nogil:

@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 from jukinet.core.folding.kana import folded_kana
 from jukinet.core.matching.parameters import DECADES
 from jukinet.core.matching.weighing import (
-    DAYS_A_YEAR, FOUND_SHARE_MAX, NEAR_DATES, SCAN_SHARE,
+    AGREES_IN_PART, DAYS_A_YEAR, FOUND_SHARE_MAX, NEAR_DATES, SCAN_SHARE,
 )
 
 cdef double FOUND_MAX = FOUND_SHARE_MAX
@@ -88,6 +88,8 @@ cdef class Model:
         for i in range(DATE_LEVELS):
             view.date[i] = log(p.date[i])
             view.date_other[i] = log(max(p.date_other[i], 1e-9))
+        view.kana[N_PART] = view.name_written[N_PART] = log(AGREES_IN_PART)
+        view.date[D_MONTH] = view.date[D_YEAR] = log(AGREES_IN_PART)
         for i in range(MODEL_YEARS):
             view.births[i] = log(p.births[i] / DAYS_A_YEAR)
         for i in range(1, PLACE_LEVELS):

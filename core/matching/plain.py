@@ -82,8 +82,8 @@ class PlainMatcher:
         found = set()
         for place in self._dates.get(asked.birth_date, ()):
             compared = compare(asked, self.records[place])
-            wanted = CLOSE_NAMES if asked.kana_part or asked.name_part else CLOSE_NAMES - {NameLevel.GIVEN}
-            if compared.kana in wanted or compared.name in wanted:
+            level, part = (compared.kana, asked.kana_part) if compared.kana else (compared.name, asked.name_part)
+            if level in CLOSE_NAMES and (level != NameLevel.GIVEN or (part and (asked.name or asked.address))):
                 found.add(place)
         return found
 

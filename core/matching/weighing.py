@@ -17,6 +17,9 @@ FOLDED_AGAIN: Final = 0.05
 """Exchanged parts that are somebody else's name: as a share of those whose name is equal."""
 SINGLE_FREQUENCY: Final = 1e-5
 """Share of a name whose parts are not known."""
+AGREES_IN_PART: Final = 0.97
+"""m of levels that a question has because it says less (a date known in part, one part of a name): how often it is right
+as far as it goes. That it says less tells nothing about whom it means, so the share of such questions is no part of m."""
 DAYS_A_YEAR: Final = 365.25
 DECADE_UNKNOWN_YEAR: Final = 1970
 """The year whose given names stand for those of people whose year of birth is not known."""
@@ -25,6 +28,7 @@ NEAR_DATES: Final = frozenset(DateLevel) - {DateLevel.MISSING, DateLevel.YEAR_AN
 SCAN_SHARE: Final = 0.9
 """Share of slips in a reading that the scan of a date finds."""
 FOUND_SHARE_MAX: Final = 0.999
+PARTIAL_DATES: Final = frozenset((DateLevel.MONTH, DateLevel.YEAR))
 
 
 class Weighing:
@@ -103,7 +107,7 @@ class Weighing:
                 surname = SAME_HOUSEHOLD
             lengths = (held.kana_part, len(held.kana) - held.kana_part)
             other = self.name_other(compared.kana, compared.kana_slip, surname, given, lengths, written=False)
-            ratio += log(p.kana[compared.kana] / other)
+            ratio += log(m_of_name(p.kana, compared.kana) / other)
             if compared.name != NameLevel.MISSING:
                 ratio += log(p.name[reading][compared.name] / p.name_other[reading][compared.name])
         elif compared.name != NameLevel.MISSING:
@@ -112,7 +116,7 @@ class Weighing:
                 surname = SAME_HOUSEHOLD
             lengths = (held.name_part, len(held.name) - held.name_part)
             other = self.name_other(compared.name, compared.name_slip, surname, given, lengths, written=True)
-            ratio += log(p.name[Reading.MISSING][compared.name] / other)
+            ratio += log(m_of_name(p.name[Reading.MISSING], compared.name) / other)
         return ratio
 
     def log_date(self, level: int, held: Folded) -> float:
@@ -123,7 +127,7 @@ class Weighing:
             return log(p.date[level])
         year = min(max(held.birth_date // 10_000 - DECADE_FIRST, 0), 10 * DECADES - 1)
         other = min(p.births[year] / DAYS_A_YEAR * p.date_other[level], 1.0)
-        return log(p.date[level] / other)
+        return log((AGREES_IN_PART if level in PARTIAL_DATES else p.date[level]) / other)
 
     def log_place(self, level: int) -> float:
         p = self.parameters
@@ -156,6 +160,11 @@ class Weighing:
         weights = [exp(value - highest) for value in scaled]
         total = sum(weights) + exp(nobody - highest)
         return [weight / total for weight in weights]
+
+
+def m_of_name(shares: Sequence[float], level: int) -> float:
+    """m of a level of a name or reading."""
+    return AGREES_IN_PART if level == NameLevel.PART else shares[level]
 
 
 def surname_equal(level: int, slip: int) -> bool:

@@ -15,6 +15,7 @@ from jukinet.core.errors import StoreCorruptError, StoreError
 from jukinet.core.feed.check import check_feeds
 from jukinet.core.feed.holdings import page_name
 from jukinet.core.feed.notice_check import check_notices
+from jukinet.core.identity.check import IdentityCheck
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.snapshot import Directory
@@ -37,6 +38,9 @@ class CheckReport(msgspec.Struct, kw_only=True):
     journal_entries: int = 0
     quarantined: int = 0
     notices: int = 0
+    identity_entries: int = 0
+    identity_blocks: int = 0
+    identity_bytes: int = 0
     by_state: dict[str, int] = msgspec.field(default_factory=dict)
     faults: list[str] = msgspec.field(default_factory=list)
     faults_count: int = 0
@@ -61,13 +65,15 @@ def check_register(directory: str | Path, progress: Callable[[int, int], None] |
             if transaction is None:
                 raise StoreError("the snapshot ended before the check began")
             survey = BlockSurvey(reader.meta.width, reader.meta.wide, snapshot.places)
+            identity = IdentityCheck(reader, transaction, report.add)
             try:
-                _check_blocks(reader, transaction, survey, report, progress)
+                _check_blocks(reader, transaction, survey, identity, report, progress)
                 for bucket in survey.dangling_successors(snapshot):
                     report.add(f"bucket {bucket}: a retired code's successor does not exist or holds nobody")
                 _check_digests(reader, transaction, survey, report)
                 _check_changes(reader, transaction, report)
                 _check_towns(reader, transaction, report)
+                identity.finish()
                 feeds = check_feeds(reader, transaction, report.add)
                 report.contributions, report.journal_entries = feeds.contributions, feeds.journal_entries
                 report.quarantined = feeds.quarantined
@@ -77,6 +83,8 @@ def check_register(directory: str | Path, progress: Callable[[int, int], None] |
             report.blocks, report.entries, report.residents = survey.blocks, survey.entries, survey.residents
             report.retired, report.block_bytes, report.pages = survey.retired, survey.block_bytes, survey.pages
             report.by_state = survey.by_state
+            report.identity_entries, report.identity_blocks = identity.entries, identity.blocks
+            report.identity_bytes = identity.bytes
             if survey.entries != reader.meta.entries:
                 report.add(f"the register says {reader.meta.entries} entries; its blocks hold {survey.entries}")
             if survey.residents != reader.meta.residents:
@@ -88,6 +96,7 @@ def _check_blocks(
     reader: RegisterReader,
     transaction: lmdb.Transaction,
     survey: BlockSurvey,
+    identity: IdentityCheck,
     report: CheckReport,
     progress: Callable[[int, int], None] | None,
 ) -> None:
@@ -103,6 +112,9 @@ def _check_blocks(
             fault = survey.add(bucket, value)
             if fault is not None:
                 report.add(f"bucket {bucket}: {fault}")
+                identity.give_up()
+            else:
+                identity.add_block(bucket, value)
             if progress is not None and count % PROGRESS_BLOCKS == 0:
                 progress(bucket, reader.buckets)
         _check_gap(directory, expected_bucket, reader.buckets, report)
@@ -159,6 +171,8 @@ def _check_digests(
 
 def _check_changes(reader: RegisterReader, transaction: lmdb.Transaction, report: CheckReport) -> None:
     before = None
+    with reader.pin() as snapshot:
+        places = snapshot.directory.buckets
     with transaction.cursor(db=reader.databases["changes"]) as cursor:
         for key, value in cursor.iternext(keys=True, values=True):
             version = schema.NUMBER.unpack(key)[0]
@@ -169,7 +183,7 @@ def _check_changes(reader: RegisterReader, transaction: lmdb.Transaction, report
                 report.add(f"change list {version} has a length that is no multiple of 4")
                 continue
             buckets = memoryview(value).cast("I").tolist()
-            if buckets != sorted(set(buckets)) or (buckets and buckets[-1] >= reader.buckets):
+            if buckets != sorted(set(buckets)) or (buckets and buckets[-1] >= places):
                 report.add(f"change list {version} is out of order or out of range")
     if before is not None and before != reader.meta.version:
         report.add(f"the register is at version {reader.meta.version} but its last change list is {before}")

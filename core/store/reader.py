@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -367,15 +368,23 @@ class RegisterReader:
         with self._begin() as transaction:
             yield transaction
 
-    def self_check(self, buckets: list[int]) -> list[int]:
-        """Those of ``buckets`` of the resident table whose pointer in the current directory is not where the store says; empty is well."""
+    def self_check(self, places: list[int]) -> list[int]:
+        """Those of ``places`` whose pointer in the current directory is not where the store says; empty is well.
+
+        Places below ``buckets`` are those of the resident table; the identity index's follow.
+        """
         with self.pin() as snapshot:
             transaction = snapshot.transaction
             if transaction is None:
                 raise StoreError("the current snapshot has ended")
-            get = transaction.get
-            database = self.databases["residents"]
-            return [b for b in buckets if snapshot.directory.differs(b, get(schema.NUMBER.pack(b), None, database))]
+            directory, pointed = snapshot.directory, self._pointed
+            found = []
+            for place in places:
+                table = bisect_right(directory.starts, place) - 1
+                name = schema.NUMBER.pack(place - directory.starts[table])
+                if directory.differs(place, transaction.get(name, None, pointed[table])):
+                    found.append(place)
+            return found
 
     def close(self) -> None:
         """End the current snapshot and close the environment. Pins must have been released."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from array import array
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +19,12 @@ import msgspec
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError, StoreError
+from jukinet.core.feed import history
+from jukinet.core.feed.contribution import persons_of
 from jukinet.core.feed.holdings import Entry, HoldingsDelta
+from jukinet.core.identity.changes import IdentityChanges
+from jukinet.core.identity.entries import EntryLayout
+from jukinet.core.identity.layout import TABLES
 from jukinet.core.records import record
 from jukinet.core.records.resident import Resident
 from jukinet.core.store import block, schema
@@ -45,7 +50,12 @@ class RegisterWriter:
                 meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
                 self.areas = schema.read_areas(transaction, self.databases["areas"], meta, self.directory)
                 self.towns = schema.read_towns(transaction, self.databases["towns"], meta, self.directory)
+                layout = schema.read_layout(transaction, self.databases["meta"], self.directory)
             self.places = PlaceTables(self.areas, self.towns)
+            self.layout = EntryLayout(layout)
+            residents = -(-limits.RESIDENT_KEYS // meta.width)
+            self.table_starts = list(accumulate(layout.buckets[:-1], initial=residents))
+            """The first place of each table of the identity index, in change lists."""
         except StoreError:
             self._environment.close()
             raise
@@ -190,11 +200,18 @@ class ChangeTransaction:
         self._new_towns.append(Town(area, text))
         return self.meta.towns + len(self._new_towns)
 
-    def commit(self, *, holdings: HoldingsDelta | None = None, always: bool = False) -> int:
+    def commit(
+        self,
+        *,
+        holdings: HoldingsDelta | None = None,
+        identity: IdentityChanges | None = None,
+        always: bool = False,
+    ) -> int:
         """Write all changes durably; returns the register's new version (the old one when nothing changed).
 
-        holdings: what the changes do to the digests, when the caller has it already. always: there is something to
-        commit even when no entry changed. Raises StoreError when the disk is full or fails; then nothing was changed.
+        holdings and identity: what the changes do to the digests and to the identity index, when the caller has it
+        already. always: there is something to commit even when no entry changed. Raises StoreError when the disk is
+        full or fails; then nothing was changed.
         """
         transaction = self._open()
         if not self._changes and not self._new_towns and not self._rewritten and not always:
@@ -202,7 +219,7 @@ class ChangeTransaction:
             return self.meta.version
         try:
             (holdings or self._holdings()).write(transaction, self._writer.databases)
-            version = self._write(transaction)
+            version = self._write(transaction, self._identity() if identity is None else identity)
             transaction.commit()
             with contextlib.suppress(OSError):  # the change stands; without it a register that is opened is walked
                 fill_up(self._writer._environment, self._writer.directory)
@@ -226,7 +243,18 @@ class ChangeTransaction:
             delta.change_encoded(key, self._before[key], after)
         return delta
 
-    def _write(self, transaction: lmdb.Transaction) -> int:
+    def _identity(self) -> IdentityChanges:
+        """What the changes do to the identity index; the history of the keys stays as it is."""
+        changes = IdentityChanges(self._writer.layout)
+        for key, after in self._changes.items():
+            bucket, delta = divmod(key, self.meta.width)
+            value = self._open().get(schema.NUMBER.pack(bucket), None, self._writer.databases["history"])
+            kept = () if value is None else history.of_key(value, bucket, delta)
+            earlier = [(standing, data) for standing, _, _, data in kept]
+            changes.change(key, persons_of(self._before[key], earlier), persons_of(after, earlier))
+        return changes
+
+    def _write(self, transaction: lmdb.Transaction, identity: IdentityChanges) -> int:
         databases = self._writer.databases
         meta = self.meta
         entries, persons = meta.entries, meta.residents
@@ -245,7 +273,9 @@ class ChangeTransaction:
             rewritten.add(bucket)
         self._write_towns(transaction)
         version = meta.version + 1
-        changed = array("I", sorted(rewritten))
+        tables = [databases[name] for name in TABLES]
+        places = identity.write(transaction, tables, self._writer.table_starts)
+        changed = array("I", [*sorted(rewritten), *places])
         transaction.put(schema.NUMBER.pack(version), changed.tobytes(), append=True, db=databases["changes"])
         self._trim(transaction, version)
         described = msgspec.structs.replace(

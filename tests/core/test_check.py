@@ -390,7 +390,7 @@ def stray(register: type[RegisterReader], buckets: list[int]) -> type[RegisterRe
         def _first_snapshot(self) -> Snapshot:
             snapshot: Snapshot = super()._first_snapshot()
             assert snapshot.transaction is not None
-            snapshot.directory.replace(snapshot.transaction, self.other, array("I", buckets))
+            snapshot.directory.replace(snapshot.transaction, [self.other] * 4, array("I", buckets))
             return snapshot
 
     return Stray

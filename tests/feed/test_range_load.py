@@ -23,6 +23,9 @@ from jukinet.core.feed.errors import RangeError
 from jukinet.core.feed.places import Places
 from jukinet.core.feed.range_kernel import SortedRows, TownIndex
 from jukinet.core.feed.range_statements import statements
+from jukinet.core.identity.changes import IdentityChanges
+from jukinet.core.identity.entries import EntryLayout
+from jukinet.core.identity.layout import plan_layout
 from jukinet.core.notifications import Fault, Notification, NotificationBatch, faults_of
 from jukinet.core.records import record
 from jukinet.core.records.resident import Resident
@@ -253,7 +256,8 @@ def test_a_damaged_block_and_a_full_one_are_refused(tmp_path: Path) -> None:
 
     def merge(present: bytes | None) -> bytes | None:
         sorted_rows = SortedRows(index, made.payload, made.positions, made.count, faults, 13, TODAY, [])
-        return sorted_rows.merge(0, 1_000_000, True, present, 0, 10**10, DigestTotals(PLACES))
+        changes = IdentityChanges(EntryLayout(plan_layout(1_000)))
+        return sorted_rows.merge(0, 1_000_000, True, present, 0, 10**10, DigestTotals(PLACES), changes)
 
     with pytest.raises(StoreError, match="do not fit a block"):
         merge(None)

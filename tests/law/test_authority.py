@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
 import tomllib
 from importlib import resources
@@ -137,9 +138,8 @@ def test_settings_of_search_and_match(tmp_path: Path) -> None:
     body = load(tmp_path, FINDING).body("agency", "pension")
     assert body is not None
     assert body.grant(1, "77", 2, TODAY).matching == MatchRules()
-    (tmp_path / "own.json").write_bytes(
-        resources.files("jukinet.core.matching").joinpath("data/parameters.json").read_bytes()
-    )
+    shipped = resources.files("jukinet.core.matching").joinpath("data/parameters.json").read_bytes()
+    (tmp_path / "own.json").write_bytes(shipped)
     own = (
         "matching = { prefix = true, hits_max = 9, match_threshold = 0.999, candidate_threshold = 0.25, "
         'margin_min = 0.5, parameters = "own.json" }\n'
@@ -148,7 +148,9 @@ def test_settings_of_search_and_match(tmp_path: Path) -> None:
         "agency", "pension"
     )
     assert body is not None
-    assert body.grant(1, "77", 2, TODAY).matching == MatchRules(0.999, 0.25, 0.5, 9, True, str(tmp_path / "own.json"))
+    assert body.grant(1, "77", 2, TODAY).matching == MatchRules(
+        0.999, 0.25, 0.5, 9, True, str(tmp_path / "own.json"), hashlib.sha256(shipped).hexdigest()
+    )
 
 
 @pytest.mark.parametrize(

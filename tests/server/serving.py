@@ -125,6 +125,15 @@ GIVEN: tuple[tuple[str, str, int, Any], ...] = (
 )
 
 
+COMMON_DATE = 19650220
+"""One in fifty has the reading シケンタロウ and was born on this day."""
+
+
+def reading(number: int) -> str:
+    """A reading of its own for each number."""
+    return "シケン" + "".join("アカサタナハマヤラワ"[int(digit)] for digit in f"{number:04}") + "ロウ"
+
+
 def residents(count: int) -> list[Resident]:
     """Believable enough, and every text is unmistakable when it turns up where it must not."""
     chooser = random.Random(11)
@@ -140,11 +149,11 @@ def residents(count: int) -> list[Resident]:
                 area=chooser.choice([0, 2, 3, 4]),
                 change_date=20100401,
                 registered_day=chooser.randrange(3_000, 9_000),
-                birth_date=chooser.randrange(1930, 2020) * 10_000 + 220,
+                birth_date=COMMON_DATE if number % 50 == 0 else chooser.randrange(1930, 2020) * 10_000 + 220,
                 update_number=1,
                 town=chooser.choice([1, 3, 4, 5]),
                 name=f"試験{number}太郎",
-                kana="シケンタロウ",
+                kana="シケンタロウ" if number % 50 == 0 else reading(number),
                 address_rest=f"{number % 9 + 1}丁目{number}番",
             )
         )

@@ -1,0 +1,235 @@
+"""How well MATCH resolves records with errors, by kind of error, beside Splink on the same records in the same run.
+
+The records and their errors are those of docs/matching.md, section 7. Parameters are estimated on one set of records
+and judged on another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from figures import Options, Report, options, say, whole_number
+from jukinet.core.law.retention import Rule, cutoffs
+from jukinet.core.matching import parameters
+from jukinet.core.matching.batch import Matcher
+from jukinet.core.matching.columns import Answers, MatchRules, Questions
+from jukinet.core.matching.estimating import describe, estimate
+from jukinet.core.matching.folded import Folded, fold
+from jukinet.core.matching.model import Model
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.vocabulary import Found, Grade
+from match_errors import ABSENT, SHAPES, SHARES, Person, Record, records
+from match_nation import DAY, MatchNation, changed_register, rows_of
+
+RECORDS: Final = 200_000
+RECORDS_SMOKE: Final = 400
+SPLINK_RECORDS: Final = 20_000
+ESTIMATION_RECORDS: Final = 20_000
+SAMPLE: Final = 200_000
+ABSENT_SHARE: Final = 0.1
+PRECISIONS: Final = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+"""Thresholds at which precision and recall are told besides the default."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--records", type=whole_number, metavar="N", help=f"unresolved records ({RECORDS:,})")
+    parser.add_argument(
+        "--splink-records", type=int, default=SPLINK_RECORDS, metavar="N", help="of them for Splink; 0 leaves it out"
+    )
+    parser.add_argument("--absent-share", type=float, default=ABSENT_SHARE, metavar="SHARE", help="not in the register")
+    parser.add_argument("--shape", choices=tuple(SHAPES), help="items of all records, instead of the usual mix")
+    parser.add_argument("--shipped", action="store_true", help="use the shipped parameters, estimate none")
+    parser.add_argument("--write-parameters", type=Path, metavar="FILE", help="keep the parameters estimated")
+
+
+def folded_people(people: list[Person]) -> list[Folded]:
+    found = []
+    for person in people:
+        try:
+            found.append(fold(person.name, person.kana, person.birth_date, person.sex, "", person.key))
+        except ValueError:
+            continue
+    return found
+
+
+def matcher_for(reader: RegisterReader, chosen: parameters.Parameters, rules: MatchRules) -> Matcher:
+    model = Model(chosen, reader.meta.residents)
+    return Matcher(model, rules, reader.databases, reader.meta.width, cutoffs(Rule.FIVE_YEARS, DAY))
+
+
+def estimated(
+    chosen: Options, reader: RegisterReader, nation: MatchNation, share: float, shapes: Mapping[str, int]
+) -> parameters.Parameters:
+    """Parameters from a sample of the people and from records of which nobody says whose they are."""
+    say("estimating")
+    people = folded_people(list(nation.people(2_000 if chosen.smoke else min(SAMPLE, chosen.residents))))
+    origin = f"synthetic nation of {chosen.residents} residents, seed {chosen.seed}; records by the error model"
+    start = describe(people, origin, bearers_min=2 if chosen.smoke else 10)
+    count = 300 if chosen.smoke else ESTIMATION_RECORDS
+    unresolved = list(records(chosen.seed + 77, count, share, nation.person, nation.strangers(), shapes))
+    seen: list[list[Any]] = []
+    matcher = matcher_for(reader, start, MatchRules())
+    matcher.begin(Questions.from_rows(rows_of(unresolved)))
+    with reader.pin() as snapshot:
+        matcher.run(snapshot, 0, count, lambda _, found: seen.append(found))
+    return estimate(start, reader.meta.residents, seen)
+
+
+class Tally:
+    """Rows answered ONE rightly and wrongly, by kind and (of those in the register) by shape."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[str] = Counter()
+        self.right: Counter[str] = Counter()
+        self.wrong: Counter[str] = Counter()
+        self.shapes: Counter[str] = Counter()
+        self.right_shapes: Counter[str] = Counter()
+
+    def add(self, record: Record, answered: int | None) -> None:
+        self.rows[record.kind] += 1
+        if record.kind != ABSENT:
+            self.shapes[record.shape] += 1
+            self.right_shapes[record.shape] += answered == record.key
+        if answered is not None:
+            (self.right if answered == record.key else self.wrong)[record.kind] += 1
+
+    @property
+    def precision(self) -> float:
+        told = self.right.total() + self.wrong.total()
+        return self.right.total() / told if told else 0.0
+
+    @property
+    def recall(self) -> float:
+        present = self.rows.total() - self.rows[ABSENT]
+        return self.right.total() / present if present else 0.0
+
+
+def tally(asked: list[Record], answers: Answers) -> Tally:
+    """What the answers are worth."""
+    found = Tally()
+    for row, record in enumerate(asked):
+        found.add(record, answers.keys[row] if answers.statuses[row] == Found.ONE else None)
+    return found
+
+
+def check_answers(asked: list[Record], answers: Answers) -> None:
+    """Only a row answered ONE tells of anybody. AssertionError otherwise."""
+    for row in range(len(asked)):
+        one = answers.statuses[row] == Found.ONE
+        assert one == (answers.grades[row] != Grade.NONE), "a grade without a match"
+        assert one or answers.keys[row] == 0, "a key is told without a match"
+        assert one or not any(answers.levels[5 * row : 5 * row + 5]), "levels are told without a match"
+
+
+def measure(report: Report, asked: list[Record], reader: RegisterReader, chosen: parameters.Parameters) -> Answers:
+    questions = Questions.from_rows(rows_of(asked))
+    with reader.pin() as snapshot:
+        matcher = matcher_for(reader, chosen, MatchRules())
+        matcher.match(snapshot, questions)
+        started = time.perf_counter()
+        answers = matcher.match(snapshot, questions)
+        seconds = time.perf_counter() - started
+    check_answers(asked, answers)
+    told = tally(asked, answers)
+    report.figure("precision", told.precision, "of rows answered with one match, at the default threshold", 5)
+    report.figure("recall", told.recall, "of rows whose person is in the register", 4)
+    report.figure("wrong_matches", told.wrong.total(), "rows answered with somebody else", 0)
+    report.figure("wrong_matches_absent", told.wrong[ABSENT], "of them: rows whose person is not in the register", 0)
+    report.figure("records_per_second", len(asked) / seconds, "in process, one core", 0)
+    for kind in SHARES:
+        if told.rows[kind]:
+            report.figure(f"recall_{kind}", told.right[kind] / told.rows[kind], f"{told.rows[kind]:,} rows", 4)
+    for shape in sorted(told.shapes):
+        share = told.right_shapes[shape] / told.shapes[shape]
+        report.figure(f"recall_of_shape_{shape}", share, f"{told.shapes[shape]:,} rows", 4)
+    for threshold in PRECISIONS:
+        with reader.pin() as snapshot:
+            at = tally(
+                asked, matcher_for(reader, chosen, MatchRules(match_threshold=threshold)).match(snapshot, questions)
+            )
+        name = f"{threshold:g}".replace(".", "")
+        report.figure(f"precision_at_{name}", at.precision, f"were the threshold {threshold:g}", 5)
+        report.figure(f"recall_at_{name}", at.recall, "", 4)
+    for grade in Grade:
+        if grade is not Grade.NONE:
+            report.figure(f"grade_{grade.name.lower()}", bytes(answers.grades).count(grade), "rows of this grade", 0)
+    return answers
+
+
+def compare_with_splink(
+    report: Report, asked: list[Record], answers: Answers, nation: MatchNation, chosen: Options, absent_share: float
+) -> None:
+    """The same records for Splink; its best threshold, and the one at which it is as precise."""
+    from match_splink import link  # noqa: PLC0415 - an optional package
+
+    own = tally(asked, answers)
+    say(f"Splink on {len(asked):,} records")
+    linked = link(asked, nation, chosen.seed, absent_share)
+    report.fact("splink_version", linked.version)
+    report.figure("splink_records", len(asked), "records for Splink, and for the comparison", 0)
+    report.figure("precision_beside_splink", own.precision, "this matcher on these records", 5)
+    report.figure("recall_beside_splink", own.recall, "", 4)
+    best = Tally()
+    chosen_at = 1.0
+    most_precise = Tally()
+    for threshold in linked.thresholds():
+        told = Tally()
+        for row, record in enumerate(asked):
+            told.add(record, linked.answer(row, threshold))
+        if told.right.total() and told.precision >= most_precise.precision:
+            most_precise = told
+        if told.precision >= min(own.precision, 0.999) and told.recall > best.recall:
+            best, chosen_at = told, threshold
+    if not best.right.total():
+        best = most_precise
+    report.figure(
+        "splink_precision",
+        best.precision,
+        f"Splink, where it is as precise or at its most precise ({chosen_at:.7g})",
+        5,
+    )
+    report.figure("splink_recall", best.recall, "Splink at that threshold", 4)
+    report.figure("splink_pairs", linked.pairs, "pairs that it scored", 0)
+    report.figure("splink_seconds", linked.seconds, "prediction alone, without loading and training", 1)
+    report.figure("splink_training_seconds", linked.training_seconds, "estimating its parameters", 1)
+    report.figure("splink_records_per_second", len(asked) / linked.seconds, "prediction, all cores", 1)
+    ratio = float(report.values["records_per_second"]) / (len(asked) / linked.seconds)
+    report.figure("rate_against_splink", ratio, "this matcher on one core against it", 0)
+
+
+def run(chosen: Options, more: argparse.Namespace) -> None:
+    reader, nation = changed_register(chosen)
+    report = Report("Quality of matching", chosen)
+    with reader:
+        shapes = {more.shape: 1} if more.shape else SHAPES
+        report.fact("shape", more.shape or "mixed")
+        count = more.records or (RECORDS_SMOKE if chosen.smoke else RECORDS)
+        asked = list(records(chosen.seed, count, more.absent_share, nation.person, nation.strangers(), shapes))
+        used = parameters.shipped() if more.shipped else estimated(chosen, reader, nation, more.absent_share, shapes)
+        if more.write_parameters is not None:
+            more.write_parameters.write_bytes(parameters.encode(used))
+        report.fact("records", count)
+        report.fact("absent_share", more.absent_share)
+        report.fact("parameters", used.origin)
+        answers = measure(report, asked, reader, used)
+        if more.splink_records:
+            some = asked[: more.splink_records]
+            compare_with_splink(report, some, answers, nation, chosen, more.absent_share)
+    report.fact("answers_checked", True)
+    report.finish()
+
+
+def main() -> int:
+    with options(__doc__ or "", extend=arguments) as (chosen, more):
+        run(chosen, more)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
