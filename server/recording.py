@@ -27,6 +27,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from jukinet.core.audit.errors import RecordOfUseNotWrittenError
@@ -85,7 +86,10 @@ class Recording:
         log: EventLog,
         retry_seconds: float,
         commit_seconds: float,
+        make_durable: Callable[[], None] = lambda: None,
     ) -> None:
+        """``make_durable`` is called after each commit, in its thread: what else must last before answers leave."""
+        self._make_durable = make_durable
         self.append = writer.append
         self._events: list[tuple[int, dict[str, str | int]]] = []
         self._writer = writer
@@ -205,7 +209,9 @@ class Recording:
                     self._writer.close()
                 return
             try:
-                self._durable = self._writer.commit()
+                durable = self._writer.commit()
+                self._make_durable()
+                self._durable = durable
                 self._failure = None
             except RecordOfUseError as error:
                 self._failure = error

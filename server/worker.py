@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from importlib import metadata
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -24,10 +25,12 @@ from jukinet.core.limits import ANSWER_BYTES_MAX
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import ServerConnection
 from jukinet.core.wire import messages as m
+from jukinet.server import caps as caps_file
 from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
 from jukinet.server.authority_follower import AuthorityFollower
+from jukinet.server.caps import Caps
 from jukinet.server.connection import Connection
 from jukinet.server.credentials import Credentials, load_credentials
 from jukinet.server.event_log import EventLog, operating_error
@@ -110,6 +113,7 @@ class Worker:
                 return EXIT_OK
             writer = self._open_record_of_use(reader.identifier)
             cohorts = self._open_cohorts()
+            caps = Caps(Path(self._configuration.record_of_use.directory) / caps_file.FILE_NAME)
             place = self._configuration.server
             listener = listen(place.address, self._start.port, place.backlog)
             credentials = load_credentials(self._configuration)  # warming took its time: take them as they are now
@@ -117,18 +121,7 @@ class Worker:
             self._log.error("start_failed", reason=str(error))
             await self._channel.send(control.Failed(str(error)))
             return EXIT_FAILED
-        settings = self._configuration.record_of_use
-        recording = Recording(
-            writer, self._readiness, self._metrics, self._log, settings.retry_seconds, settings.commit_seconds
-        )
-        self._service = Service(
-            self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
-            self._connection_closed,
-            self._readiness, cohorts,
-        )  # fmt: skip
-        self._authority = AuthorityFollower(
-            self._configuration.authority.file, recording, self._metrics, self._log, self._prepare, self._judge_by
-        )
+        recording = self._make_service(credentials, reader, writer, caps, cohorts)
         try:
             self._authority.prepare(credentials.reading)
         except ConfigurationError as error:
@@ -159,13 +152,36 @@ class Worker:
         self._service.close()
         drained_by = self._drain_deadline - trio.current_time()
         if not recording.close(max(0.0, drained_by) + RECORD_CLOSE_SECONDS):
-            self._log.error("record_of_use_left_open", directory=settings.directory)
+            self._log.error("record_of_use_left_open", directory=self._configuration.record_of_use.directory)
         self._readiness.close()
         self._service.cohorts.close()
         with contextlib.suppress(StoreError):
             reader.close()
         self._log.info("worker_stopped")
         return EXIT_OK
+
+    def _make_service(
+        self,
+        credentials: Credentials,
+        reader: RegisterReader,
+        writer: RecordOfUseWriter,
+        caps: Caps,
+        cohorts: CohortStore | None,
+    ) -> Recording:
+        settings = self._configuration.record_of_use
+        recording = Recording(
+            writer, self._readiness, self._metrics, self._log, settings.retry_seconds, settings.commit_seconds,
+            caps.make_durable,
+        )  # fmt: skip
+        self._service = Service(
+            self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
+            self._connection_closed,
+            self._readiness, caps, cohorts,
+        )  # fmt: skip
+        self._authority = AuthorityFollower(
+            self._configuration.authority.file, recording, self._metrics, self._log, self._prepare, self._judge_by
+        )
+        return recording
 
     # Starting ------------------------------------------------------------------------------------------------------
 
