@@ -207,6 +207,14 @@ class CursorExpiredError(RequestError):
     remedy = "register the cohort anew, ask the status of all its codes, and go on with the new cursor"
 
 
+class CapExceededError(RequestError):
+    """The codes that the affair may ask for in a day or a year would be passed."""
+
+    code = ErrorCode.CAP_EXCEEDED
+    exit_code = EXIT_REFUSED
+    remedy = "ask for fewer codes, or wait for the next day or fiscal year; the authority may have to be changed"
+
+
 class ProtocolRefusedError(RequestError):
     """The server says that this client broke the protocol."""
 
@@ -238,6 +246,7 @@ BY_CODE: Final[dict[int, type[RequestError]]] = {
     ErrorCode.FEED_TAKEN: FeedTakenError,
     ErrorCode.NOT_A_FEED: NotAFeedError,
     ErrorCode.CURSOR_EXPIRED: CursorExpiredError,
+    ErrorCode.CAP_EXCEEDED: CapExceededError,
 }
 assert set(BY_CODE) == set(ErrorCode), "every code of the protocol has its class"
 

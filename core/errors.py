@@ -34,6 +34,7 @@ class ErrorCode(IntEnum):
     FEED_TAKEN = 20
     NOT_A_FEED = 21
     CURSOR_EXPIRED = 22
+    CAP_EXCEEDED = 23
 
 
 class JukinetError(Exception):

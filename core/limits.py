@@ -140,6 +140,15 @@ assert NOTICES_MAX * (NOTIFICATION_BYTES_MAX + 64) + CONTROL_BYTES_MAX < FEED_AN
 assert NOTIFICATIONS_PER_BATCH_MAX * NOTIFICATION_BYTES_MAX + CONTROL_BYTES_MAX < BATCH_BYTES_MAX
 assert RANGE_ROWS_MAX * (NOTIFICATION_FIXED_BYTES + 400) < BATCH_BYTES_MAX
 
+# Authority and operators (docs/authority.md, docs/operators.md).
+PUBLIC_KEY_TEXT_BYTES_MAX: Final = 1_024
+"""Base64 of the longest key that is taken: RSA of 4,096 bits has 736."""
+SIGNATURE_BYTES_MAX: Final = 512
+"""Of RSA with 4,096 bits."""
+AUTHORITY_VERSIONS_MAX: Final = 9_999
+"""Versions of a history: one a working day for 40 years."""
+AUTHORITY_RECORD_BYTES_MAX: Final = 65_536
+
 # Record of use (docs/record-of-use.md).
 SEGMENT_BYTES_MAX: Final = 256 * 1_024 * 1_024
 """Default size at which a new segment begins: about 40 M provisions in bulk, about 1 M single requests."""

@@ -189,9 +189,12 @@ class Notices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Authority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may ask what (docs/authority.md). Read again on SIGHUP."""
+    """Who may ask what (docs/authority.md). A file is read again on SIGHUP, a history is followed."""
 
-    file: Annotated[str, Meta(min_length=1, description="The authority file.")]
+    file: Annotated[
+        str,
+        Meta(min_length=1, description="The authority file, or the directory of its history (docs/authority.md, 6)."),
+    ]
 
 
 class RecordOfUse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,6 +9,8 @@ from msgspec import Struct
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.law.authority import Authority
 from jukinet.core.wire.feed_frames import FEED_ALPN_NAME
+from jukinet.server import authority_follower
+from jukinet.server.authority_follower import Reading
 from jukinet.server.configuration import Configuration, Tls
 from jukinet.server.transport import ALPN, server_context
 
@@ -18,12 +20,13 @@ class Credentials(Struct, frozen=True):
 
     authority: Authority
     context: ssl.SSLContext
+    reading: Reading
 
 
 def load_credentials(configuration: Configuration) -> Credentials:
     """Read both. Raises ConfigurationError, naming the file and the remedy; nothing is half taken."""
-    authority = Authority.load(configuration.authority.file)
-    return Credentials(authority, _context("tls", configuration.tls, ALPN))
+    reading = authority_follower.read(configuration.authority.file)
+    return Credentials(reading.authority, _context("tls", configuration.tls, ALPN), reading)
 
 
 def load_feed_context(configuration: Configuration) -> ssl.SSLContext:

@@ -36,6 +36,7 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
         "",
     ),
     "reloads_total": ("counter", "Reloads of authority and certificates, by result.", "result"),
+    "authority_failures_total": ("counter", "Versions of the authority not taken up, by cause.", "cause"),
     "register_refreshes_total": ("counter", "Newer versions of the register taken up.", ""),
     "workers_started_total": ("counter", "Worker processes started.", ""),
     "workers_died_total": ("counter", "Worker processes that ended without being told to.", ""),

@@ -27,6 +27,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from jukinet.core.audit.errors import RecordOfUseNotWrittenError
@@ -85,8 +86,12 @@ class Recording:
         log: EventLog,
         retry_seconds: float,
         commit_seconds: float,
+        make_durable: Callable[[], None] = lambda: None,
     ) -> None:
+        """``make_durable`` is called after each commit, in its thread: what else must last before answers leave."""
+        self._make_durable = make_durable
         self.append = writer.append
+        self._events: list[tuple[int, dict[str, str | int]]] = []
         self._writer = writer
         self._readiness = readiness
         self._metrics = metrics
@@ -116,6 +121,13 @@ class Recording:
         if now >= self._retry_at and not self._pending and not self._committing:
             return 0
         return max(1, int((self._retry_at - now) * 1000), int(self._retry_seconds * 100))
+
+    def note(self, **event: str | int) -> None:
+        """Put an event (arguments of RecordOfUseWriter.append_event) into the record. Raises RecordOfUseError.
+
+        It is durable before any answer that follows it; a commit that fails puts it in again.
+        """
+        self._events.append((self._writer.append_event(**event), event))  # type: ignore[arg-type]
 
     def submit(
         self,
@@ -148,9 +160,11 @@ class Recording:
     def check(self, now: float) -> None:
         """Give up a commit that takes longer than ``commit_seconds``; to be called a few times a second.
 
-        When nothing is under way, a segment that became old gives way to a new one, in the thread.
+        Events that no answer has carried along are committed by themselves; when nothing is under way, a segment that
+        became old gives way to a new one. Both in the thread.
         """
-        if not self._committing and not self._pending and self.providing and self._writer.segment_is_old:
+        is_due = self._events or (not self._pending and self._writer.segment_is_old)
+        if is_due and not self._committing and self.providing:
             self._committing = True
             self._started = time.monotonic()
             os.eventfd_write(self._go, 1)
@@ -197,7 +211,9 @@ class Recording:
                     self._writer.close()
                 return
             try:
-                self._durable = self._writer.commit()
+                durable = self._writer.commit()
+                self._make_durable()
+                self._durable = durable
                 self._failure = None
             except RecordOfUseError as error:
                 self._failure = error
@@ -219,6 +235,8 @@ class Recording:
         if not self.providing:
             self.providing = True
             self._log.info("providing_resumed")
+        if self._events:
+            self._events = [(ticket, event) for ticket, event in self._events if ticket > self._durable]
         ended = time.monotonic()
         released = self._release(self._durable, ended)
         metrics = self._metrics
@@ -256,6 +274,10 @@ class Recording:
     def _withdraw(self, failure: RecordOfUseError, overdue: bool) -> None:
         """Refuse the answers whose records failed; none was provided. Records appended since are tried again."""
         self._metrics.plain["record_of_use_failures_total"] += 1
+        events, self._events = self._events, []
+        for _, event in events:
+            with contextlib.suppress(RecordOfUseError):  # the buffer is full: nothing is provided either
+                self.note(**event)
         if self._defect is not None:
             self._log.failure("record_of_use_defect", self._defect)
             self._defect = None

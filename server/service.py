@@ -27,6 +27,7 @@ from jukinet.core.vocabulary import Function
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import answer_frame_bytes
 from jukinet.server.admission import Admission
+from jukinet.server.caps import Caps
 from jukinet.server.cohorts import Cohorts
 from jukinet.server.configuration import Configuration
 from jukinet.server.credentials import Credentials
@@ -117,8 +118,10 @@ class Service:
         log: EventLog,
         connection_closed: Callable[[Connection, str], None],
         readiness: Readiness,
+        caps: Caps,
         cohorts: CohortStore | None = None,
     ) -> None:
+        self.caps = caps
         self.connection_closed = connection_closed
         self._wake = readiness.wake
         self._slices = SliceThread(readiness, self._slice_over)
@@ -157,7 +160,7 @@ class Service:
         session = Session(connection.next_session_id(), connection.number, connection.identity, opening)
         affair = f"{opening.schedule}-{opening.item}-{opening.number}"
         try:
-            grant = session.judge(self.credentials.authority, self.today)
+            grant = session.judge(self.credentials.authority, self.today, self.caps)
         except NotAuthorisedError as error:
             self.log.warning(
                 "session_refused", connection=connection.number, affair=affair, **connection.identity_fields
@@ -208,12 +211,19 @@ class Service:
                 wait,
             )
             return None
+        return session if self._take_codes(connection, session, request_id, count) else None
+
+    def _take_codes(self, connection: Connection, session: Session, request_id: int, count: int) -> bool:
+        """Whether rate and caps have room for the codes, which are then taken; otherwise the request was refused."""
         assert connection.admission is not None
         wait = connection.admission.bucket.take(count, self.now)
         if wait:
             connection.refuse(request_id, ErrorCode.RATE_EXCEEDED, "the body's codes a second are used up", wait)
-            return None
-        return session
+            return False
+        if session.caps is not None and (excess := self.caps.excess(session.caps, count)):
+            connection.refuse(request_id, ErrorCode.CAP_EXCEEDED, excess)
+            return False
+        return True
 
     def grant_now(
         self, connection: Connection, session: Session, request_id: int, function: int, items: int
@@ -233,7 +243,7 @@ class Service:
     ) -> Grant | None:
         """The grant by the authority file and the day as they are now; None when the request was refused."""
         try:
-            grant = session.judge(self.credentials.authority, self.today)
+            grant = session.judge(self.credentials.authority, self.today, self.caps)
         except NotAuthorisedError as error:
             connection.refuse(request_id, ErrorCode.NOT_AUTHORISED, str(error))
             return None
@@ -568,6 +578,7 @@ class Service:
         """Take up the calendar day in Japan, by which authority begins and ends."""
         self.today = day_in_japan()
         self.day = self.today.toordinal()
+        self.caps.set_day(self.today)
 
 
 def asked_with(question: Question) -> int:

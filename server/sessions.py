@@ -8,6 +8,7 @@ from jukinet.core.audit.record import RecordOfUse
 from jukinet.core.errors import NotAuthorisedError
 from jukinet.core.law.authority import Authority, Grant
 from jukinet.core.wire import messages as m
+from jukinet.server.caps import Caps, SessionCaps
 from jukinet.server.identity import Identity
 
 
@@ -18,7 +19,7 @@ class Session:
     given by ``authority``, or is None when that authority no longer gives one.
     """
 
-    __slots__ = ("affair", "authority", "grant", "identity", "owner", "registrations", "session_id", "use")
+    __slots__ = ("affair", "authority", "caps", "grant", "identity", "owner", "registrations", "session_id", "use")
 
     def __init__(self, session_id: int, connection: int, identity: Identity, opening: m.OpenSession) -> None:
         self.session_id = session_id
@@ -42,8 +43,9 @@ class Session:
         )
         self.authority: Authority | None = None
         self.grant: Grant | None = None
+        self.caps: SessionCaps | None = None
 
-    def judge(self, authority: Authority, today: datetime.date) -> Grant:
+    def judge(self, authority: Authority, today: datetime.date, caps: Caps) -> Grant:
         """Take the grant from an authority file that was read since, or for a day that has begun since.
 
         Raises NotAuthorisedError when there is none.
@@ -53,5 +55,7 @@ class Session:
         body = authority.body(self.identity.role, self.identity.body)
         if body is None:
             raise NotAuthorisedError("the body has no authority here")
-        self.grant = body.grant(*self.affair, today)
-        return self.grant
+        grant = body.grant(*self.affair, today)
+        self.caps = caps.of_grant(self.owner, grant)
+        self.grant = grant
+        return grant

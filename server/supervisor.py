@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from jukinet.server import control, metrics
+from jukinet.server import caps, control, metrics
 from jukinet.server.configuration import Configuration
 from jukinet.server.event_log import EventLog, Field, operating_error
 from jukinet.server.listening import ServeError, reserve_port
@@ -144,6 +144,7 @@ class Supervisor:
         settings = self._configuration
         with contextlib.ExitStack() as held:
             self._hold(held, lock_record_of_use(Path(settings.record_of_use.directory)))
+            caps.prepare(Path(settings.record_of_use.directory))
             if settings.feed.enabled:
                 self._hold(held, lock_register(Path(settings.register.store)))
                 reserved = held.enter_context(reserve_port(settings.feed.address, settings.feed.port, "feed"))

@@ -11,20 +11,26 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from importlib import metadata
+from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from jukinet.core.audit.writer import RecordOfUseWriter
 from jukinet.core.cohort.store import CohortStore
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
+from jukinet.core.law.authority import Authority
 from jukinet.core.limits import ANSWER_BYTES_MAX
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import ServerConnection
 from jukinet.core.wire import messages as m
+from jukinet.server import caps as caps_file
 from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
+from jukinet.server.authority_follower import AuthorityFollower
+from jukinet.server.caps import Caps
 from jukinet.server.connection import Connection
 from jukinet.server.credentials import Credentials, load_credentials
 from jukinet.server.event_log import EventLog, operating_error
@@ -79,6 +85,7 @@ class Worker:
         self._draining = trio.Event()
         self._drain_deadline = 0.0
         self._service: Service
+        self._authority: AuthorityFollower
         self._serving = False
         self._locked = False
         self._refreshing = False
@@ -106,6 +113,7 @@ class Worker:
                 return EXIT_OK
             writer = self._open_record_of_use(reader.identifier)
             cohorts = self._open_cohorts()
+            caps = Caps(Path(self._configuration.record_of_use.directory) / caps_file.FILE_NAME)
             place = self._configuration.server
             listener = listen(place.address, self._start.port, place.backlog)
             credentials = load_credentials(self._configuration)  # warming took its time: take them as they are now
@@ -113,20 +121,13 @@ class Worker:
             self._log.error("start_failed", reason=str(error))
             await self._channel.send(control.Failed(str(error)))
             return EXIT_FAILED
-        settings = self._configuration.record_of_use
-        recording = Recording(
-            writer, self._readiness, self._metrics, self._log, settings.retry_seconds, settings.commit_seconds
-        )
-        self._service = Service(
-            self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
-            self._connection_closed,
-            self._readiness, cohorts,
-        )  # fmt: skip
+        recording = self._make_service(credentials, reader, writer, caps, cohorts)
         try:
-            self._service.models.prepare(credentials.authority.match_rules(), reader.residents)
+            self._authority.prepare(credentials.reading)
         except ConfigurationError as error:
             await self._channel.send(control.Failed(str(error)))
             return EXIT_FAILED
+        self._authority.take_up(credentials.reading)
         self._serving = True
         gc.collect()
         gc.freeze()
@@ -139,6 +140,7 @@ class Worker:
                 serving.start_soon(self._service.cohorts.run)
                 serving.start_soon(self._refresh)
                 serving.start_soon(self._check_deadlines)
+                serving.start_soon(self._authority.run)
                 serving.start_soon(self._report)
                 serving.start_soon(self._acceptor.accept, listener, serving)
                 await self._draining.wait()
@@ -150,13 +152,36 @@ class Worker:
         self._service.close()
         drained_by = self._drain_deadline - trio.current_time()
         if not recording.close(max(0.0, drained_by) + RECORD_CLOSE_SECONDS):
-            self._log.error("record_of_use_left_open", directory=settings.directory)
+            self._log.error("record_of_use_left_open", directory=self._configuration.record_of_use.directory)
         self._readiness.close()
         self._service.cohorts.close()
         with contextlib.suppress(StoreError):
             reader.close()
         self._log.info("worker_stopped")
         return EXIT_OK
+
+    def _make_service(
+        self,
+        credentials: Credentials,
+        reader: RegisterReader,
+        writer: RecordOfUseWriter,
+        caps: Caps,
+        cohorts: CohortStore | None,
+    ) -> Recording:
+        settings = self._configuration.record_of_use
+        recording = Recording(
+            writer, self._readiness, self._metrics, self._log, settings.retry_seconds, settings.commit_seconds,
+            caps.make_durable,
+        )  # fmt: skip
+        self._service = Service(
+            self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
+            self._connection_closed,
+            self._readiness, caps, cohorts,
+        )  # fmt: skip
+        self._authority = AuthorityFollower(
+            self._configuration.authority.file, recording, self._metrics, self._log, self._prepare, self._judge_by
+        )
+        return recording
 
     # Starting ------------------------------------------------------------------------------------------------------
 
@@ -307,7 +332,18 @@ class Worker:
         return self._service.credentials
 
     def _begin_turn(self) -> None:
-        self._service.now = time.monotonic()
+        now = self._service.now = time.monotonic()
+        if now >= self._authority.due:
+            self._authority.take_up_due()
+
+    def _prepare(self, authority: Authority) -> None:
+        """Make ready what judging by it needs; in a thread. Raises ConfigurationError."""
+        self._service.models.prepare(authority.match_rules(), self._service.reader.residents)
+
+    def _judge_by(self, authority: Authority) -> None:
+        """Judge every request by this authority from now on."""
+        self._service.credentials = msgspec.structs.replace(self._credentials, authority=authority)
+        self._admission.take_up(authority)
 
     def _after_turn(self, ready: int) -> None:
         """End a turn, and follow the register between turns."""
@@ -394,14 +430,15 @@ class Worker:
             return  # still warming: the files are read again before the worker serves
         try:
             credentials = await trio.to_thread.run_sync(load_credentials, self._configuration)
-            rules, residents = credentials.authority.match_rules(), self._service.reader.residents
-            await trio.to_thread.run_sync(self._service.models.prepare, rules, residents)
+            await trio.to_thread.run_sync(self._authority.prepare, credentials.reading)
+            self._authority.take_up(credentials.reading)
         except ConfigurationError as error:
             self._metrics.count("reloads_total", "failed")
             self._log.error("reload_failed", reason=str(error))
             return
-        self._service.credentials = credentials
-        self._admission.take_up(credentials.authority)
+        self._service.credentials = msgspec.structs.replace(
+            credentials, authority=self._authority.authority or credentials.authority
+        )
         self._metrics.count("reloads_total", "done")
         self._log.info("reloaded", authority=credentials.authority.digest)
 

@@ -519,6 +519,34 @@ cdef class RecordBuffer:
         finally:
             PyThread_release_lock(self.lock)
 
+    def append_event(self, uint16_t kind, bytes head not None):
+        """Add a record of another kind, which has a head and no rows; its sequence. Raises as ``append`` does."""
+        cdef size_t length = <size_t>PyBytes_GET_SIZE(head)
+        cdef size_t total = (RECORD_HEADER + length + 7) & ~<size_t>7
+        cdef unsigned char *out
+        cdef uint16_t worker = htole16(self.worker)
+        if length > HEAD_MAX or kind in (KIND_PROVISION, KIND_VOID):
+            raise ValueError("an event has a head of at most 4,096 bytes and a kind of its own")
+        kind = htole16(kind)
+        self._acquire()
+        try:
+            self._reserve(total)
+            out = self.memory + self.used
+            memset(out, 0, total)
+            store_u32(out + 4, <uint32_t>total)
+            store_u64(out + 8, self.next_sequence)
+            memcpy(out + 16, &worker, 2)
+            memcpy(out + 18, &kind, 2)
+            store_u32(out + 20, <uint32_t>length)
+            memcpy(out + RECORD_HEADER, PyBytes_AS_STRING(head), length)
+            store_u32(out, crc32c_update(0, out + 4, total - 4))
+            self.used += total
+            self.records += 1
+            self.next_sequence += 1
+            return self.next_sequence - 1
+        finally:
+            PyThread_release_lock(self.lock)
+
     def take(self):
         """Everything appended so far as a Group, or None; the buffer is empty afterwards."""
         cdef Group group

@@ -25,7 +25,7 @@ END_MARK: Final = 1
 MATCHES: Final = 1
 """Flag of a record header: a matches byte for each row follows the provisions."""
 GROUP_BYTES_MAX: Final = 1 << 32
-KIND_PROVISION, KIND_VOID, KIND_RECOVERY = 1, 2, 3
+KIND_PROVISION, KIND_VOID, KIND_RECOVERY, KIND_EVENT = 1, 2, 3, 4
 
 SEGMENT_HEADER: Final = struct.Struct("<8sII16sIIQQQQ32s20s")
 GROUP_HEADER: Final = struct.Struct("<IQQQII")

@@ -9,7 +9,7 @@ import msgspec
 
 from jukinet.core import limits
 from jukinet.core.audit.kernel import unpack_provisions
-from jukinet.core.audit.layout import KIND_PROVISION, KIND_RECOVERY, KIND_VOID
+from jukinet.core.audit.layout import KIND_EVENT, KIND_PROVISION, KIND_RECOVERY, KIND_VOID
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -98,11 +98,24 @@ class RecoveryHead(msgspec.Struct, array_like=True, frozen=True):
     left_bytes: int
 
 
-Head = ProvisionHead | VoidHead | RecoveryHead
+class EventHead(msgspec.Struct, array_like=True, frozen=True):
+    """Head of an event record (chapter 4.4): something about authority or operators that bears on what follows it."""
+
+    time_ns: int
+    event: str
+    role: str
+    body: str
+    operator: str
+    connection: int
+    detail: str
+
+
+Head = ProvisionHead | VoidHead | RecoveryHead | EventHead
 HEADS: dict[int, msgspec.msgpack.Decoder[Head]] = {
     KIND_PROVISION: msgspec.msgpack.Decoder(ProvisionHead),
     KIND_VOID: msgspec.msgpack.Decoder(VoidHead),
     KIND_RECOVERY: msgspec.msgpack.Decoder(RecoveryHead),
+    KIND_EVENT: msgspec.msgpack.Decoder(EventHead),
 }
 
 

@@ -23,6 +23,7 @@ from jukinet.core.audit.errors import RecordOfUseDamagedError, RecordOfUseNotWri
 from jukinet.core.audit.kernel import Group, RecordBuffer
 from jukinet.core.audit.layout import (
     GROUP_HEADER_BYTES,
+    KIND_EVENT,
     KIND_RECOVERY,
     KIND_VOID,
     SEGMENT_HEADER_BYTES,
@@ -32,7 +33,7 @@ from jukinet.core.audit.layout import (
     segment_name,
 )
 from jukinet.core.audit.reader import SegmentEnd, SegmentReport, check_segment
-from jukinet.core.audit.record import RecordOfUse, RecoveryHead, VoidHead, encode_head
+from jukinet.core.audit.record import EventHead, RecordOfUse, RecoveryHead, VoidHead, encode_head
 from jukinet.core.audit.segment import NEW_SUFFIX, SegmentFile, sync_directory
 from jukinet.core.errors import RecordOfUseError
 
@@ -227,6 +228,22 @@ class RecordOfUseWriter:
         return self._buffer.append(
             use.encoded, codes, outcomes, function, items, register_version, since, request_id, time_ns, matches
         )
+
+    def append_event(
+        self,
+        event: str,
+        *,
+        role: str = "",
+        body: str = "",
+        operator: str = "",
+        connection: int = 0,
+        detail: str = "",
+    ) -> int:
+        """Add an event record (docs/record-of-use.md, 4.4) and return its ticket. Raises as ``append`` does."""
+        if self._closed:
+            raise RecordOfUseError("the record of use is closed")
+        head = EventHead(time.time_ns(), event, role, body, operator, connection, detail)
+        return self._buffer.append_event(KIND_EVENT, encode_head(head))
 
     def commit(self) -> int:
         """Make everything appended so far durable; the last durable ticket. May be called from any thread.

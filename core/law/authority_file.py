@@ -8,11 +8,14 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
+
+import msgspec
 
 from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.law.grant import OPEN_DAY, Affair, BodyAuthority, Grant
+from jukinet.core.law.signatures import PersonalKey
 from jukinet.core.matching import parameters
 from jukinet.core.matching.columns import MatchRules
 from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS, Function, Item, Role
@@ -20,6 +23,9 @@ from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS, Function, Item, Role
 FORMAT: Final = 1
 FILE_BYTES_MAX: Final = 16 * 1_024 * 1_024
 BODIES_MAX: Final = 4_096
+APPROVERS_MAX: Final = 64
+CODES_PER_PERIOD_MAX: Final = 1_000_000_000_000
+"""Above every cap of a day or a year that means anything."""
 AFFAIRS_PER_BODY_MAX: Final = 1_024
 CODES_PER_SECOND_MAX: Final = 1_000_000_000
 CODES_PER_SECOND_DEFAULT: Final = 10_000_000
@@ -45,6 +51,24 @@ BODY_ROLES: Final = (Role.AGENCY, Role.PREFECTURE, Role.MUNICIPALITY)
 NAME_PATTERN: Final = re.compile(r"[a-z0-9-]{1,64}")
 ITEM_PATTERN: Final = re.compile(r"[1-9][0-9]{0,2}(-[1-9][0-9]?)?")
 HEADER_PATTERN: Final = re.compile(r"^\s*\[\[\s*(body(?:\s*\.\s*affair)?)\s*\]\]", re.MULTILINE)
+
+
+class Approver(msgspec.Struct, frozen=True, kw_only=True):
+    """A person who may approve the next version of a history. ``key`` is the text of a PersonalKey."""
+
+    name: str
+    display: str
+    key: str
+
+
+class AuthorityFile(NamedTuple):
+    """What a file holds. parameters: SHA-256 of each file of model parameters that it names, by the name as written."""
+
+    title: str
+    digest: str
+    bodies: dict[tuple[str, str], BodyAuthority]
+    approvers: dict[str, Approver]
+    parameters: dict[str, str]
 
 
 class Table:
@@ -127,8 +151,8 @@ KINDS: Final[dict[type, str]] = {
 FUNCTION_WORDS: Final = {str(function.name): int(function) for function in Function}
 ITEM_WORDS: Final = {str(item.name): int(item) for item in Item} | {"ALL": int(ALL_ITEMS)}
 AFFAIR_KEYS: Final = (
-    "schedule, item, number, title, legal_basis, functions, items, codes_per_request_max, valid_from, valid_until, "
-    "matching"
+    "schedule, item, number, title, legal_basis, functions, items, codes_per_request_max, codes_per_day_max, "
+    "codes_per_year_max, valid_from, valid_until, matching"
 )
 MATCHING_KEYS: Final = "prefix, hits_max, match_threshold, candidate_threshold, margin_min, parameters"
 FINDING: Final = int(Function.SEARCH | Function.MATCH)
@@ -136,8 +160,8 @@ NAMED: Final = int(Item.NAME | Item.KANA)
 PLACED: Final = int(Item.BIRTH_DATE | Item.ADDRESS)
 
 
-def read_authority(path: Path) -> tuple[str, str, dict[tuple[str, str], BodyAuthority]]:
-    """Title, SHA-256 and bodies of the file at ``path``. Raises ConfigurationError (file, line, table, key, remedy)."""
+def read_authority(path: Path) -> AuthorityFile:
+    """The file at ``path``, checked. Raises ConfigurationError (file, line, table, key, remedy)."""
     content, tree = read_toml(path)
     lines = header_lines(content, tree)
     head = Table(path, "the head of the file", 0, tree)
@@ -145,7 +169,8 @@ def read_authority(path: Path) -> tuple[str, str, dict[tuple[str, str], BodyAuth
         head.refuse("format", f"this version reads format {FORMAT} only; convert the file")
     title: str = head.take("title", str, "")
     tables = head.take("body", list, [])
-    head.finish("format, title, body")
+    approvers = read_approvers(head)
+    head.finish("format, title, approver, body")
     if not 1 <= len(tables) <= BODIES_MAX:
         head.refuse("body", f"there are {len(tables)} [[body]] tables; there must be 1 to {BODIES_MAX:,}")
     bodies: dict[tuple[str, str], BodyAuthority] = {}
@@ -159,7 +184,42 @@ def read_authority(path: Path) -> tuple[str, str, dict[tuple[str, str], BodyAuth
                 "name", f"{body.role} {body.name} stands twice; put all its affairs under one [[body]]"
             )
         bodies[key] = body
-    return title, hashlib.sha256(content).hexdigest(), bodies
+    digest = hashlib.sha256(content).hexdigest()
+    return AuthorityFile(title, digest, bodies, approvers, parameters_digests(path, bodies))
+
+
+def read_approvers(head: Table) -> dict[str, Approver]:
+    tables = head.take("approver", list, [])
+    if len(tables) > APPROVERS_MAX:
+        head.refuse("approver", f"there are {len(tables)}; at most {APPROVERS_MAX} are allowed")
+    approvers: dict[str, Approver] = {}
+    keys: dict[str, str] = {}
+    for position, values in enumerate(tables, 1):
+        table = Table(head.path, f"approver[{position}]", 0, values)
+        name = table.matching("name", NAME_PATTERN, "1 to 64 characters of a-z 0-9 -")
+        display = table.text("display", TEXT_BYTES_MAX)
+        try:
+            key = PersonalKey(table.text("key", limits.PUBLIC_KEY_TEXT_BYTES_MAX)).text
+        except ConfigurationError as error:
+            table.refuse("key", str(error))
+        table.finish("name, display, key")
+        if name in approvers:
+            table.refuse("name", f"{name} stands twice; name each approver once")
+        if keys.setdefault(key, name) != name:
+            table.refuse("key", f"is the key of {keys[key]} too; two approvals must come from two keys")
+        approvers[name] = Approver(name=name, display=display, key=key)
+    return approvers
+
+
+def parameters_digests(path: Path, bodies: dict[tuple[str, str], BodyAuthority]) -> dict[str, str]:
+    """SHA-256 of the files of model parameters, by their names as the authority file writes them."""
+    paths = {grant.matching.parameters for body in bodies.values() for row in body.grants.values() for grant in row}
+    digests: dict[str, str] = {}
+    for name in sorted(paths - {""}):
+        place = Path(name)
+        shown = str(place.relative_to(path.parent)) if place.is_relative_to(path.parent) else name
+        digests[shown] = hashlib.sha256(place.read_bytes()).hexdigest()
+    return digests
 
 
 def read_toml(path: Path) -> tuple[bytes, dict[str, Any]]:
@@ -275,6 +335,8 @@ def read_affair(table: Table, role: str) -> Grant:
         codes_per_request_max=table.integer(
             "codes_per_request_max", 1, limits.CODES_PER_REQUEST_MAX, limits.CODES_PER_REQUEST_MAX
         ),
+        codes_per_day_max=read_cap(table, "codes_per_day_max"),
+        codes_per_year_max=read_cap(table, "codes_per_year_max"),
         first_day=first.toordinal(),
         last_day=last.toordinal(),
         matching=read_matching(table, functions),
@@ -282,6 +344,11 @@ def read_affair(table: Table, role: str) -> Grant:
     assert grant.last_day <= OPEN_DAY
     table.finish(AFFAIR_KEYS)
     return grant
+
+
+def read_cap(table: Table, key: str) -> int:
+    """A cap of a period; 0 where the file says nothing."""
+    return table.integer(key, 1, CODES_PER_PERIOD_MAX) if key in table.left else 0
 
 
 def read_matching(table: Table, functions: int) -> MatchRules:

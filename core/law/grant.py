@@ -36,6 +36,10 @@ class Grant(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     items: int
     """Mask of ``Item``: what LOOKUP may show and VERIFY may compare."""
     codes_per_request_max: int
+    codes_per_day_max: int = 0
+    """Codes in one calendar day in Japan, over the whole server; 0: no cap."""
+    codes_per_year_max: int = 0
+    """Codes in one fiscal year (April to March); 0: no cap."""
     first_day: int
     """Proleptic Gregorian ordinal (``date.toordinal``) of the first day."""
     last_day: int

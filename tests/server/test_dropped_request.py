@@ -76,6 +76,7 @@ def made(place: Place, tmp_path: Path, readiness: Readiness) -> Iterator[Service
             EventLog("error", descriptor=-1),
             lambda connection, kind: None,
             readiness,
+            None,  # type: ignore[arg-type]
         )
         yield service
         service.close()

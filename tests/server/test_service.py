@@ -94,8 +94,9 @@ class AskingSession:
 
     def __init__(self, allowed: bool) -> None:
         self.grant = Allowance(allowed)
+        self.caps = None
 
-    def judge(self, _authority: object, _today: object) -> Allowance:
+    def judge(self, _authority: object, _today: object, _caps: object) -> Allowance:
         return self.grant
 
 
@@ -116,7 +117,7 @@ def refusals_of(directory: Path, count: int, recording: Any, allowed: bool) -> l
     with contextlib.closing(readiness), contextlib.closing(RegisterReader(directory / "register")) as reader:
         service = Service(
             settings, credentials, reader, recording, unused, Metrics(), EventLog("error", descriptor=-1),
-            unused, readiness,
+            unused, readiness, unused,
         )  # fmt: skip
         with contextlib.closing(service):
             service.queued_bytes, service.queued_requests = job.size, 1
