@@ -207,6 +207,14 @@ class CursorExpiredError(RequestError):
     remedy = "register the cohort anew, ask the status of all its codes, and go on with the new cursor"
 
 
+class OperatorStoppedError(RequestError):
+    """The operator was stopped by the server's administration or its watch, until released there."""
+
+    code = ErrorCode.OPERATOR_STOPPED
+    exit_code = EXIT_REFUSED
+    remedy = "the body's administrator must ask the register's administration to release the operator"
+
+
 class ProtocolRefusedError(RequestError):
     """The server says that this client broke the protocol."""
 
@@ -238,6 +246,7 @@ BY_CODE: Final[dict[int, type[RequestError]]] = {
     ErrorCode.FEED_TAKEN: FeedTakenError,
     ErrorCode.NOT_A_FEED: NotAFeedError,
     ErrorCode.CURSOR_EXPIRED: CursorExpiredError,
+    ErrorCode.OPERATOR_STOPPED: OperatorStoppedError,
 }
 assert set(BY_CODE) == set(ErrorCode), "every code of the protocol has its class"
 

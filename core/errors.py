@@ -34,6 +34,7 @@ class ErrorCode(IntEnum):
     FEED_TAKEN = 20
     NOT_A_FEED = 21
     CURSOR_EXPIRED = 22
+    OPERATOR_STOPPED = 30
 
 
 class JukinetError(Exception):
