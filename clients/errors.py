@@ -215,6 +215,14 @@ class CapExceededError(RequestError):
     remedy = "ask for fewer codes, or wait for the next day or fiscal year; the authority may have to be changed"
 
 
+class OperatorStoppedError(RequestError):
+    """The operator was stopped by the server's administration or its watch, until released there."""
+
+    code = ErrorCode.OPERATOR_STOPPED
+    exit_code = EXIT_REFUSED
+    remedy = "the body's administrator must ask the register's administration to release the operator"
+
+
 class ProtocolRefusedError(RequestError):
     """The server says that this client broke the protocol."""
 
@@ -247,6 +255,7 @@ BY_CODE: Final[dict[int, type[RequestError]]] = {
     ErrorCode.NOT_A_FEED: NotAFeedError,
     ErrorCode.CURSOR_EXPIRED: CursorExpiredError,
     ErrorCode.CAP_EXCEEDED: CapExceededError,
+    ErrorCode.OPERATOR_STOPPED: OperatorStoppedError,
 }
 assert set(BY_CODE) == set(ErrorCode), "every code of the protocol has its class"
 

@@ -35,6 +35,7 @@ class ErrorCode(IntEnum):
     NOT_A_FEED = 21
     CURSOR_EXPIRED = 22
     CAP_EXCEEDED = 23
+    OPERATOR_STOPPED = 30
 
 
 class JukinetError(Exception):

@@ -1,0 +1,33 @@
+from typing_extensions import Buffer
+
+from jukinet.core.watch.rules import Finding, Thresholds
+
+MAGIC: int
+STATE_BYTES: int
+SINGLE_CODES_MAX: int
+
+class Watched:
+    operator: int
+    body: int
+    affair: int
+    batch: bool
+    def __init__(self, operator: int, body: int, affair: int, batch: bool = False) -> None: ...
+
+class Notes:
+    noted: int
+    passed_over: int
+    def __init__(self, bytes_max: int, gap: int) -> None: ...
+    def note(self, whose: Watched, codes: Buffer, outcomes: Buffer, function: int, time: float = 0.0) -> None: ...
+
+class Watch:
+    suppressed: int
+    lost: int
+    def __init__(self, memory: Buffer, thresholds: Thresholds) -> None: ...
+    @property
+    def is_begun(self) -> bool: ...
+    @property
+    def created(self) -> float: ...
+    def begin(self, key: bytes, now: float) -> None: ...
+    def key_of(self, *words: str) -> int: ...
+    def next_alarm(self, above: int = 0) -> int: ...
+    def work(self, notes: Notes) -> list[Finding]: ...
