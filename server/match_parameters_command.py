@@ -1,4 +1,4 @@
-"""The command `jukinet match-parameters`: estimates the matching model of an affair from a register and unresolved records."""
+"""The command `jukinet match-parameters`: an affair's matching model, estimated from a register and unresolved records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from jukinet.core.errors import ConfigurationError, StoreCorruptError
+from jukinet.core.errors import ConfigurationError
 from jukinet.core.folding.dates import DateTextError, read_date
 from jukinet.core.law.retention import Rule, cutoffs
 from jukinet.core.matching import parameters
@@ -102,7 +102,7 @@ def packed_date(text: str) -> int:
 
 
 def sampled_people(reader: RegisterReader, count: int, seed: int) -> Iterator[Folded]:
-    """People of random buckets. StoreCorruptError for a damaged block."""
+    """People of random buckets. Raises StoreCorruptError for a damaged block."""
     draw = random.Random(seed)  # noqa: S311 - a sample, nothing secret
     left = count
     with reader.pin() as snapshot:
@@ -120,7 +120,7 @@ def sampled_people(reader: RegisterReader, count: int, seed: int) -> Iterator[Fo
                     left -= 1
                     try:
                         yield fold(person.name, person.kana, person.birth_date, person.sex, "")
-                    except ValueError as error:
-                        raise StoreCorruptError("a record's name is no text; run `jukinet store check`") from error
+                    except ValueError:
+                        continue  # a reading in other letters than kana
             if not left:
                 return
