@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import lmdb
 
+from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError
 from jukinet.core.feed import history, positions
 from jukinet.core.feed.contribution import persons_of
@@ -66,7 +67,8 @@ class IdentityCheck:
         except StoreCorruptError:  # reported with the feeds
             self._comparable = False
             return []
-        return [(state.unindexed.first_key, state.unindexed.stop_key) for state in states if state.unindexed]
+        left = [(state.unindexed.first_key, state.unindexed.stop_key) for state in states if state.unindexed]
+        return [(first, stop) for first, stop in left if 0 <= first < stop <= limits.RESIDENT_KEYS]
 
     def close(self) -> None:
         """End the thread; what it has not done is dropped."""

@@ -6,15 +6,18 @@ import shutil
 from pathlib import Path
 from unittest import mock
 
+import lmdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreError
-from jukinet.core.feed import late_index
+from jukinet.core.feed import late_index, positions
 from jukinet.core.feed.engine import FeedRegister
+from jukinet.core.feed.positions import FeedState, Unindexed
 from jukinet.core.notifications import Notification
+from jukinet.core.store import schema
 from jukinet.core.store.check import check_register
 from jukinet.core.store.writer import ChangeTransaction
 
@@ -116,6 +119,8 @@ def test_what_is_left_out_is_marked_and_caught_up_with_when_opened(tmp_path: Pat
         assert (state.unindexed.first_key, state.unindexed.stop_key, state.unindexed.rows) == (0, KEYS[10], 10)
         with register.reader() as reader:
             assert found_by_name(reader, "山田　2", 19700101) == []
+            with reader.reading() as transaction:
+                assert late_index.unindexed_prefectures(transaction, reader.databases["feeds"]) == [13]
         assert faults(register) == []
     with FeedRegister(tmp_path / "r", today=lambda: DAY) as register:
         state = register.feed(13)
@@ -125,6 +130,18 @@ def test_what_is_left_out_is_marked_and_caught_up_with_when_opened(tmp_path: Pat
             assert found_by_name(reader, "山田　2", 19700101) == [key for key in KEYS[:10] if key % 7 == 2]
         load(register, [], state.position + 1)
     assert check_register(tmp_path / "r").faults == []
+
+
+@pytest.mark.parametrize("left", [Unindexed(5, 5, 1), Unindexed(0, END + 1, 1), Unindexed(-1, 5, 1)])
+def test_an_impossible_mark_is_a_fault(tmp_path: Path, left: Unindexed) -> None:
+    build(tmp_path / "r", [])
+    with lmdb.open(str(tmp_path / "r"), map_size=1 << 30, max_dbs=32) as environment:
+        feeds = environment.open_db(b"feeds", integerkey=True, create=False)
+        with environment.begin(write=True) as transaction:
+            mark = positions.pack_feed(FeedState(unindexed=left))
+            transaction.put(schema.NUMBER.pack(13), mark, db=feeds)
+    (fault,) = check_register(tmp_path / "r").faults
+    assert fault.endswith("is no range of keys")
 
 
 def test_rows_enough_are_caught_up_with_while_the_load_goes_on(tmp_path: Path) -> None:
