@@ -88,6 +88,11 @@ class Matcher:
         finally:
             self._snapshot = None
 
+    @property
+    def work(self) -> tuple[list[int], int]:
+        """Rows that ended with each step of the last batch, and records compared for it: for measurements."""
+        return self._batch.work
+
     def finish(self) -> Answers:
         """The answers of a batch whose rows are all run; lets the questions go."""
         if self._batch.done != self._answers.count:

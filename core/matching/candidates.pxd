@@ -61,6 +61,12 @@ cdef inline bint whole_name(uint8_t level) noexcept nogil:
     """The level of a text that an equal hash leads to."""
     return level == N_EQUAL or level == N_FOLDED or level == N_SWAPPED
 
+cdef inline bint agrees_with_index(const Candidate *candidate) noexcept nogil:
+    """Whether the record compared has the text that the index led by."""
+    return (
+        candidate.by & (BY_KANA | BY_NAME) == 0 or (candidate.by & BY_KANA and whole_name(candidate.levels.kana))
+        or (candidate.by & BY_NAME and whole_name(candidate.levels.name)))
+
 # Memory; False when there is none, and nothing is to be freed.
 cdef bint gathering_prepare(Gathering *work, const ModelView *model) noexcept nogil
 cdef void gathering_free(Gathering *work) noexcept nogil

@@ -93,7 +93,8 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
         elif candidate.by & BY_NAME and not whole_name(candidate.levels.name):
             candidate.wants_history = 1
         elif candidate.by & (BY_KANA | BY_NAME) and (
-            candidate.levels.date == D_DIFFERENT or candidate.levels.date == D_EQUAL and candidate.levels.place >= P_AREA
+            candidate.levels.date == D_DIFFERENT
+            or (candidate.levels.date == D_EQUAL and candidate.levels.place >= P_AREA)
         ):
             candidate.wants_history = 1
     return SWEEP_DONE
@@ -308,7 +309,7 @@ cdef bint scan_dates(Gathering *work, const IdentityView *identity, size_t count
             if asked.kana_length == 0 and not scan(work, identity, row, code, wanted, CARE_NAME, bits):
                 return False
         # The text may be one part of a name, or the given name alone may be right: its bits, and any others.
-        if asked.kana_part == 0 or asked.name_length or asked.address_length:
+        if asked.kana_part == 0 or asked.name_length or asked.placed:
             if not scan(work, identity, row, code, part, part, 0):
                 return False
     return True

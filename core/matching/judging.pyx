@@ -155,7 +155,7 @@ cdef bint may_be_elsewhere(Judging *judging, const Asked *asked) noexcept nogil:
     cdef int i
     if judging.not_connected_count == 0 and not judging.not_all_known:
         return False
-    if asked.address_length == 0 or asked.address_parts.municipality == 0 or judging.not_all_known:
+    if not asked.placed or asked.address_parts.municipality == 0 or judging.not_all_known:
         return True
     for i in range(judging.not_connected_count):
         if judging.not_connected[i] == asked.address_parts.municipality:

@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from jukinet.core.folding.addresses cimport Address, fold_address
 from jukinet.core.matching.candidates cimport (
-    EARLIER_MAX, GROUP, STEPS, Candidate, Gathering, Row, gather, gathering_free, gathering_prepare,
+    EARLIER_MAX, GROUP, STEPS, Candidate, Gathering, Row, agrees_with_index, gather, gathering_free, gathering_prepare,
 )
 from jukinet.core.matching.items cimport (
     ADDRESS_ROOM, ITEM_BAD_ADDRESS, ITEM_BAD_KANA, ITEM_BAD_NAME, Asked, Levels, ask, compare_record,
@@ -248,7 +248,7 @@ cdef class MatchBatch:
                 tell_nothing(&self.judging, at, row, FOUND_BAD_KANA)
             elif asked.bad & ITEM_BAD_ADDRESS:
                 tell_nothing(&self.judging, at, row, FOUND_BAD_ADDRESS)
-            elif not (asked.kana_length or asked.name_length) or not (asked.birth_date or asked.address_length):
+            elif not (asked.kana_length or asked.name_length) or not (asked.birth_date or asked.placed):
                 tell_nothing(&self.judging, at, row, FOUND_TOO_FEW_ITEMS)
 
     cdef int _look_back(self, Snapshot snapshot, size_t count, histories) except -1:
@@ -267,11 +267,12 @@ cdef class MatchBatch:
                 if candidate.wants_history != 1:
                     continue
                 candidate.wants_history = 2
-                if looked == EARLIER_MAX:
-                    continue
-                looked += 1
-                for status, data in histories(candidate.key):
-                    self._compare_earlier(row, candidate, &snapshot.view, status, data)
+                if looked < EARLIER_MAX:
+                    looked += 1
+                    for status, data in histories(candidate.key):
+                        self._compare_earlier(row, candidate, &snapshot.view, status, data)
+                if not agrees_with_index(candidate):
+                    candidate.compared = 2      # another name with the same bits of its hash
         return 0
 
     cdef int _compare_earlier(

@@ -31,7 +31,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "affair.json"
     path.write_bytes(parameters.encode(parameters.shipped()))
     assert parameters.read(path) == parameters.shipped()
-    with pytest.raises(ConfigurationError, match="none.json"):
+    with pytest.raises(ConfigurationError, match=r"none\.json"):
         parameters.read(tmp_path / "none.json")
 
 
