@@ -1,4 +1,4 @@
-"""The command `jukinet match-parameters`: an affair's matching model, estimated from a register and unresolved records."""
+"""The command `jukinet match-parameters`: a matching model of an affair, estimated from a register and its records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import datetime
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.folding.dates import DateTextError, read_date
@@ -18,11 +18,13 @@ from jukinet.core.matching.batch import Matcher
 from jukinet.core.matching.columns import MatchRules, Questions
 from jukinet.core.matching.estimating import describe, estimate
 from jukinet.core.matching.folded import Folded, fold
-from jukinet.core.matching.matcher import Observed
 from jukinet.core.matching.model import Model
 from jukinet.core.records import record
 from jukinet.core.store import block, schema
 from jukinet.core.store.reader import RegisterReader
+
+if TYPE_CHECKING:
+    from jukinet.core.matching.matcher import Observed
 
 PEOPLE_DEFAULT: Final = 200_000
 RECORDS_MAX: Final = 100_000
