@@ -1,4 +1,4 @@
-"""The command `jukinet match-parameters`: estimates the matching model of an affair from a register and unresolved records."""
+"""The command `jukinet match-parameters`: a matching model of an affair, estimated from a register and its records."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import datetime
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from jukinet.core.errors import ConfigurationError, StoreCorruptError
+from jukinet.core.errors import ConfigurationError
 from jukinet.core.folding.dates import DateTextError, read_date
 from jukinet.core.law.retention import Rule, cutoffs
 from jukinet.core.matching import parameters
@@ -18,11 +18,13 @@ from jukinet.core.matching.batch import Matcher
 from jukinet.core.matching.columns import MatchRules, Questions
 from jukinet.core.matching.estimating import describe, estimate
 from jukinet.core.matching.folded import Folded, fold
-from jukinet.core.matching.matcher import Observed
 from jukinet.core.matching.model import Model
 from jukinet.core.records import record
 from jukinet.core.store import block, schema
 from jukinet.core.store.reader import RegisterReader
+
+if TYPE_CHECKING:
+    from jukinet.core.matching.matcher import Observed
 
 PEOPLE_DEFAULT: Final = 200_000
 RECORDS_MAX: Final = 100_000
@@ -102,7 +104,7 @@ def packed_date(text: str) -> int:
 
 
 def sampled_people(reader: RegisterReader, count: int, seed: int) -> Iterator[Folded]:
-    """People of random buckets. StoreCorruptError for a damaged block."""
+    """People of random buckets. Raises StoreCorruptError for a damaged block."""
     draw = random.Random(seed)  # noqa: S311 - a sample, nothing secret
     left = count
     with reader.pin() as snapshot:
@@ -120,7 +122,7 @@ def sampled_people(reader: RegisterReader, count: int, seed: int) -> Iterator[Fo
                     left -= 1
                     try:
                         yield fold(person.name, person.kana, person.birth_date, person.sex, "")
-                    except ValueError as error:
-                        raise StoreCorruptError("a record's name is no text; run `jukinet store check`") from error
+                    except ValueError:
+                        continue  # a reading in other letters than kana
             if not left:
                 return
