@@ -74,7 +74,9 @@ ROWS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "match_speed": (
         ("match_records_per_second", "MATCH end to end over TLS, records/s"),
         ("match_in_process_records_per_second", "MATCH in process, one core, records/s"),
+        ("match_in_process_records_per_cpu_second", "the same by CPU time, records/s"),
         ("search_per_second", "SEARCH by name and birth date in process, one core, /s"),
+        ("search_per_cpu_second", "the same by CPU time, /s"),
         ("compared_per_record", "records of the register read and compared for a row"),
         ("most_common_name_with_date_per_second", "rows of the most common name with its most common date, /s"),
         ("most_common_name_with_year_per_second", "the same name with a year alone, /s"),
