@@ -347,16 +347,18 @@ cdef class Tallies:
 
     cdef readonly dict counts
     cdef readonly list odd
-    cdef readonly uint64_t first_time_ns, last_time_ns, back_ns
+    cdef readonly uint64_t first_time_ns, last_time_ns, previous_ns, back_ns
     cdef size_t _interactive_max
     cdef bytes _last_part
 
-    def __cinit__(self, size_t interactive_max, uint64_t last_time_ns=0):
+    def __cinit__(self, size_t interactive_max, uint64_t previous_ns=0):
+        """previous_ns: time of the worker's record before these, 0 when it is not known."""
         self._interactive_max = interactive_max
         self.counts = {}
         self.odd = []
         self.first_time_ns = 0
-        self.last_time_ns = last_time_ns
+        self.last_time_ns = 0
+        self.previous_ns = previous_ns
         self.back_ns = 0
 
     def count(self, const unsigned char[::1] data):
@@ -407,10 +409,11 @@ cdef class Tallies:
         return 0
 
     cpdef note_time(self, uint64_t time_ns):
-        """A record's time: first, last, and how far the clock went back at most."""
+        """A record's time: the first, the latest, and the largest step back from one record to the next."""
         if self.first_time_ns == 0:
             self.first_time_ns = time_ns
-        if time_ns >= self.last_time_ns:
+        if time_ns > self.last_time_ns:
             self.last_time_ns = time_ns
-        elif self.last_time_ns - time_ns > self.back_ns:
-            self.back_ns = self.last_time_ns - time_ns
+        if time_ns < self.previous_ns and self.previous_ns - time_ns > self.back_ns:
+            self.back_ns = self.previous_ns - time_ns
+        self.previous_ns = time_ns

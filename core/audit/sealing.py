@@ -301,7 +301,7 @@ class Sealer:
             addition.commit(statement)
         self._heads[worker] = head
         self._last, self._last_time_ns = statement, statement.time_ns
-        self._times[worker] = max(statement.last_time_ns, self._times.get(worker, 0))
+        self._times[worker] = addition.previous_ns or self._times.get(worker, 0)
         self._after(statement, addition)
         return statement
 
@@ -399,6 +399,11 @@ class Addition:
         self.records += records
         if self._codes.entries >= RUN_FLUSH_ENTRIES:
             self._write_run(self.leaf)
+
+    @property
+    def previous_ns(self) -> int:
+        """Time of the last provision that was added, 0 when there is none."""
+        return self._tallies.previous_ns if self._tallies else 0
 
     def _write_run(self, next_leaf: int) -> None:
         name = RunName(self._month, self._run_first, next_leaf)

@@ -149,7 +149,7 @@ def test_tallies_agree_with_counting(records: list[tuple[tuple[int, int, str, bo
     data = b""
     expected: Counter[tuple[int, str, int, str]] = Counter()
     requests: Counter[tuple[int, str, int, str]] = Counter()
-    newest = back = 0
+    newest = previous = back = 0
     for number, ((seconds, function, body, odd), count) in enumerate(records):
         time_ns = seconds * 10**9
         head = ProvisionHead(time_ns, function, 1, 1, 0, 1, 1, 1, "agency", body, "op", 1, "77", 0, "r", "")
@@ -160,8 +160,8 @@ def test_tallies_agree_with_counting(records: list[tuple[tuple[int, int, str, bo
             names = {"time_ns": time_ns, "function": function, "items": 1, "register_version": 1}
             twin = record_twin(number + 1, 0, {**names, "since": 0, "request_id": 1}, [0] * count, bytes(count))
             data += twin
-            back = max(back, newest - time_ns)
-            newest = max(newest, time_ns)
+            back = max(back, previous - time_ns)
+            newest, previous = max(newest, time_ns), time_ns
         recipient = body if odd else "japan-pension-service"
         key = (month_of(time_ns), recipient, function, "interactive" if count <= 64 else "bulk")
         expected[key] += count

@@ -12,7 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jukinet.core.audit import runs as runs_module
 from jukinet.core.audit.checkpoint import Note, PrivateKey, check
@@ -22,7 +25,14 @@ from jukinet.core.audit.ledger import Ledger
 from jukinet.core.audit.reader import read_segments
 from jukinet.core.audit.record import ProvisionHead
 from jukinet.core.audit.runs import Run, list_runs
-from jukinet.core.audit.seal import NoteStatement, SegmentStatement, list_seals, open_seal
+from jukinet.core.audit.seal import (
+    NoteStatement,
+    SegmentStatement,
+    decode_statement,
+    encode_statement,
+    list_seals,
+    open_seal,
+)
 from jukinet.core.audit.sealing import Sealer
 from jukinet.core.errors import RecordOfUseError
 
@@ -423,3 +433,31 @@ def test_rows_of_the_directory_name_the_seal_of_every_leaf(tmp_path: Path) -> No
         assert directory.seal_of(row.first_leaf) == directory.seal_of(row.next_leaf - 1) == number
     with pytest.raises(ValueError, match="outside"):
         directory.seal_of(directory.size)
+
+
+def test_statements_of_kinds_that_are_not_known_are_passed_over_and_others_refused() -> None:
+    def made(*fields: object) -> bytes:
+        return b"JKN-STA\0" + msgspec.msgpack.encode(fields)
+
+    note = NoteStatement(time_ns=1, month=202511, text="x")
+    assert decode_statement(encode_statement(note)) == note
+    assert decode_statement(made("something new", 1, 202511, b"x")) is None
+    for wrong in (
+        b"",
+        b"JKN-STA\0",
+        b"JKN-STA\0\xc1",
+        made(),
+        made(1, 2),
+        made("note", 1),
+        made("segment", 1, 2),
+        b"x" * 20,
+    ):
+        with pytest.raises(ValueError, match="statement"):
+            decode_statement(wrong)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60))
+def test_no_bytes_crash_the_reader_of_statements(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        decode_statement(b"JKN-STA\0" + data)
