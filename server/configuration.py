@@ -123,6 +123,14 @@ class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Batches of one feed that are not committed yet; above it nothing more is read from it.",
         ),
     ] = 64 * MEBIBYTE
+    queued_bytes_total_max: Annotated[
+        int,
+        Meta(
+            ge=limits.CONTROL_BYTES_MAX,
+            le=1 << 38,
+            description="The same of all feeds together; above it only a feed that has nothing waiting is read.",
+        ),
+    ] = 512 * MEBIBYTE
     requests_in_flight_max: Annotated[
         int, Meta(ge=1, le=limits.FEED_REQUESTS_IN_FLIGHT_MAX, description="Requests under way on one connection.")
     ] = limits.FEED_REQUESTS_IN_FLIGHT_MAX
@@ -497,6 +505,9 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
     "feed.port is server.port": lambda c: c.feed.enabled and c.feed.port == c.server.port != 0,
     "feed.gather_milliseconds is above feed.transaction_milliseconds_max": lambda c: (
         c.feed.gather_milliseconds > c.feed.transaction_milliseconds_max
+    ),
+    "feed.queued_bytes_total_max is below feed.queued_bytes_max": lambda c: (
+        c.feed.queued_bytes_total_max < c.feed.queued_bytes_max
     ),
     "feed.queued_bytes_max is below feed.batch_bytes_max": lambda c: c.feed.queued_bytes_max < c.feed.batch_bytes_max,
     "notices.receipt_days is below notices.retention_days": lambda c: c.notices.receipt_days < c.notices.retention_days,

@@ -44,6 +44,8 @@ from jukinet.server.shared_counts import SharedCounts
 from jukinet.server.transport import TlsStream
 
 CHECK_SECONDS: Final = 0.25
+BEHIND_SECONDS: Final = 1.0
+"""A worker that could not follow the register for so long says so; it looks every few milliseconds."""
 """How often deadlines are looked at; they are kept to within this."""
 DRAIN_STEP_SECONDS: Final = 0.05
 REFRESH_BUCKETS: Final = 512
@@ -91,6 +93,8 @@ class Worker:
         self._refreshing = False
         self._refreshed = False
         self._refresh_at = 0.0
+        self._followed_at = time.monotonic()
+        self._is_behind = False
         self._readiness = Readiness(self._begin_turn, self._after_turn)
         self._product = f"jukinet {metadata.version('jukinet')}"
 
@@ -365,15 +369,28 @@ class Worker:
                 self._refreshing, self._refreshed = False, True
                 self._metrics.plain["register_refreshes_total"] += 1
                 self._log.debug("register_refreshed", version=reader.version)
+            if not self._refreshing:
+                self._followed_at = time.monotonic()
             wait = self._configuration.register.refresh_milliseconds / 1000
         except Exception as error:
             self._refreshing = False
+            self._metrics.plain["register_refresh_failures_total"] += 1
             self._log.failure("register_not_refreshed", error)
             wait = CHECK_SECONDS
         if self._refreshing:
             self._readiness.wake()
         else:
             self._refresh_at = time.monotonic() + wait
+
+    def _look_whether_behind(self, now: float) -> None:
+        """Say once when what is answered may be older than a second, and once when it is not any more."""
+        seconds = now - self._followed_at
+        if (seconds > BEHIND_SECONDS) != self._is_behind:
+            self._is_behind = not self._is_behind
+            if self._is_behind:
+                self._log.error("register_behind", seconds=round(seconds, 3))
+            else:
+                self._log.info("register_followed_again")
 
     async def _refresh(self) -> None:
         """See that there are turns, in which the register is followed, while there are no requests."""
@@ -391,6 +408,7 @@ class Worker:
             now = self._service.now = time.monotonic()
             self._service.new_day()
             self._service.recording.check(now)
+            self._look_whether_behind(now)
             for connection in list(self._connections):
                 connection.check(now)
             self._service.after_turn()
@@ -408,6 +426,7 @@ class Worker:
             "requests_queued": service.queued_requests,
             "queued_bytes": service.queued_bytes,
             "unsent_bytes": service.unsent_bytes,
+            "workers_behind": int(self._is_behind),
             "providing": int(service.recording.providing),
         }
         return self._metrics.snapshot()

@@ -9,7 +9,7 @@ from jukinet.core.records.record cimport ResidentRecord
 from jukinet.core.store.snapshot cimport PlaceTables
 
 cdef enum:
-    LEAF_KEYS = 2441407             # keys of a leaf; 4,096 leaves hold all keys
+    LEAF_KEYS = 2441407             # keys of a leaf; this and the next three as core/limits.py says
     LEAVES = 4096
     LEAVES_PER_PAGE = 64
     PAGES = LEAVES // LEAVES_PER_PAGE

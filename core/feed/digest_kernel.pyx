@@ -36,6 +36,10 @@ cdef enum:
     HASH_BLOCK_BYTES = 128
     KEYS_END = 10_000_000_000
 
+# The kernel's sizes are known when it is compiled; their one home is core/limits.py.
+assert (LEAF_KEYS, LEAVES_PER_PAGE, PAGES) == (
+    limits.DIGEST_LEAF_KEYS, limits.DIGEST_LEAVES_PER_PAGE, limits.DIGEST_PAGES)
+
 PATHS = blake2b_best + 1
 """Ways of hashing eight messages that this machine has, the best one last; for tests."""
 

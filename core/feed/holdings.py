@@ -29,11 +29,10 @@ from jukinet.core.store.snapshot import PlaceTables, Snapshot
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LEAF_KEYS: Final = 2_441_407
-"""The smallest prime for which LEAVES leaves hold all keys; not a divisor of any bucket width by accident."""
-LEAVES: Final = 4_096
-LEAVES_PER_PAGE: Final = 64
-PAGES: Final = LEAVES // LEAVES_PER_PAGE
+LEAF_KEYS: Final = limits.DIGEST_LEAF_KEYS
+LEAVES_PER_PAGE: Final = limits.DIGEST_LEAVES_PER_PAGE
+PAGES: Final = limits.DIGEST_PAGES
+LEAVES: Final = PAGES * LEAVES_PER_PAGE
 PREFECTURES: Final = 47
 SUM: Final = struct.Struct("<Q16s")
 PAGE_BYTES: Final = LEAVES_PER_PAGE * SUM.size

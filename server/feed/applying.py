@@ -161,6 +161,10 @@ class Applying:
         with self._wanted:
             return not (self._queues or self._busy or self._results)
 
+    def purge_gauges(self) -> dict[str, float]:
+        """How far the daily purge is behind."""
+        return self._daily_purge.gauges()
+
     def purge_notices(self) -> None:
         """Let the thread delete what of received notices is past its days, before its next transaction."""
         with self._wanted:

@@ -175,6 +175,9 @@ class FeedConnection:
 
     def _judge_pause(self) -> None:
         self.paused = self.queued_bytes >= self._hub.configuration.feed.queued_bytes_max
+        if not self.paused and self.queued_bytes and not self._hub.has_room:
+            self.paused = True
+            self._hub.resume_when_there_is_room(self)
 
     def resume(self) -> None:
         """Go on reading when there is room again: first what was received already. Never raises."""

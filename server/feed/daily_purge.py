@@ -6,13 +6,17 @@ import datetime
 import time
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from jukinet.core.feed.engine import JAPAN, FeedRegister
-from jukinet.core.feed.retention_run import RetentionError, RetentionRun, is_due
+from jukinet.core.feed.retention_run import PurgeCounts, RetentionError, RetentionRun, is_due
 from jukinet.core.law.retention import Rule
+from jukinet.core.records.resident import REGISTERED_EPOCH
 
 if TYPE_CHECKING:
     from jukinet.server.configuration import Retention
     from jukinet.server.event_log import EventLog
+    from jukinet.server.metrics import Metrics
 
 CHECK_SECONDS: Final = 15.0
 """How often the clock is looked at."""
@@ -26,8 +30,10 @@ class DailyPurge:
     Invariant: at most one run is under way. What it leaves undone when the process ends, the next one goes on with.
     """
 
-    def __init__(self, register: FeedRegister, settings: Retention, log: EventLog) -> None:
+    def __init__(self, register: FeedRegister, settings: Retention, log: EventLog, metrics: Metrics) -> None:
         self._register = register
+        self._metrics = metrics
+        self._purged_day = register.meta().purged_day
         self._rule = Rule(settings.rule)
         self._journal_days = settings.journal_days
         self._at = datetime.time.fromisoformat(settings.at) if settings.at else None
@@ -48,6 +54,7 @@ class DailyPurge:
             try:
                 self._begin(self._at, now)
             except RetentionError as error:
+                self._metrics.plain["retention_failures_total"] += 1
                 self._look_at = now + REFUSED_RETRY_SECONDS
                 self._log.error("retention_refused", reason=str(error))
             except Exception as error:
@@ -68,13 +75,16 @@ class DailyPurge:
         run = self._run
         if run is None:
             return
+        before = msgspec.structs.replace(run.counts)
         try:
             run.step()
         except Exception as error:
             self._give_up(error)
             return
+        self._count(before, run.counts)
         if run.is_done:
             self._run = None
+            self._purged_day = (run.date - REGISTERED_EPOCH).days
             counts = run.counts
             self._log.info(
                 "retention_done",
@@ -87,8 +97,27 @@ class DailyPurge:
                 seconds=round(time.monotonic() - self._started, 3),
             )
 
+    def _count(self, before: PurgeCounts, after: PurgeCounts) -> None:
+        plain = self._metrics.plain
+        plain["retention_steps_total"] += after.steps - before.steps
+        plain["retention_expired_total"] += after.dead + after.removed - before.dead - before.removed
+        plain["retention_contributions_total"] += after.contributions - before.contributions
+        plain["retention_trimmed_total"] += (
+            after.journal_entries + after.quarantined - before.journal_entries - before.quarantined
+        )
+
+    def gauges(self) -> dict[str, float]:
+        """How many days ago the day was by which the last whole purge judged; nothing where none is wanted or was done.
+
+        For any thread.
+        """
+        if self._at is None or not self._purged_day:
+            return {}
+        return {"retention_days_behind": max(0, (self._register.today() - REGISTERED_EPOCH).days - self._purged_day)}
+
     def _give_up(self, error: Exception) -> None:
         """Try again later; the place is kept in the register."""
         self._run = None
+        self._metrics.plain["retention_failures_total"] += 1
         self._look_at = time.monotonic() + RETRY_SECONDS
         self._log.failure("retention_failed", error)

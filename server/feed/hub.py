@@ -89,6 +89,7 @@ class Hub:
         )
         self._connections: set[FeedConnection] = set()
         self._resumable: set[FeedConnection] = set()
+        self._starved: set[FeedConnection] = set()
         self._draining = trio.Event()
         self._is_broken = False
         self._notices: NoticeBook
@@ -136,7 +137,7 @@ class Hub:
             seconds_max=settings.feed.transaction_milliseconds_max / 1000,
             gather_seconds=settings.feed.gather_milliseconds / 1000,
             retry_seconds=settings.feed.retry_seconds,
-            daily_purge=DailyPurge(self._register, settings.retention, self.events),
+            daily_purge=DailyPurge(self._register, settings.retention, self.events, self.metrics),
         )
         gc.collect()
         gc.freeze()  # areas, towns and modules stay; the collector need not look at them
@@ -166,7 +167,10 @@ class Hub:
 
     def _broken(self) -> None:
         """The register must be opened anew: end, and be started again."""
+        if self._is_broken:
+            return
         self.events.error("register_lost")
+        self.metrics.plain["feed_register_lost_total"] += 1
         self._is_broken = True
         self._draining.set()
 
@@ -246,6 +250,7 @@ class Hub:
     def connection_closed(self, connection: FeedConnection, kind: str) -> None:
         """A connection has given everything back."""
         self._connections.discard(connection)
+        self._starved.discard(connection)
         self._admission.connections -= 1
         self.metrics.count("connections_closed_total", kind)
         self.events.info("connection_closed", connection=connection.number, kind=kind, **connection.identity_fields)
@@ -307,10 +312,27 @@ class Hub:
             self.readiness.wake()
         self._resumable.add(connection)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the batches of all feeds that wait are below their bound."""
+        return self.applying.queued_bytes < self.configuration.feed.queued_bytes_total_max
+
+    def resume_when_there_is_room(self, connection: FeedConnection) -> None:
+        """Let the connection go on when the batches of all feeds are below their bound again."""
+        self._starved.add(connection)
+
+    def _feed_starved(self) -> None:
+        """Those that waited for room go on; who has to wait again says so."""
+        if self._starved and self.has_room:
+            starved, self._starved = self._starved, set()
+            for connection in starved:
+                self.resume_later(connection)
+
     def _begin_turn(self) -> None:
         self.now = time.monotonic()
 
     def _after_turn(self, _ready: int) -> None:
+        self._feed_starved()
         if self._resumable:
             resumable, self._resumable = self._resumable, set()
             for connection in resumable:
@@ -364,6 +386,7 @@ class Hub:
             "feed_queued_bytes": self.applying.queued_bytes,
             "feed_writing": int(self.applying.writing),
             **self._alarm.gauges(),
+            **self.applying.purge_gauges(),
         }
         return self.metrics.snapshot()
 

@@ -37,6 +37,9 @@ def test_the_feed_writer_purges_while_feeds_go_on(fed: FeedPlace, tmp_path: Path
             assert feed.notify(1, entries(20)).position == 20
         done = server.wait_for("retention_done")
         assert (done["dead"], done["removed"]) == (DEAD, 0)
+        server.wait_for_metric(f"jukinet_retention_expired_total {DEAD}")
+        server.wait_for_metric("jukinet_retention_days_behind 0")
+        server.wait_for_metric("jukinet_retention_failures_total 0")
         with Caller(fed, server.port) as caller:
             caller.open()
             codes = [code_from_key(7 + 100_003), code_from_key(100_003)]
