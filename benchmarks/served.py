@@ -96,6 +96,7 @@ class ServedRegister:
                 "roots": str(certificates.root.absolute()),
             },
             "authority": {"file": "authority.toml"},
+            "operators": {"required": False},
             "record_of_use": {"directory": "record-of-use"},
         }
         lines: list[str] = []
