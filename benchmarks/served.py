@@ -113,6 +113,7 @@ class ServedRegister:
                 "roots": str(certificates.root.absolute()),
             },
             "authority": {"file": "authority.toml"},
+            "operators": {"required": False},
             "record_of_use": {"directory": "record-of-use"},
         }
         for section, added in more.items():

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
         DeadlineExceededError,
         MissingExtraError,
         NotAuthorisedError,
+        OperatorCardRemovedError,
+        OperatorRefusedError,
+        OperatorRequiredError,
         RateExceededError,
         RecordOfUseUnavailableError,
         RefusedError,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
         RequestError,
         TooManyCodesError,
     )
+    from jukinet.clients.operators import OperatorCard, OperatorCredential, OperatorKey, OperatorPassword
     from jukinet.clients.partial_date import PartialDate
     from jukinet.clients.persons import (
         FoundPerson,
@@ -84,6 +88,9 @@ _PLACES = {
         "DeadlineExceededError",
         "MissingExtraError",
         "NotAuthorisedError",
+        "OperatorCardRemovedError",
+        "OperatorRefusedError",
+        "OperatorRequiredError",
         "RateExceededError",
         "RecordOfUseUnavailableError",
         "RefusedError",
@@ -91,6 +98,7 @@ _PLACES = {
         "RequestError",
         "TooManyCodesError",
     ),
+    "operators": ("OperatorCard", "OperatorCredential", "OperatorKey", "OperatorPassword"),
     "partial_date": ("PartialDate",),
     "persons": ("FoundPerson", "Levels", "MatchAnswer", "MatchRow", "Persons", "SearchAnswer", "SearchRow"),
     "settings": ("Credentials", "Deadlines", "Retry"),
@@ -108,6 +116,10 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "Credentials",
     "Deadlines",
     "Retry",
+    "OperatorCredential",
+    "OperatorPassword",
+    "OperatorKey",
+    "OperatorCard",
     "EarlierRecord",
     "HistoryAnswer",
     "HistoryRow",
@@ -142,6 +154,9 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "RegisterUnavailableError",
     "TooManyCodesError",
     "CursorExpiredError",
+    "OperatorCardRemovedError",
+    "OperatorRefusedError",
+    "OperatorRequiredError",
     "Cancelled",
     "MissingExtraError",
 ]

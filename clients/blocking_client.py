@@ -21,7 +21,8 @@ from jukinet.clients.cohorts import (
     cohorts_of,
     put_requests,
 )
-from jukinet.clients.errors import ClientError, DrainingError
+from jukinet.clients.errors import ClientError, DrainingError, OperatorCardRemovedError
+from jukinet.clients.operators import OperatorCredential, proof_of
 from jukinet.clients.persons import MatchAnswer, Persons, PersonsAnswer, SearchAnswer, find_arguments, search_rows_max
 from jukinet.clients.requests import Affair, Claims, DateLike, Grant
 from jukinet.clients.settings import IN_FLIGHT_DEFAULT, Credentials, Deadlines, Retry
@@ -89,13 +90,25 @@ class BlockingClient:
 
     @contextmanager
     def session(
-        self, *, schedule: int, item: str, number: int = 0, operator: str, reason: str, case_reference: str = ""
+        self,
+        *,
+        schedule: int,
+        item: str,
+        number: int = 0,
+        operator: str,
+        reason: str,
+        case_reference: str = "",
+        credential: OperatorCredential | None = None,
     ) -> Iterator[BlockingSession]:
         """Open an affair session: the authority under which is asked, by whom and why (all of it is recorded).
 
+        credential: what the operator proves itself with; None where the register takes the body's word for it.
+        OperatorRefusedError when that fails, OperatorRequiredError when it is missing or the operator was idle.
+
         NotAuthorisedError when the body has no authority for the affair today.
         """
-        session = BlockingSession(self, Affair(schedule, item, number, operator, reason, case_reference))
+        affair = Affair(schedule, item, number, operator, reason, case_reference)
+        session = BlockingSession(self, affair, credential)
         session._retrying(session._ready)
         try:
             yield session
@@ -130,8 +143,9 @@ class BlockingClient:
 class BlockingSession:
     """Questions under one affair. A lost connection is made anew and the session opened again, within ``retry``."""
 
-    def __init__(self, client: BlockingClient, affair: Affair) -> None:
+    def __init__(self, client: BlockingClient, affair: Affair, credential: OperatorCredential | None = None) -> None:
         self.affair = affair
+        self._credential = credential
         self._client = client
         self._link: BlockingLink | None = None
         self._grant: Grant | None = None
@@ -330,15 +344,39 @@ class BlockingSession:
     def _ready(self) -> BlockingLink:
         """The connection on which the session is open, opening it again where needed."""
         link = self._link
+        if self._credential is not None:
+            self._heed_card(self._credential)
         if link is not None and link.exchange.usable:
             return link
         with self._opening:
             link = self._client._connected()
             if link is not self._link:
+                self._log_in(link)
                 opened = link.ask(m.OpenSession, self.affair.fields())
                 self._grant = requests.grant_from_wire(opened)
                 self._link = link
         return link
+
+    def _heed_card(self, credential: OperatorCredential) -> None:
+        """Close the connection when the operator's card is gone."""
+        try:
+            credential.check_present()
+        except OperatorCardRemovedError:
+            if self._link is not None:
+                self._link.close()
+            raise
+
+    def _log_in(self, link: BlockingLink) -> None:
+        """Prove on this connection who the operator is, once."""
+        name = self.affair.operator
+        if self._credential is None or name in link.operators:
+            return
+        challenge = link.ask(m.OperatorLogin, (name,))
+        greeting = link.exchange.greeting
+        assert isinstance(greeting, m.Greeting)
+        proof = proof_of(self._credential, challenge, greeting, link.certificates, name)
+        link.ask(m.OperatorProof, (name, proof))
+        link.operators.add(name)
 
     def _close(self) -> None:
         link = self._link

@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "nation": CommandEntry("jukinet.server.nation.command", "make a synthetic nation, and its codes"),
     "store": CommandEntry("jukinet.server.store_command", "check a register or tell about it"),
     "authority": CommandEntry("jukinet.server.authority_command", "what bodies are allowed: check, approve, apply"),
+    "operator": CommandEntry("jukinet.server.operator_command", "operators of bodies: add, disable, list, unlock"),
     "retention": CommandEntry("jukinet.server.retention_command", "purge what is past its retention period"),
     "record": CommandEntry("jukinet.server.record_command", "verify a record of use and count what it holds"),
     "media": CommandEntry("jukinet.server.media_command", "answer a request that came as a signed file"),

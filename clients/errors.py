@@ -215,6 +215,28 @@ class CapExceededError(RequestError):
     remedy = "ask for fewer codes, or wait for the next day or fiscal year; the authority may have to be changed"
 
 
+class OperatorRefusedError(RequestError):
+    """It was not proved who the operator is: wrong, unknown, locked, disabled or expired."""
+
+    code = ErrorCode.OPERATOR_REFUSED
+    exit_code = EXIT_REFUSED
+    remedy = "check operator and password or card; after several failures the register's administrator must unlock it"
+
+
+class OperatorRequiredError(RequestError):
+    """The operator has not proved who it is on this connection, or was silent for too long since."""
+
+    code = ErrorCode.OPERATOR_REQUIRED
+    exit_code = EXIT_REFUSED
+    remedy = "give the operator's password, key or card"
+
+
+class OperatorCardRemovedError(ClientError):
+    """The operator's smart card is gone: the connection was closed, and its sessions with it."""
+
+    exit_code = EXIT_REFUSED
+
+
 class OperatorStoppedError(RequestError):
     """The operator was stopped by the server's administration or its watch, until released there."""
 
@@ -255,6 +277,8 @@ BY_CODE: Final[dict[int, type[RequestError]]] = {
     ErrorCode.NOT_A_FEED: NotAFeedError,
     ErrorCode.CURSOR_EXPIRED: CursorExpiredError,
     ErrorCode.CAP_EXCEEDED: CapExceededError,
+    ErrorCode.OPERATOR_REFUSED: OperatorRefusedError,
+    ErrorCode.OPERATOR_REQUIRED: OperatorRequiredError,
     ErrorCode.OPERATOR_STOPPED: OperatorStoppedError,
 }
 assert set(BY_CODE) == set(ErrorCode), "every code of the protocol has its class"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jukinet.clients.errors import ClientError, ConnectionFailedError, RequestError
@@ -69,6 +71,15 @@ class Credentials:
                 "together, or the key's password is wrong or missing"
             ) from None
         return context
+
+    def certificate_digest(self) -> bytes:
+        """SHA-256 of the certificate that is presented: the first one of its file. Raises ConfigurationError."""
+        try:
+            text = Path(self.certificate).read_text(encoding="ascii")
+            first = text[text.index("-----BEGIN CERTIFICATE-----") :].partition("-----END CERTIFICATE-----")
+            return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[0] + first[1] + "\n")).digest()
+        except (OSError, ValueError):
+            raise ConfigurationError(f"certificate {os.fspath(self.certificate)}: holds no PEM certificate") from None
 
     def _password(self) -> str:
         # Without this OpenSSL would ask on the terminal, in the middle of an event loop.

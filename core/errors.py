@@ -35,6 +35,8 @@ class ErrorCode(IntEnum):
     NOT_A_FEED = 21
     CURSOR_EXPIRED = 22
     CAP_EXCEEDED = 23
+    OPERATOR_REFUSED = 24
+    OPERATOR_REQUIRED = 25
     OPERATOR_STOPPED = 30
 
 
@@ -52,6 +54,12 @@ class NotAuthorisedError(JukinetError):
     """The affair, function, item or day is outside the body's authority."""
 
     code = ErrorCode.NOT_AUTHORISED
+
+
+class OperatorRequiredError(NotAuthorisedError):
+    """An operator who must have proved who it is has not, or is out again; the message says why."""
+
+    code = ErrorCode.OPERATOR_REQUIRED
 
 
 class StoreError(JukinetError):

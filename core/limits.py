@@ -146,6 +146,14 @@ PUBLIC_KEY_TEXT_BYTES_MAX: Final = 1_024
 """Base64 of the longest key that is taken: RSA of 4,096 bits has 736."""
 SIGNATURE_BYTES_MAX: Final = 512
 """Of RSA with 4,096 bits."""
+OPERATORS_PER_CONNECTION_MAX: Final = 64
+OPERATOR_FAILURES_PER_CONNECTION_MAX: Final = 10
+NONCE_BYTES: Final = 32
+SALT_BYTES_MAX: Final = 64
+PASSWORD_MEMORY_KIBIBYTES_MAX: Final = 1_048_576
+"""What a client is willing to spend on Argon2id, whatever a server asks for."""
+PASSWORD_ITERATIONS_MAX: Final = 32
+PASSWORD_LANES_MAX: Final = 16
 AUTHORITY_VERSIONS_MAX: Final = 9_999
 """Versions of a history: one a working day for 40 years."""
 AUTHORITY_RECORD_BYTES_MAX: Final = 65_536

@@ -16,7 +16,7 @@ from jukinet.core.errors import ConfigurationError, JukinetError
 from jukinet.core.law import history
 from jukinet.core.law.authority import Authority
 from jukinet.core.law.differences import differences, grant_fields
-from jukinet.core.law.signatures import PrivateKey
+from jukinet.core.signatures import PrivateKey
 
 EXIT_OK, EXIT_DIFFERENT, EXIT_USAGE = 0, 1, 2
 

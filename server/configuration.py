@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.feed import retention_run
+from jukinet.server.law_settings import Authority, Operators
 
 MEBIBYTE: Final = 1 << 20
 KIBIBYTE: Final = 1 << 10
@@ -194,15 +195,6 @@ class Notices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def alarm_seconds(self) -> float:
         """alarm_hours in seconds."""
         return self.alarm_hours * 3_600
-
-
-class Authority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may ask what (docs/authority.md). A file is read again on SIGHUP, a history is followed."""
-
-    file: Annotated[
-        str,
-        Meta(min_length=1, description="The authority file, or the directory of its history (docs/authority.md, 6)."),
-    ]
 
 
 class RecordOfUse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -447,6 +439,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     authority: Authority
     record_of_use: RecordOfUse
     sealing: Sealing = Sealing()
+    operators: Operators = Operators()
     feed: Feed = Feed()
     retention: Retention = Retention()
     notices: Notices = Notices()
@@ -475,6 +468,9 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
+    "operators.required needs operators.database; or say operators.required = false": lambda c: (
+        c.operators.required and not c.operators.database
+    ),
     "limits.connections_per_body_max is above limits.connections_max": lambda c: (
         c.limits.connections_per_body_max > c.limits.connections_max
     ),
@@ -525,6 +521,7 @@ PATH_SETTINGS: Final = {
     "tls": ("certificate", "key", "roots", "revocation_list"),
     "feed": ("certificate", "key", "roots", "revocation_list"),
     "authority": ("file",),
+    "operators": ("database",),
     "record_of_use": ("directory",),
     "sealing": ("key",),
     "cohorts": ("directory",),
@@ -535,6 +532,7 @@ FILES_NEEDED: Final = {
     "feed": ("certificate", "key", "roots", "revocation_list"),
     "authority": ("file",),
     "sealing": ("key",),
+    "operators": ("database",),
 }
 
 
@@ -677,6 +675,9 @@ roots = "root.pem"
 
 [authority]
 file = "authority.toml"
+
+[operators]
+database = "operators.db"
 
 [record_of_use]
 directory = "record-of-use"

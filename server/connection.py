@@ -17,9 +17,11 @@ from jukinet.core.errors import ErrorCode, JukinetError, RemoteProtocolError
 from jukinet.core.wire import ConnectionState, ServerConnection
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import AnswerFrame, answer_frame_bytes
+from jukinet.core.wire.operator_proof import Parties
 from jukinet.server.admission import BodyAdmission
 from jukinet.server.event_log import Field
 from jukinet.server.identity import Identity
+from jukinet.server.operators.logins import ConnectionOperators
 from jukinet.server.readiness import Readiness
 from jukinet.server.service import Service
 from jukinet.server.sessions import Session
@@ -70,6 +72,7 @@ class Connection:
         "identity_fields",
         "jobs",
         "number",
+        "operators",
         "queued_bytes",
         "service",
         "sessions",
@@ -85,7 +88,9 @@ class Connection:
         admission: BodyAdmission | None,
         service: Service,
         readiness: Readiness,
+        parties: Parties,
     ) -> None:
+        self.operators = ConnectionOperators(parties)
         self.number = number
         self.wire = wire
         self.identity = identity
@@ -234,6 +239,8 @@ class Connection:
                 self.send(m.Pong(request_id, data))
             case m.OpenSession():
                 self.service.open_session(self, event)
+            case m.OperatorLogin() | m.OperatorProof():
+                self.service.operators.take(self, event)
             case m.CloseSession():
                 self._close_session(event)
             case m.Cancel(request_id=request_id):
@@ -248,9 +255,12 @@ class Connection:
                 raise AssertionError(f"event {type(event).__name__} is not handled")
 
     def _close_session(self, event: m.CloseSession) -> None:
-        if self.sessions.pop(event.session_id, None) is None:
+        session = self.sessions.pop(event.session_id, None)
+        if session is None:
             self.refuse(event.request_id, ErrorCode.UNKNOWN_SESSION, "no such session is open")
             return
+        if session.login is not None:
+            session.login.sessions.discard(session)
         # Earlier CLOSE_SESSIONs that wait are no answers to wait for.
         closing = {waiting.request_id for waiting, _ in self._closing_sessions}
         earlier = set(self.wire.under_way) - closing - {event.request_id}

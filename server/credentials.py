@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -21,12 +23,25 @@ class Credentials(Struct, frozen=True):
     authority: Authority
     context: ssl.SSLContext
     reading: Reading
+    certificate_digest: bytes
+    """SHA-256 of the query port's own certificate."""
 
 
 def load_credentials(configuration: Configuration) -> Credentials:
     """Read both. Raises ConfigurationError, naming the file and the remedy; nothing is half taken."""
     reading = authority_follower.read(configuration.authority.file)
-    return Credentials(reading.authority, _context("tls", configuration.tls, ALPN), reading)
+    context = _context("tls", configuration.tls, ALPN)
+    return Credentials(reading.authority, context, reading, _certificate_digest(configuration.tls.certificate))
+
+
+def _certificate_digest(path: str) -> bytes:
+    """SHA-256 of the first certificate of a PEM file that was just loaded, which is the one presented."""
+    try:
+        text = Path(path).read_text(encoding="ascii")
+        first = text[text.index("-----BEGIN CERTIFICATE-----") :].partition("-----END CERTIFICATE-----")
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[0] + first[1] + "\n")).digest()
+    except (OSError, ValueError):
+        raise ConfigurationError("tls: tls.certificate cannot be read as PEM; check the file") from None
 
 
 def load_feed_context(configuration: Configuration) -> ssl.SSLContext:

@@ -37,6 +37,7 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "reloads_total": ("counter", "Reloads of authority and certificates, by result.", "result"),
     "authority_failures_total": ("counter", "Versions of the authority not taken up, by cause.", "cause"),
+    "operators_total": ("counter", "Operators who came in, were refused, or are out again.", "result"),
     "register_refreshes_total": ("counter", "Newer versions of the register taken up.", ""),
     "workers_started_total": ("counter", "Worker processes started.", ""),
     "workers_died_total": ("counter", "Worker processes that ended without being told to.", ""),

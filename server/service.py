@@ -34,6 +34,7 @@ from jukinet.server.credentials import Credentials
 from jukinet.server.event_log import EventLog
 from jukinet.server.fair_queue import FairQueue
 from jukinet.server.metrics import Metrics
+from jukinet.server.operators.logins import Operators
 from jukinet.server.readiness import Readiness
 from jukinet.server.recording import Recording
 from jukinet.server.sessions import Session
@@ -148,6 +149,7 @@ class Service:
         self._find_weight = max(1, self._slice_codes // FIND_SLICE_ROWS)
         self.models = Models()
         self.cohorts = Cohorts(self, cohorts)
+        self.operators = Operators(self, configuration.operators)
 
     # Sessions ------------------------------------------------------------------------------------------------------
 
@@ -157,17 +159,21 @@ class Service:
         if len(connection.sessions) >= self.configuration.limits.sessions_per_connection_max:
             connection.refuse(request_id, ErrorCode.TOO_MANY_SESSIONS, "close a session first")
             return
-        session = Session(connection.next_session_id(), connection.number, connection.identity, opening)
         affair = f"{opening.schedule}-{opening.item}-{opening.number}"
         try:
+            login = self.operators.login_for(connection, opening.operator)
+            session = Session(connection.next_session_id(), connection.number, connection.identity, opening, login)
             grant = session.judge(self.credentials.authority, self.today, self.caps)
         except NotAuthorisedError as error:
             self.log.warning(
                 "session_refused", connection=connection.number, affair=affair, **connection.identity_fields
             )
-            connection.refuse(request_id, ErrorCode.NOT_AUTHORISED, str(error))
+            connection.refuse(request_id, error.code, str(error))
             return
         connection.sessions[session.session_id] = session
+        if login is not None:
+            login.sessions.add(session)
+            login.used = self.now
         self.metrics.plain["sessions_opened_total"] += 1
         self.log.info("session_opened", connection=connection.number, affair=affair, **connection.identity_fields)
         connection.send(
@@ -198,6 +204,8 @@ class Service:
         grant = self.grant_now(connection, session, request_id, function, items)
         if grant is None:
             return None
+        if session.login is not None:
+            session.login.used = self.now
         if count > grant.codes_per_request_max:
             text = f"this affair allows {grant.codes_per_request_max:,} codes a request"
             connection.refuse(request_id, ErrorCode.TOO_MANY_CODES, text)
@@ -245,7 +253,7 @@ class Service:
         try:
             grant = session.judge(self.credentials.authority, self.today, self.caps)
         except NotAuthorisedError as error:
-            connection.refuse(request_id, ErrorCode.NOT_AUTHORISED, str(error))
+            connection.refuse(request_id, error.code, str(error))
             return None
         if not grant.allows(function, items, self.day):
             text = "function or items are outside the affair's authority"
@@ -551,6 +559,7 @@ class Service:
     def close(self) -> None:
         """End the thread for slices; all connections must be closed."""
         self._slices.close()
+        self.operators.close()
 
     # Turns ---------------------------------------------------------------------------------------------------------
 

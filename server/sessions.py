@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 
 from jukinet.core.audit.record import RecordOfUse
-from jukinet.core.errors import NotAuthorisedError
+from jukinet.core.errors import NotAuthorisedError, OperatorRequiredError
 from jukinet.core.law.authority import Authority, Grant
 from jukinet.core.wire import messages as m
 from jukinet.server.caps import Caps, SessionCaps
 from jukinet.server.identity import Identity
+from jukinet.server.operators.logins import Login
 
 
 class Session:
@@ -19,9 +20,24 @@ class Session:
     given by ``authority``, or is None when that authority no longer gives one.
     """
 
-    __slots__ = ("affair", "authority", "caps", "grant", "identity", "owner", "registrations", "session_id", "use")
+    __slots__ = (
+        "affair",
+        "authority",
+        "caps",
+        "grant",
+        "identity",
+        "login",
+        "owner",
+        "registrations",
+        "session_id",
+        "use",
+    )
 
-    def __init__(self, session_id: int, connection: int, identity: Identity, opening: m.OpenSession) -> None:
+    def __init__(
+        self, session_id: int, connection: int, identity: Identity, opening: m.OpenSession, login: Login | None
+    ) -> None:
+        self.login = login
+        """The operator who proved to be the one named; None when the body's word is taken for it."""
         self.session_id = session_id
         self.identity = identity
         self.affair = (opening.schedule, opening.item, opening.number)
@@ -48,7 +64,7 @@ class Session:
     def judge(self, authority: Authority, today: datetime.date, caps: Caps) -> Grant:
         """Take the grant from an authority file that was read since, or for a day that has begun since.
 
-        Raises NotAuthorisedError when there is none.
+        Raises NotAuthorisedError when there is none, OperatorRequiredError when the operator is out.
         """
         self.authority = authority
         self.grant = None
@@ -56,6 +72,10 @@ class Session:
         if body is None:
             raise NotAuthorisedError("the body has no authority here")
         grant = body.grant(*self.affair, today)
+        if self.login is not None:
+            if self.login.ended:
+                raise OperatorRequiredError(self.login.ended)
+            grant = self.login.operator_class.narrow(grant)
         self.caps = caps.of_grant(self.owner, grant)
         self.grant = grant
         return grant

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import select
 import socket
 import ssl
@@ -150,6 +151,10 @@ class TlsStream:
     def certificate(self) -> Mapping[str, Any] | None:
         """The peer's certificate as ``ssl.SSLSocket.getpeercert`` gives it."""
         return self._socket.getpeercert()
+
+    def certificate_digest(self) -> bytes:
+        """SHA-256 of the peer's certificate as it was presented on this connection."""
+        return hashlib.sha256(self._socket.getpeercert(True) or b"").digest()
 
     def read(self, buffer: memoryview) -> int:
         """Fill the front of ``buffer``: the bytes read, 0 at the end of the stream, -1 when there is nothing now.

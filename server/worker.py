@@ -25,6 +25,7 @@ from jukinet.core.limits import ANSWER_BYTES_MAX
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import ServerConnection
 from jukinet.core.wire import messages as m
+from jukinet.core.wire.operator_proof import Parties
 from jukinet.server import caps as caps_file
 from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
@@ -125,8 +126,8 @@ class Worker:
             self._log.error("start_failed", reason=str(error))
             await self._channel.send(control.Failed(str(error)))
             return EXIT_FAILED
-        recording = self._make_service(credentials, reader, writer, caps, cohorts)
         try:
+            recording = self._make_service(credentials, reader, writer, caps, cohorts)
             self._authority.prepare(credentials.reading)
         except ConfigurationError as error:
             await self._channel.send(control.Failed(str(error)))
@@ -142,6 +143,7 @@ class Worker:
             async with trio.open_nursery() as serving:
                 serving.start_soon(self._readiness.run)
                 serving.start_soon(self._service.cohorts.run)
+                serving.start_soon(self._service.operators.run)
                 serving.start_soon(self._refresh)
                 serving.start_soon(self._check_deadlines)
                 serving.start_soon(self._authority.run)
@@ -284,7 +286,15 @@ class Worker:
         )
         body = service.credentials.authority.body(identity.role, identity.body)
         entry = self._admission.admit_body(body) if body is not None else None
-        connection = Connection(number, stream, ServerConnection(told), identity, entry, service, self._readiness)
+        parties = Parties(
+            service.reader.identifier,
+            stream.certificate_digest(),
+            service.credentials.certificate_digest,
+            str(identity.role),
+            identity.body,
+        )
+        wire = ServerConnection(told)
+        connection = Connection(number, stream, wire, identity, entry, service, self._readiness, parties)
         self._connections.add(connection)
         return connection
 
@@ -409,6 +419,7 @@ class Worker:
             self._service.new_day()
             self._service.recording.check(now)
             self._look_whether_behind(now)
+            self._service.operators.check(now)
             for connection in list(self._connections):
                 connection.check(now)
             self._service.after_turn()

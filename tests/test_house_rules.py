@@ -26,6 +26,7 @@ CLIENTS = {
     "core.errors",
     "core.limits",
     "core.codes",
+    "core.signatures",
     "core.folding",
     "core.media",
 }

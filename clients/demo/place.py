@@ -70,6 +70,9 @@ roots = "pki/root.pem"
 [authority]
 file = "authority.toml"
 
+[operators]
+required = false
+
 [record_of_use]
 directory = "record-of-use"
 

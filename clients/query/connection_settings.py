@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from jukinet.clients.operators import OperatorCard, OperatorCredential, OperatorKey, OperatorPassword
 from jukinet.clients.settings import Credentials
 from jukinet.core.errors import ConfigurationError
 
@@ -50,10 +52,17 @@ AFFAIR_SETTINGS: Final = (
     Setting("affair", "item", str, "the affair: item, such as 74 or 77-2"),
     Setting("affair", "number", int, "the affair: number, 0 when the item has none", 0),
     Setting("affair", "operator", str, "the operator who asks; recorded with every provision"),
+    Setting("affair", "operator_key", str, "PEM file of the operator's private key (batch systems)", "", True),
+    Setting("affair", "card_module", str, "PKCS #11 library of the operator's smart card", ""),
+    Setting("affair", "card_token", str, "label of the card's token", ""),
+    Setting("affair", "card_label", str, "label of the private key on the card", ""),
     Setting("affair", "reason", str, "the reason for use; recorded with every provision"),
     Setting("affair", "case_reference", str, "your own reference for the case; recorded", ""),
 )
 SETTINGS: Final = SERVER_SETTINGS + AFFAIR_SETTINGS
+AFFAIR_FIELDS: Final = ("schedule", "item", "number", "operator", "reason", "case_reference")
+OPERATOR_PASSWORD_VARIABLE: Final = "JUKINET_OPERATOR_PASSWORD"  # noqa: S105 - the name of a variable
+OPERATOR_PIN_VARIABLE: Final = "JUKINET_OPERATOR_PIN"
 KEY_PASSWORD_VARIABLE: Final = "JUKINET_KEY_PASSWORD"  # noqa: S105 - the name of a variable
 PROFILE_VARIABLE: Final = "JUKINET_PROFILE"
 
@@ -157,12 +166,31 @@ def credentials(values: Mapping[str, Any], environment: Mapping[str, str] | None
     return Credentials(values["root"], values["certificate"], values["key"], environment.get(KEY_PASSWORD_VARIABLE))
 
 
+def operator_credential(
+    values: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> OperatorCredential | None:
+    """What the operator proves itself with: card, key file or password, the first that is given; else None."""
+    environment = os.environ if environment is None else environment
+    if values["card_module"]:
+        pin = environment.get(OPERATOR_PIN_VARIABLE)
+        if pin is None:
+            pin = getpass.getpass("PIN of the card: ")
+        return OperatorCard(values["card_module"], values["card_token"], values["card_label"], pin)
+    password = environment.get(OPERATOR_PASSWORD_VARIABLE)
+    if values["operator_key"]:
+        return OperatorKey(values["operator_key"], password)
+    return None if password is None else OperatorPassword(password)
+
+
 def connection_settings(
     arguments: argparse.Namespace, environment: Mapping[str, str] | None = None
 ) -> ConnectionSettings:
     """Gather a query command's settings; raises as `gathered`."""
     values = gathered(arguments, SETTINGS, environment)
-    affair = {setting.key: values[setting.key] for setting in AFFAIR_SETTINGS}
+    affair = {name: values[name] for name in AFFAIR_FIELDS}
+    credential = operator_credential(values, environment)
+    if credential is not None:
+        affair["credential"] = credential
     return ConnectionSettings(values["host"], values["port"], credentials(values, environment), affair)
 
 
@@ -172,7 +200,7 @@ def media_settings(
     """Credentials and affair, for a file that is signed instead of a connection; raises as `gathered`."""
     settings = [setting for setting in SETTINGS if setting.section != "server"]
     values = gathered(arguments, settings, environment, SETTINGS)
-    return credentials(values, environment), {setting.key: values[setting.key] for setting in AFFAIR_SETTINGS}
+    return credentials(values, environment), {name: values[name] for name in AFFAIR_FIELDS}
 
 
 def _kind(setting: Setting) -> str:

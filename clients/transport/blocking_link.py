@@ -6,6 +6,7 @@ take turns: `start` and `finish` hold one lock.
 
 from __future__ import annotations
 
+import hashlib
 import select
 import socket
 import ssl
@@ -30,6 +31,10 @@ class BlockingLink:
         self.exchange = Exchange()
         self.deadlines = deadlines
         self.slots_used = 0
+        self.certificates = (b"", b"")
+        """SHA-256 of this side's certificate and of the server's, as presented on this connection."""
+        self.operators: set[str] = set()
+        """Operators who have proved on it who they are."""
         self._sock = sock
         self._outbox: deque[memoryview] = deque()
         self._turn = threading.RLock()
@@ -237,6 +242,7 @@ def open_blocking_link(host: str, port: int, tls: Credentials, deadlines: Deadli
         raise refusal(host, port, error) from None
     link = BlockingLink(secured, deadlines)
     try:
+        link.certificates = (tls.certificate_digest(), hashlib.sha256(secured.getpeercert(True) or b"").digest())
         check_server(secured.getpeercert(), secured.selected_alpn_protocol())
         link._wait(link.exchange.greeted, limit)
     except DeadlineExceededError:

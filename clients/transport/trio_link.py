@@ -11,6 +11,7 @@ finished under a shield for at most ``Deadlines.cancel`` seconds (else the conne
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import ssl
 from collections import deque
@@ -45,6 +46,10 @@ class Link:
         self.exchange = Exchange() if exchange is None else exchange
         self.deadlines = deadlines
         self.slots_used = 0
+        self.certificates = (b"", b"")
+        """SHA-256 of this side's certificate and of the server's, as presented on this connection."""
+        self.operators: set[str] = set()
+        """Operators who have proved on it who they are."""
         self._sock = sock
         self._outbox: deque[memoryview] = deque()
         self._sending = False
@@ -379,6 +384,7 @@ async def open_link(
             await _shake_hands(secured)
             check_server(secured.getpeercert(), secured.selected_alpn_protocol(), service)
             link = Link(secured, deadlines, exchange)
+            link.certificates = (tls.certificate_digest(), hashlib.sha256(secured.getpeercert(True) or b"").digest())
             await link._wait(link.exchange.greeted)
     except BaseException as error:
         if link is not None:

@@ -23,7 +23,7 @@ from jukinet.core.errors import ConfigurationError
 from jukinet.core.law.authority import Authority
 from jukinet.core.law.authority_file import FILE_BYTES_MAX, Approver
 from jukinet.core.law.grant import JAPAN
-from jukinet.core.law.signatures import PersonalKey
+from jukinet.core.signatures import PersonalKey
 
 APPROVALS_NEEDED: Final = 2
 APPROVALS_MAX: Final = 16
@@ -305,9 +305,7 @@ def _copy(source: Path, target: Path) -> None:
     if target.exists() and target.read_bytes() == content:
         return
     if target.exists() and target.suffix != ".toml":
-        raise ConfigurationError(
-            f"{target}: an earlier version has other parameters under this name; rename them"
-        )
+        raise ConfigurationError(f"{target}: an earlier version has other parameters under this name; rename them")
     _write(target, content)
 
 

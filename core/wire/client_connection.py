@@ -138,6 +138,16 @@ class ClientConnection(ClientEnd):
         self._answered(request_id)
         return message
 
+    def _accept_operator_challenge(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = control.decode(MessageType.OPERATOR_CHALLENGE, request_id, payload)
+        self._answered(request_id)
+        return message
+
+    def _accept_operator_accepted(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        message = control.decode(MessageType.OPERATOR_ACCEPTED, request_id, payload)
+        self._answered(request_id)
+        return message
+
     def _accept_progress(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         message = control.decode(MessageType.PROGRESS, request_id, payload)
         assert isinstance(message, m.Progress)
@@ -157,6 +167,8 @@ class ClientConnection(ClientEnd):
         MessageType.GREETING: _accept_greeting,
         MessageType.SESSION_OPENED: _accept_session_opened,
         MessageType.SESSION_CLOSED: _accept_session_closed,
+        MessageType.OPERATOR_CHALLENGE: _accept_operator_challenge,
+        MessageType.OPERATOR_ACCEPTED: _accept_operator_accepted,
         MessageType.PONG: ClientEnd._accept_pong,
         MessageType.PROGRESS: _accept_progress,
         MessageType.ERROR: ClientEnd._accept_error,
@@ -258,6 +270,15 @@ class ClientConnection(ClientEnd):
         self._asked[message.request_id] = (message.session_id,)
         return data
 
+    def _send_operator(self, message: m.OperatorLogin | m.OperatorProof) -> Sendable:
+        self._check_request(message.request_id)
+        fault = control.operator_fault(message)
+        if fault is not None:
+            raise LocalProtocolError(fault)
+        data = frame(message.type, message.request_id, control.encode(message))
+        self.under_way[message.request_id] = message.type
+        return data
+
     def _send_cancel(self, message: m.Cancel) -> Sendable:
         if message.request_id not in self.under_way:
             raise LocalProtocolError("no such request is under way")
@@ -274,6 +295,8 @@ class ClientConnection(ClientEnd):
         MessageType.MATCH: _send_find,
         MessageType.OPEN_SESSION: _send_open_session,
         MessageType.CLOSE_SESSION: _send_close_session,
+        MessageType.OPERATOR_LOGIN: _send_operator,
+        MessageType.OPERATOR_PROOF: _send_operator,
         MessageType.PING: ClientEnd._send_ping,
         MessageType.CANCEL: _send_cancel,
         MessageType.GOODBYE: ClientEnd._send_goodbye,

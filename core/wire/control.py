@@ -25,6 +25,10 @@ MAPS: Final[tuple[type[m.Message], ...]] = (
     m.Progress,
     m.Error,
     m.Goodbye,
+    m.OperatorLogin,
+    m.OperatorChallenge,
+    m.OperatorProof,
+    m.OperatorAccepted,
     *FEED_MAPS,
 )
 
@@ -88,6 +92,17 @@ def encode(message: m.Message) -> bytes:
     """The payload of a control message that is a map."""
     fields = _MAPS[message.type]
     return _ENCODER.encode(fields.body(*[getattr(message, name) for name in fields.names]))
+
+
+def operator_fault(message: m.OperatorLogin | m.OperatorProof) -> str | None:
+    """What is wrong with the values of an OPERATOR_LOGIN or OPERATOR_PROOF, or None. The text quotes none of them."""
+    if not 1 <= len(message.operator.encode()) <= limits.OPERATOR_BYTES_MAX:
+        return f"operator is 1 to {limits.OPERATOR_BYTES_MAX} bytes"
+    if _CONTROL_CHARACTER.search(message.operator):
+        return "operator holds a control character"
+    if isinstance(message, m.OperatorProof) and not 1 <= len(message.proof) <= limits.SIGNATURE_BYTES_MAX:
+        return f"proof is 1 to {limits.SIGNATURE_BYTES_MAX} bytes"
+    return None
 
 
 def open_session_fault(message: m.OpenSession) -> str | None:

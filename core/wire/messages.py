@@ -134,6 +134,45 @@ class Goodbye(Message, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=bounds.GOODBYE_REASON_BYTES_MAX)] = ""
 
 
+class OperatorLogin(Message, frozen=True):
+    """Asks for a challenge by which ``operator`` can prove on this connection who it is (docs/operators.md)."""
+
+    type: ClassVar[MessageType] = MessageType.OPERATOR_LOGIN
+    operator: str
+
+
+class OperatorChallenge(Message, frozen=True):
+    """What is to be proved, once. For method ``key`` salt is empty; memory_kibibytes, iterations, lanes are 8, 1, 1."""
+
+    type: ClassVar[MessageType] = MessageType.OPERATOR_CHALLENGE
+    method: Annotated[str, Meta(pattern=r"^(password|key)\Z")]
+    nonce: Annotated[bytes, Meta(min_length=bounds.NONCE_BYTES, max_length=bounds.NONCE_BYTES)]
+    salt: Annotated[bytes, Meta(max_length=bounds.SALT_BYTES_MAX)]
+    memory_kibibytes: Annotated[int, Meta(ge=8, le=bounds.PASSWORD_MEMORY_KIBIBYTES_MAX)]
+    iterations: Annotated[int, Meta(ge=1, le=bounds.PASSWORD_ITERATIONS_MAX)]
+    lanes: Annotated[int, Meta(ge=1, le=bounds.PASSWORD_LANES_MAX)]
+
+
+class OperatorProof(Message, frozen=True):
+    """The proof for the connection's newest challenge, which must have been for this operator."""
+
+    type: ClassVar[MessageType] = MessageType.OPERATOR_PROOF
+    operator: str
+    proof: bytes
+
+
+class OperatorAccepted(Message, frozen=True):
+    """The operator is in: its class, what that allows, seconds of silence after which it is out (0: never), and its
+    credential's last day (decimal date, 0 open)."""
+
+    type: ClassVar[MessageType] = MessageType.OPERATOR_ACCEPTED
+    operator_class: Annotated[str, Meta(pattern=r"^[a-z]{1,16}\Z")]
+    functions: Mask
+    codes_per_request_max: Positive
+    idle_seconds_max: U32
+    valid_until: Annotated[int, Meta(ge=0, le=9999_12_31)]
+
+
 class LookupRequest(Message, frozen=True):
     """codes: u64[count] ('Q'); items: mask, 0 for all that the session may see."""
 
@@ -431,6 +470,8 @@ ClientMessage = (
     | Ping
     | Cancel
     | Goodbye
+    | OperatorLogin
+    | OperatorProof
     | LookupRequest
     | StatusRequest
     | VerifyRequest
@@ -448,6 +489,8 @@ ServerMessage = (
     | Progress
     | Error
     | Goodbye
+    | OperatorChallenge
+    | OperatorAccepted
     | LookupAnswer
     | StatusAnswer
     | VerifyAnswer

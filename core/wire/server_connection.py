@@ -174,6 +174,21 @@ class ServerConnection(ServerEnd):
         self.under_way[request_id] = _OPEN_SESSION
         return message
 
+    def _accept_operator(self, kind: MessageType, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        message = control.decode(kind, request_id, payload)
+        assert isinstance(message, m.OperatorLogin | m.OperatorProof)
+        fault = control.operator_fault(message)
+        if fault is not None:
+            return self._refuse(kind, request_id, Code.BAD_REQUEST, fault)
+        self.under_way[request_id] = int(kind)
+        return message
+
+    def _accept_operator_login(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        return self._accept_operator(MessageType.OPERATOR_LOGIN, request_id, payload)
+
+    def _accept_operator_proof(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        return self._accept_operator(MessageType.OPERATOR_PROOF, request_id, payload)
+
     def _accept_close_session(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         message = control.decode(MessageType.CLOSE_SESSION, request_id, payload)
         assert isinstance(message, m.CloseSession)
@@ -199,6 +214,8 @@ class ServerConnection(ServerEnd):
         _COHORT_CHANGES: _accept_cohort_changes,
         _SEARCH: _accept_search,
         _MATCH: _accept_match,
+        int(MessageType.OPERATOR_LOGIN): _accept_operator_login,
+        int(MessageType.OPERATOR_PROOF): _accept_operator_proof,
         _OPEN_SESSION: _accept_open_session,
         _CLOSE_SESSION: _accept_close_session,
         _PING: ServerEnd._accept_ping,
@@ -273,6 +290,12 @@ class ServerConnection(ServerEnd):
         self._end_request(message.request_id)
         return data
 
+    def _send_operator_answer(self, message: m.OperatorChallenge | m.OperatorAccepted) -> bytes:
+        self._check_answer(message)
+        data = self._encode(message)
+        self._end_request(message.request_id)
+        return data
+
     def _send_progress(self, message: m.Progress) -> bytes:
         if self.under_way.get(message.request_id, REFUSED) not in REPORTED or message.done > message.total:
             raise LocalProtocolError("progress is of a question under way, done at most total")
@@ -286,6 +309,8 @@ class ServerConnection(ServerEnd):
         MessageType.GREETING: _send_greeting,
         MessageType.SESSION_OPENED: _send_session_opened,
         MessageType.SESSION_CLOSED: _send_session_closed,
+        MessageType.OPERATOR_CHALLENGE: _send_operator_answer,
+        MessageType.OPERATOR_ACCEPTED: _send_operator_answer,
         MessageType.PONG: ServerEnd._send_pong,
         MessageType.PROGRESS: _send_progress,
         MessageType.ERROR: ServerEnd._send_error,

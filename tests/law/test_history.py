@@ -21,7 +21,7 @@ from jukinet.core.law import history
 from jukinet.core.law.authority import Authority
 from jukinet.core.law.differences import differences
 from jukinet.core.law.grant import JAPAN
-from jukinet.core.law.signatures import PersonalKey, PrivateKey
+from jukinet.core.signatures import PersonalKey, PrivateKey
 from jukinet.server import authority_command
 
 NOW = 1_790_000_000

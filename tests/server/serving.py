@@ -190,6 +190,7 @@ class Place:
                 "roots": str(self.directory / "root.pem"),
             },
             "authority": {"file": "authority.toml"},
+            "operators": {"required": False},
             "record_of_use": {
                 "directory": "record-of-use",
                 "retry_seconds": 0.2,

@@ -16,7 +16,7 @@ from jukinet.core.audit.reader import read_segments
 from jukinet.core.audit.record import EventHead, ProvisionHead
 from jukinet.core.errors import ErrorCode
 from jukinet.core.law import history
-from jukinet.core.law.signatures import PrivateKey
+from jukinet.core.signatures import PrivateKey
 from jukinet.core.wire import messages as m
 
 from .serving import AUTHORITY, STEP_SECONDS, Caller, Place, Server

@@ -6,6 +6,8 @@ test_vectors.py holds the implementation against the files in both directions, a
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import struct
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -32,6 +35,10 @@ TYPES = {
     "PROGRESS": 0x09,
     "ERROR": 0x0A,
     "GOODBYE": 0x0B,
+    "OPERATOR_LOGIN": 0x0C,
+    "OPERATOR_CHALLENGE": 0x0D,
+    "OPERATOR_PROOF": 0x0E,
+    "OPERATOR_ACCEPTED": 0x0F,
     "LOOKUP": 0x10,
     "LOOKUP_ANSWER": 0x11,
     "STATUS": 0x12,
@@ -69,7 +76,8 @@ def payload_of(kind: str, fields: Json) -> bytes:
     if kind == "CANCEL":
         return b""
     if TYPES[kind] < 0x10:
-        return msgspec.msgpack.encode(fields)
+        octets = {name: bytes.fromhex(fields[name]) for name in ("nonce", "salt", "proof") if name in fields}
+        return msgspec.msgpack.encode({**fields, **octets})
     if kind.startswith("COHORT"):
         return cohort_payload(kind, fields)
     columns = {name: value for name, value in fields.items() if isinstance(value, list)}
@@ -173,6 +181,34 @@ def session() -> list[Json]:
         step("server", "SESSION_CLOSED", 3, session_id=7),
         step("client", "GOODBYE", 0, reason="done"),
         step("server", "GOODBYE", 0, reason="done"),
+    ]
+
+
+def operator() -> list[Json]:
+    """A login by password with parameters small enough to try by hand; the proof is made from docs/operators.md."""
+    nonce, salt = bytes(range(32)), bytes(range(16))
+    text = (
+        f"jukinet operator proof 1\nregister 0123456789abcdef0123456789abcdef\nnonce {nonce.hex()}\n"
+        f"client-certificate {'11' * 32}\nserver-certificate {'22' * 32}\n"
+        "role agency\nbody pension-service\noperator op-0042\n"
+    ).encode()
+    kdf = Argon2id(salt=salt, length=32, iterations=2, lanes=1, memory_cost=64)
+    key = hmac.new(kdf.derive(b"correct horse battery"), b"jukinet operator client key", hashlib.sha256).digest()
+    mask = hmac.new(hashlib.sha256(key).digest(), text, hashlib.sha256).digest()
+    proof = bytes(left ^ right for left, right in zip(key, mask, strict=True))
+    challenge = {"nonce": nonce.hex(), "salt": salt.hex(), "memory_kibibytes": 64, "iterations": 2, "lanes": 1}
+    accepted = {"functions": 7, "codes_per_request_max": 64, "idle_seconds_max": 900, "valid_until": 20261231}
+    without = {"salt": "", "memory_kibibytes": 8, "iterations": 1}
+    return [
+        opening()[0],
+        step("client", "OPERATOR_LOGIN", 1, operator="op-0042"),
+        step("server", "OPERATOR_CHALLENGE", 1, method="password", **challenge),
+        step("client", "OPERATOR_PROOF", 2, operator="op-0042", proof=proof.hex()),
+        step("server", "OPERATOR_ACCEPTED", 2, operator_class="enquiry", **accepted),
+        step("client", "OPERATOR_LOGIN", 3, operator="op-9"),
+        step("server", "OPERATOR_CHALLENGE", 3, method="key", **{**challenge, **without}),
+        step("client", "OPERATOR_PROOF", 4, operator="op-9", proof="00" * 64),
+        step("server", "ERROR", 4, code=24, message="operator or proof is not right", retry_after_ms=0),
     ]
 
 
@@ -543,6 +579,7 @@ def refused() -> Json:
 
 CONVERSATIONS = {
     "session": session,
+    "operator": operator,
     "lookup": lookup,
     "status": status,
     "verify": verify,

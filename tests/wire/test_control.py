@@ -98,7 +98,7 @@ def test_a_wide_map_and_wide_numbers_are_the_same_map() -> None:
         (T.SESSION_OPENED, {**OPENED_MAP, "valid_until": -1}),
         (T.PROGRESS, {"done": 0, "total": 0}),
         (T.ERROR, {"code": 0, "message": "", "retry_after_ms": 0}),
-        (T.ERROR, {"code": 23, "message": "", "retry_after_ms": 0}),
+        (T.ERROR, {"code": 26, "message": "", "retry_after_ms": 0}),
         (T.ERROR, {"code": 1, "message": "x" * 1_025, "retry_after_ms": 0}),
         (T.GOODBYE, {"reason": "x" * 257}),
     ],

@@ -22,6 +22,8 @@ REQUESTS = {
     T.OPEN_SESSION,
     T.CLOSE_SESSION,
     T.PING,
+    T.OPERATOR_LOGIN,
+    T.OPERATOR_PROOF,
     T.LOOKUP,
     T.STATUS,
     T.VERIFY,
@@ -34,6 +36,8 @@ REQUESTS = {
 ANSWER_TYPES = {
     T.SESSION_OPENED,
     T.SESSION_CLOSED,
+    T.OPERATOR_CHALLENGE,
+    T.OPERATOR_ACCEPTED,
     T.PONG,
     T.LOOKUP_ANSWER,
     T.STATUS_ANSWER,
@@ -147,14 +151,14 @@ def test_an_error_of_the_connection_closes_from_every_state(state: S) -> None:
         server.send(error)
 
 
-@pytest.mark.parametrize("answered", range(1, 12))
+@pytest.mark.parametrize("answered", range(1, 14))
 def test_both_done_closes_with_the_last_answer(answered: int) -> None:
     server, client = pair_in(S.BOTH_DONE)
     for number, request_id in enumerate(list(server.under_way), 1):
         assert server.state is client.state is S.BOTH_DONE
         deliver(client, server.send(m.Error(request_id, ErrorCode.CANCELLED, "")))
-        if number == answered < 11:
-            assert len(client.under_way) == 11 - answered
+        if number == answered < 13:
+            assert len(client.under_way) == 13 - answered
     assert server.state is client.state is S.CLOSED
 
 

@@ -42,7 +42,7 @@ def message_of(step: dict[str, Any]) -> m.Message:
     """The message that a step describes."""
     fields = dict(step["fields"])
     for name, value in fields.items():
-        if name == "data":
+        if name in ("data", "nonce", "salt", "proof"):
             fields[name] = bytes.fromhex(value)
         elif name == "limits":
             fields[name] = m.Limits(**value)

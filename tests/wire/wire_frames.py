@@ -18,7 +18,7 @@ T = MessageType
 STATES = list(S)
 
 # Requests under way in every state after GREETING: one of each type, under the id of its message type.
-LIMITS = m.Limits(requests_in_flight_max=24)
+LIMITS = m.Limits(requests_in_flight_max=28)
 CODES = [12345678903, 10000000006]
 SINCE = 20240401
 NEW_ID = 99
@@ -34,6 +34,8 @@ def question_messages(ids: dict[T, int]) -> dict[T, m.Message]:
         T.OPEN_SESSION: m.OpenSession(ids[T.OPEN_SESSION], 1, "77", 0, "op", "reason", ""),
         T.CLOSE_SESSION: m.CloseSession(ids[T.CLOSE_SESSION], SESSION + 1),
         T.PING: m.Ping(ids[T.PING], b"abcdefgh"),
+        T.OPERATOR_LOGIN: m.OperatorLogin(ids[T.OPERATOR_LOGIN], "op"),
+        T.OPERATOR_PROOF: m.OperatorProof(ids[T.OPERATOR_PROOF], "op", bytes(32)),
         T.LOOKUP: m.LookupRequest(ids[T.LOOKUP], SESSION, 1, codes(CODES)),
         T.STATUS: m.StatusRequest(ids[T.STATUS], SESSION, SINCE, codes(CODES)),
         T.VERIFY: m.VerifyRequest(ids[T.VERIFY], SESSION, 1, codes(CODES), TextColumn.from_texts(["山田", ""])),
@@ -108,6 +110,8 @@ def server_messages(limits: m.Limits) -> dict[T, m.Message]:
         T.SESSION_OPENED: m.SessionOpened(UNDER_WAY[T.OPEN_SESSION], 77, 7, 255, 1000, 0),
         T.SESSION_CLOSED: m.SessionClosed(UNDER_WAY[T.CLOSE_SESSION], SESSION + 1),
         T.PONG: m.Pong(UNDER_WAY[T.PING], b"abcdefgh"),
+        T.OPERATOR_CHALLENGE: m.OperatorChallenge(UNDER_WAY[T.OPERATOR_LOGIN], "key", bytes(32), b"", 8, 1, 1),
+        T.OPERATOR_ACCEPTED: m.OperatorAccepted(UNDER_WAY[T.OPERATOR_PROOF], "bulk", 127, 65_536, 900, 0),
         T.PROGRESS: m.Progress(UNDER_WAY[T.LOOKUP], 1, 2),
         T.ERROR: m.Error(UNDER_WAY[T.STATUS], m.ErrorCode.INTERNAL, "", 5),
         T.GOODBYE: m.Goodbye(reason="draining"),
@@ -123,6 +127,8 @@ def raw_frames(limits: m.Limits) -> dict[tuple[str, T], bytes]:
         T.OPEN_SESSION: (pack(session), NEW_ID),
         T.CLOSE_SESSION: (pack({"session_id": SESSION + 2}), NEW_ID),
         T.PING: (b"abcdefgh", NEW_ID),
+        T.OPERATOR_LOGIN: (pack({"operator": "op"}), NEW_ID),
+        T.OPERATOR_PROOF: (pack({"operator": "op", "proof": bytes(64)}), NEW_ID),
         T.CANCEL: (b"", UNDER_WAY[T.LOOKUP]),
         T.GOODBYE: (pack({"reason": "done"}), 0),
         T.LOOKUP: (twin.question(SESSION, 1, CODES), NEW_ID),
@@ -134,6 +140,9 @@ def raw_frames(limits: m.Limits) -> dict[tuple[str, T], bytes]:
         T.SEARCH: (twin.find(SESSION, 1, 2, True, **TWINS), NEW_ID),
         T.MATCH: (twin.find(SESSION, 1, 2, **TWINS), NEW_ID),
     }
+    challenge = {"method": "password", "nonce": bytes(32), "salt": bytes(16)}
+    costs = {"memory_kibibytes": 65_536, "iterations": 3, "lanes": 1}
+    accepted = {"operator_class": "enquiry", "functions": 7, "codes_per_request_max": 64}
     granted = {"session_id": 77, "functions": 7, "items": 255, "codes_per_request_max": 9, "valid_until": 0}
     told = {"protocol": 1, **GREETING, "limits": msgspec.structs.asdict(limits), "areas_not_connected": [13215]}
     server = {
@@ -141,6 +150,11 @@ def raw_frames(limits: m.Limits) -> dict[tuple[str, T], bytes]:
         T.SESSION_OPENED: (pack(granted), UNDER_WAY[T.OPEN_SESSION]),
         T.SESSION_CLOSED: (pack({"session_id": SESSION + 1}), UNDER_WAY[T.CLOSE_SESSION]),
         T.PONG: (b"abcdefgh", UNDER_WAY[T.PING]),
+        T.OPERATOR_CHALLENGE: (pack({**challenge, **costs}), UNDER_WAY[T.OPERATOR_LOGIN]),
+        T.OPERATOR_ACCEPTED: (
+            pack({**accepted, "idle_seconds_max": 900, "valid_until": 20301231}),
+            UNDER_WAY[T.OPERATOR_PROOF],
+        ),
         T.PROGRESS: (pack({"done": 1, "total": 2}), UNDER_WAY[T.LOOKUP]),
         T.ERROR: (pack({"code": 1, "message": "", "retry_after_ms": 5}), UNDER_WAY[T.STATUS]),
         T.GOODBYE: (pack({"reason": "draining"}), 0),
