@@ -108,8 +108,8 @@ FEED_REQUESTS_IN_FLIGHT_MAX: Final = 8
 SEQUENCE_MAX: Final = (1 << 48) - 1
 """A feed's sequence number shares 64 bits with its prefecture in the keys of quarantine."""
 DIGEST_LEAF_KEYS: Final = 2_441_407
-"""Digests of holdings are kept for each leaf, a 4,096th part of all keys (docs/store-format.md). The smallest prime with
-which so many leaves hold all keys: not a divisor of any bucket width by accident."""
+"""Digests of holdings are kept for each leaf, a 4,096th part of all keys (docs/store-format.md). The smallest prime
+with which so many leaves hold all keys: not a divisor of any bucket width by accident."""
 DIGEST_LEAVES_PER_PAGE: Final = 64
 DIGEST_PAGES: Final = 64
 COMPARE_RANGES_MAX: Final = 4_096
