@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "store": CommandEntry("jukinet.server.store_command", "check a register or tell about it"),
     "retention": CommandEntry("jukinet.server.retention_command", "purge what is past its retention period"),
     "record": CommandEntry("jukinet.server.record_command", "verify a record of use and count what it holds"),
+    "alarms": CommandEntry("jukinet.server.alarms_command", "alarms of misuse, and operators that were stopped"),
     "notices": CommandEntry("jukinet.server.notices_command", "move-in notices that wait, and printing overdue ones"),
     "pki": CommandEntry("jukinet.server.pki.command", "make certificates for trials"),
 }

@@ -23,6 +23,7 @@ from jukinet.core.matching.missing_areas import ConnectedArea, MissingAreas
 from jukinet.core.store.builder import Area
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import Function
+from jukinet.core.watch.rules import OperatorStoppedError
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import answer_frame_bytes
 from jukinet.server.admission import Admission
@@ -49,6 +50,7 @@ from jukinet.server.slices import (
     rows_of,
     state,
 )
+from jukinet.server.watching import Watching
 
 if TYPE_CHECKING:
     from jukinet.server.connection import Connection
@@ -117,7 +119,9 @@ class Service:
         connection_closed: Callable[[Connection, str], None],
         readiness: Readiness,
         cohorts: CohortStore | None = None,
+        watching: Watching | None = None,
     ) -> None:
+        self.watching = watching
         self.connection_closed = connection_closed
         self._wake = readiness.wake
         self._slices = SliceThread(readiness, self._slice_over)
@@ -158,11 +162,14 @@ class Service:
         affair = f"{opening.schedule}-{opening.item}-{opening.number}"
         try:
             grant = session.judge(self.credentials.authority, self.today)
-        except NotAuthorisedError as error:
+            if self.watching is not None:
+                identity = connection.identity
+                session.watched = self.watching.identify(str(identity.role), identity.body, opening.operator, affair)
+        except (NotAuthorisedError, OperatorStoppedError) as error:
             self.log.warning(
                 "session_refused", connection=connection.number, affair=affair, **connection.identity_fields
             )
-            connection.refuse(request_id, ErrorCode.NOT_AUTHORISED, str(error))
+            connection.refuse(request_id, error.code, str(error))
             return
         connection.sessions[session.session_id] = session
         self.metrics.plain["sessions_opened_total"] += 1
@@ -233,9 +240,11 @@ class Service:
     ) -> Grant | None:
         """The grant by the authority file and the day as they are now; None when the request was refused."""
         try:
+            if self.watching is not None and session.watched is not None:
+                self.watching.check(session.watched)
             grant = session.judge(self.credentials.authority, self.today)
-        except NotAuthorisedError as error:
-            connection.refuse(request_id, ErrorCode.NOT_AUTHORISED, str(error))
+        except (NotAuthorisedError, OperatorStoppedError) as error:
+            connection.refuse(request_id, error.code, str(error))
             return None
         if not grant.allows(function, items, self.day):
             text = "function or items are outside the affair's authority"
@@ -367,6 +376,8 @@ class Service:
         if bulk:
             connection.hold(answer_frame_bytes(frame))
         self.recording.submit(ticket, connection, request_id, ANSWER_TYPES[function], frame, arrived, bulk)
+        if session.watched is not None and self.watching is not None:
+            self.watching.note(session.watched, answer.codes, answer.outcomes, function)
         self.metrics.requests[function] += 1
         self.metrics.codes[function] += rows_of(question)
 

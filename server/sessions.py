@@ -7,6 +7,7 @@ import datetime
 from jukinet.core.audit.record import RecordOfUse
 from jukinet.core.errors import NotAuthorisedError
 from jukinet.core.law.authority import Authority, Grant
+from jukinet.core.watch.kernel import Watched
 from jukinet.core.wire import messages as m
 from jukinet.server.identity import Identity
 
@@ -18,7 +19,7 @@ class Session:
     given by ``authority``, or is None when that authority no longer gives one.
     """
 
-    __slots__ = ("affair", "authority", "grant", "identity", "owner", "registrations", "session_id", "use")
+    __slots__ = ("affair", "authority", "grant", "identity", "owner", "registrations", "session_id", "use", "watched")
 
     def __init__(self, session_id: int, connection: int, identity: Identity, opening: m.OpenSession) -> None:
         self.session_id = session_id
@@ -40,6 +41,8 @@ class Session:
             connection=connection,
             session=session_id,
         )
+        self.watched: Watched | None = None
+        """Whose requests these are, for the watch; None when nothing is watched."""
         self.authority: Authority | None = None
         self.grant: Grant | None = None
 

@@ -37,6 +37,7 @@ from jukinet.server.recording import Recording
 from jukinet.server.service import Service
 from jukinet.server.shared_counts import SharedCounts
 from jukinet.server.transport import TlsStream
+from jukinet.server.watching import Watching
 
 CHECK_SECONDS: Final = 0.25
 """How often deadlines are looked at; they are kept to within this."""
@@ -107,6 +108,7 @@ class Worker:
                 return EXIT_OK
             writer = self._open_record_of_use(reader.identifier)
             cohorts = self._open_cohorts()
+            watching = self._open_watch()
             place = self._configuration.server
             listener = listen(place.address, self._start.port, place.backlog)
             credentials = load_credentials(self._configuration)  # warming took its time: take them as they are now
@@ -121,7 +123,7 @@ class Worker:
         self._service = Service(
             self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
             self._connection_closed,
-            self._readiness, cohorts,
+            self._readiness, cohorts, watching,
         )  # fmt: skip
         self._serving = True
         gc.collect()
@@ -144,6 +146,8 @@ class Worker:
         with trio.CancelScope(shield=True):
             await self._channel.send(control.Figures(self._snapshot()))
         self._service.close()
+        if watching is not None:
+            watching.close()
         drained_by = self._drain_deadline - trio.current_time()
         if not recording.close(max(0.0, drained_by) + RECORD_CLOSE_SECONDS):
             self._log.error("record_of_use_left_open", directory=settings.directory)
@@ -228,6 +232,18 @@ class Worker:
     def _open_cohorts(self) -> CohortStore | None:
         directory = self._configuration.cohorts.directory
         return CohortStore(directory) if directory else None
+
+    def _open_watch(self) -> Watching | None:
+        settings = self._configuration.watch
+        if not settings.directory:
+            return None
+        return Watching(settings, self._readiness, self._metrics, self._log, self._judge_all_again)
+
+    def _judge_all_again(self) -> None:
+        """Operators were stopped or released: every session is judged again at its next request."""
+        for connection in self._connections:
+            for session in connection.sessions.values():
+                session.authority = None
 
     # Accepting -----------------------------------------------------------------------------------------------------
 
