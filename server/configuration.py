@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.feed import retention_run
+from jukinet.server.boundary_settings import Boundary
 from jukinet.server.watch_settings import Watch
 
 MEBIBYTE: Final = 1 << 20
@@ -405,6 +406,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     notices: Notices = Notices()
     cohorts: Cohorts = Cohorts()
     watch: Watch = Watch()
+    boundary: Boundary = Boundary()
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     waits: Waits = Waits()
@@ -483,6 +485,7 @@ PATH_SETTINGS: Final = {
     "record_of_use": ("directory",),
     "cohorts": ("directory",),
     "watch": ("directory",),
+    "boundary": ("administration_socket",),
     "observation": ("metrics_file",),
 }
 FILES_NEEDED: Final = {

@@ -9,6 +9,7 @@ from msgspec import Struct
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.law.authority import Authority
 from jukinet.core.wire.feed_frames import FEED_ALPN_NAME
+from jukinet.server.boundary import Revoked, revoked_by
 from jukinet.server.configuration import Configuration, Tls
 from jukinet.server.transport import ALPN, server_context
 
@@ -18,12 +19,15 @@ class Credentials(Struct, frozen=True):
 
     authority: Authority
     context: ssl.SSLContext
+    revoked: Revoked = frozenset()
+    """What the query port's revocation lists revoke."""
 
 
 def load_credentials(configuration: Configuration) -> Credentials:
     """Read both. Raises ConfigurationError, naming the file and the remedy; nothing is half taken."""
     authority = Authority.load(configuration.authority.file)
-    return Credentials(authority, _context("tls", configuration.tls, ALPN))
+    context = _context("tls", configuration.tls, ALPN)
+    return Credentials(authority, context, revoked_by(configuration.tls.revocation_list))
 
 
 def load_feed_context(configuration: Configuration) -> ssl.SSLContext:

@@ -58,6 +58,11 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
     "requests_queued": ("gauge", "Bulk requests that wait or run.", ""),
     "queued_bytes": ("gauge", "Bytes of bulk requests that wait or run.", ""),
     "unsent_bytes": ("gauge", "Bytes of answers that callers have not taken yet.", ""),
+    "certificate_left_seconds": (
+        "gauge",
+        "Until the first of the ports' certificates, roots and revocation lists ends.",
+        "",
+    ),
     "providing": ("gauge", "Workers that provide: their record of use can be written.", ""),
     "workers": ("gauge", "Worker processes that serve.", ""),
     "request_seconds": ("histogram", "From a request's arrival to its answer's release, interactive requests.", ""),

@@ -8,6 +8,7 @@ import sys
 from jukinet.core.errors import JukinetError
 from jukinet.core.law import example_path
 from jukinet.server import configuration, settings_page
+from jukinet.server.boundary import feed_boundary, query_boundary
 from jukinet.server.credentials import load_credentials, load_feed_context
 from jukinet.server.supervisor import serve
 
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         configuration.check_files(settings)
         if arguments.check:
             load_credentials(settings)
+            query_boundary(settings.boundary), feed_boundary(settings.boundary)
             if settings.feed.enabled:
                 load_feed_context(settings)
             sys.stdout.write(f"{arguments.config}: in order\n")

@@ -26,10 +26,11 @@ from jukinet.core.wire import messages as m
 from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
+from jukinet.server.boundary import is_revoked, query_boundary
 from jukinet.server.connection import Connection
 from jukinet.server.credentials import Credentials, load_credentials
 from jukinet.server.event_log import EventLog, operating_error
-from jukinet.server.identity import Identity, from_certificate
+from jukinet.server.identity import Identity
 from jukinet.server.listening import listen
 from jukinet.server.metrics import Metrics, Snapshot
 from jukinet.server.readiness import Readiness
@@ -70,6 +71,7 @@ class Worker:
         counts = SharedCounts(mmap.mmap(start.shared_counts, 0), workers, start.worker)
         self._admission = Admission(start.configuration.limits, counts)
         self._connections: set[Connection] = set()
+        self._boundary = query_boundary(start.configuration.boundary)
         self._acceptor = Acceptor(
             self._open_stream,
             self._take,
@@ -77,6 +79,7 @@ class Worker:
             self._metrics,
             self._log,
             start.configuration.waits.handshake_seconds,
+            self._boundary.allows_address,
         )
         self._draining = trio.Event()
         self._drain_deadline = 0.0
@@ -252,7 +255,8 @@ class Worker:
 
     def _take(self, number: int, stream: TlsStream) -> None:
         """Take a connection after its handshake. Raises IdentityError; what fails later ends this one only."""
-        self._begin(self._connection(number, stream, from_certificate(stream.certificate())))
+        identity = self._boundary.identity(stream.certificate(), self._log)
+        self._begin(self._connection(number, stream, identity))
 
     def _connection(self, number: int, stream: TlsStream, identity: Identity) -> Connection:
         """The connection after its handshake; from here on it gives everything back when it closes."""
@@ -412,6 +416,9 @@ class Worker:
             return
         self._service.credentials = credentials
         self._admission.take_up(credentials.authority)
+        for connection in list(self._connections):
+            if is_revoked(connection.certificate, credentials.revoked):
+                connection.fail(ErrorCode.UNKNOWN_BODY, "the certificate was revoked", "certificate_revoked")
         self._metrics.count("reloads_total", "done")
         self._log.info("reloaded", authority=credentials.authority.digest)
 
