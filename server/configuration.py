@@ -20,6 +20,7 @@ from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.feed import retention_run
 from jukinet.server.boundary_settings import Boundary
+from jukinet.server.selfcheck_settings import Selfcheck
 from jukinet.server.watch_settings import Watch
 
 MEBIBYTE: Final = 1 << 20
@@ -407,6 +408,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cohorts: Cohorts = Cohorts()
     watch: Watch = Watch()
     boundary: Boundary = Boundary()
+    selfcheck: Selfcheck = Selfcheck()
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     waits: Waits = Waits()
@@ -486,6 +488,7 @@ PATH_SETTINGS: Final = {
     "cohorts": ("directory",),
     "watch": ("directory",),
     "boundary": ("administration_socket",),
+    "selfcheck": ("key", "backup_directory"),
     "observation": ("metrics_file",),
 }
 FILES_NEEDED: Final = {
