@@ -1,4 +1,4 @@
-"""The check-list of the self-inspection (docs/selfcheck.md): each check gives a result and one sentence, never raises."""
+"""The check-list of the self-inspection (docs/selfcheck.md): each check gives a result and a sentence, never raises."""
 
 from __future__ import annotations
 
@@ -98,9 +98,8 @@ class Noted:
 
 def inspect(path: str | Path, settings: Configuration, *, with_store: bool = True) -> Report:
     """Go through the check-list for a configuration that was read from ``path``. Raises nothing."""
-    findings = [
-        run(name, check, settings, Path(path)) for name, check in CHECKS.items() if name != "store" or with_store
-    ]
+    wanted = {name: check for name, check in CHECKS.items() if name != "store" or with_store}
+    findings = [run(name, check, settings, Path(path)) for name, check in wanted.items()]
     if not with_store:
         findings.append(Finding("store", Result.NOT_CHECKED, "left out as asked"))
     return Report(
@@ -192,9 +191,8 @@ def _open_to_others(directory: Path, noted: Noted) -> Iterator[Path]:
     if not directory.is_dir():
         noted.failures.append(f"{directory} is not a directory")
     elif directory.stat().st_mode & OTHERS:
-        yield from (
-            entry for entry in sorted(directory.iterdir()) if entry.is_file() and not entry.name.startswith(".")
-        )
+        entries = sorted(directory.iterdir())
+        yield from (entry for entry in entries if entry.is_file() and not entry.name.startswith("."))
 
 
 def _judge(path: Path, forbidden: int, noted: Noted) -> None:

@@ -17,7 +17,7 @@ EXIT_OK, EXIT_FAILED = 0, 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``jukinet selfcheck --config FILE``, ``jukinet selfcheck verify REPORT --key FILE``, ``jukinet selfcheck key FILE``."""
+    """``jukinet selfcheck --config FILE``, ``... verify REPORT --key FILE``, ``... key FILE``."""
     parser.add_argument("--config", metavar="FILE", help="the server's configuration: inspect it, and print the report")
     parser.add_argument("--json", action="store_true", help="the report as one line of JSON instead of text")
     parser.add_argument("--without-store", action="store_true", help="leave out the check of the whole register")

@@ -221,21 +221,9 @@ def test_disk_room_backups_and_alarms(machine: Machine, monkeypatch: pytest.Monk
     machine.finds("backups", Result.FAILED, "holds no file")
     (machine.directory / "backups").rmdir()
     machine.finds("backups", Result.FAILED, "not a directory")
-    AlarmFile(machine.directory / "watch").append(
-        [
-            Alarm(
-                number=1,
-                time="",
-                rule="absent",
-                role="agency",
-                body="b",
-                operator="secret",
-                affair="1-1-0",
-                value=1,
-                limit=1,
-            )
-        ]
-    )
+    whose: dict[str, Any] = {"role": "agency", "body": "b", "operator": "secret", "affair": "1-1-0"}
+    alarm = Alarm(number=1, time="", rule="absent", value=1, limit=1, **whose)
+    AlarmFile(machine.directory / "watch").append([alarm])
     machine.finds("alarms", Result.WARNING, "1 alarms wait")
     assert "secret" not in inspect(machine.path, machine.settings(), with_store=False).text()
     text = machine.path.read_text().replace("free_bytes_min = 1", f"free_bytes_min = {1 << 40}")
