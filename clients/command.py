@@ -43,7 +43,7 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "record": CommandEntry("jukinet.server.record_command", "verify a record of use and count what it holds"),
     "alarms": CommandEntry("jukinet.server.alarms_command", "alarms of misuse, and operators that were stopped"),
     "admin": CommandEntry("jukinet.server.admin_command", "ask a running server: status, metrics, alarms, reload"),
-    "selfcheck": CommandEntry("jukinet.server.selfcheck_command", "inspect the server; a signed report for the auditor"),
+    "selfcheck": CommandEntry("jukinet.server.selfcheck_command", "inspect the server, with a signed report"),
     "notices": CommandEntry("jukinet.server.notices_command", "move-in notices that wait, and printing overdue ones"),
     "pki": CommandEntry("jukinet.server.pki.command", "make certificates for trials"),
 }

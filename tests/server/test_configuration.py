@@ -98,6 +98,7 @@ def test_every_relation_can_be_broken(tmp_path: Path) -> None:
         "record_of_use": {"directory": "d", "segment_bytes_max": 1 << 20, "segment_step_bytes": 1 << 21},
         "notices": {"retention_days": 30, "receipt_days": 10},
         "cohorts": {"directory": "d"},
+        "watch": {"directory": "d", "stop_rules": "rate"},
         "supervision": {"restart_delay_seconds": 2.0, "restart_delay_seconds_max": 1.0},
     }
     document: dict[str, Any] = tomllib.loads(SMALLEST) | broken
