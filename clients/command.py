@@ -51,6 +51,9 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     ),
     "audit": CommandEntry("jukinet.server.audit_command", "seal and verify a record of use, its ledger and report"),
     "disclose": CommandEntry("jukinet.server.disclose_command", "who asked about a resident, with proofs"),
+    "alarms": CommandEntry("jukinet.server.alarms_command", "alarms of misuse, and operators that were stopped"),
+    "admin": CommandEntry("jukinet.server.admin_command", "ask a running server: status, metrics, alarms, reload"),
+    "selfcheck": CommandEntry("jukinet.server.selfcheck_command", "inspect the server, with a signed report"),
     "notices": CommandEntry("jukinet.server.notices_command", "move-in notices that wait, and printing overdue ones"),
     "pki": CommandEntry("jukinet.server.pki.command", "make certificates for trials"),
 }

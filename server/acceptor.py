@@ -22,7 +22,8 @@ class Acceptor:
 
     ``open_stream`` wraps an accepted socket in the certificates of the moment. ``hand_over(number, stream)`` takes a
     stream after its handshake and owns it from then on, together with its place in ``admission``; when it raises
-    IdentityError it has not taken it. Whatever fails is counted and logged, and ends that connection only.
+    IdentityError it has not taken it. ``allows_address`` judges a peer's address before its handshake. Whatever fails
+    is counted and logged, and ends that connection only.
     """
 
     def __init__(
@@ -33,7 +34,9 @@ class Acceptor:
         metrics: Metrics,
         log: EventLog,
         handshake_seconds: float,
+        allows_address: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        self._allows_address = allows_address
         self._open_stream = open_stream
         self._hand_over = hand_over
         self._admission = admission
@@ -56,7 +59,7 @@ class Acceptor:
                 await trio.sleep(ACCEPT_PAUSE_SECONDS)
                 continue
             try:
-                connection, _ = listener.accept()
+                connection, address = listener.accept()
             except BlockingIOError:
                 try:
                     await trio.lowlevel.wait_readable(listener)
@@ -71,6 +74,12 @@ class Acceptor:
                 await trio.sleep(ACCEPT_PAUSE_SECONDS)
                 continue
             self._metrics.plain["connections_accepted_total"] += 1
+            if not self._allows_address(address[0]):
+                connection.close()
+                self._numbers += 1
+                self.refused(self._numbers, "address_not_allowed")
+                await trio.lowlevel.checkpoint()
+                continue
             self._admission.connections += 1
             nursery.start_soon(self._greet, connection)
             await trio.lowlevel.checkpoint()

@@ -300,6 +300,8 @@ class Cohorts:
             request_id=question.request_id,
             matches=None,
         )
+        if session.watched is not None and service.watching is not None:
+            service.watching.note(session.watched, changes.codes, changes.outcomes, COHORT)
         request.connection.hold(len(frame))
         service.recording.submit(
             ticket, request.connection, question.request_id, CHANGES_ANSWER, frame, request.arrived, True

@@ -1,4 +1,4 @@
-"""The server's settings: one declaration, from which the check on load, the defaults and docs/configuration.md follow.
+"""The server's settings: one declaration, from which the check on load and, in settings_page.py, the texts follow.
 
 A configuration file is TOML. Unknown keys, wrong types and values out of range are refused; so are values that
 contradict one another (``Configuration.contradictions``). Paths that are not absolute are taken from the file's own
@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,7 +19,10 @@ from msgspec import Meta, Struct
 from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.feed import retention_run
+from jukinet.server.boundary_settings import Boundary
 from jukinet.server.law_settings import Authority, Operators
+from jukinet.server.selfcheck_settings import Selfcheck
+from jukinet.server.watch_settings import Watch
 
 MEBIBYTE: Final = 1 << 20
 KIBIBYTE: Final = 1 << 10
@@ -444,6 +447,9 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     retention: Retention = Retention()
     notices: Notices = Notices()
     cohorts: Cohorts = Cohorts()
+    watch: Watch = Watch()
+    boundary: Boundary = Boundary()
+    selfcheck: Selfcheck = Selfcheck()
     limits: Limits = Limits()
     fairness: Fairness = Fairness()
     waits: Waits = Waits()
@@ -510,6 +516,10 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
     "cohorts.directory is register.store or record_of_use.directory": lambda c: (
         c.cohorts.directory in (c.register.store, c.record_of_use.directory)
     ),
+    "watch.directory is register.store or record_of_use.directory": lambda c: (
+        c.watch.directory in (c.register.store, c.record_of_use.directory)
+    ),
+    "watch.stop_rules names what is no rule about an operator": lambda c: c.watch.stop_rules_are_wrong,
     "supervision.restart_delay_seconds is above supervision.restart_delay_seconds_max": lambda c: (
         c.supervision.restart_delay_seconds > c.supervision.restart_delay_seconds_max
     ),
@@ -525,6 +535,9 @@ PATH_SETTINGS: Final = {
     "record_of_use": ("directory",),
     "sealing": ("key",),
     "cohorts": ("directory",),
+    "watch": ("directory",),
+    "boundary": ("administration_socket",),
+    "selfcheck": ("key", "backup_directory"),
     "observation": ("metrics_file",),
 }
 FILES_NEEDED: Final = {
@@ -588,117 +601,3 @@ def _plain(message: str) -> str:
     if not separator or not place:
         return text
     return f"{place}: {text[:1].lower()}{text[1:]}"
-
-
-class Setting(Struct, frozen=True):
-    """One setting as declared: for the documentation and for --print-defaults."""
-
-    section: str
-    name: str
-    type: str
-    default: object
-    allowed: str
-    description: str
-
-
-def settings() -> Iterator[tuple[type[Struct], str, list[Setting]]]:
-    """Each section's class, name and settings, in the order of their declaration."""
-    for section, declaration in get_type_hints(Configuration).items():
-        found = []
-        hints = get_type_hints(declaration, include_extras=True)
-        for field in msgspec.structs.fields(declaration):
-            base, meta = get_args(hints[field.name])[:2]
-            found.append(
-                Setting(section, field.name, _type_name(base), field.default, _allowed(base, meta), meta.description)
-            )
-        yield declaration, section, found
-
-
-def _type_name(base: object) -> str:
-    names: dict[object, str] = {int: "whole number", float: "number", bool: "true/false"}
-    return names.get(base, "text")
-
-
-def _allowed(base: object, meta: Meta) -> str:
-    if get_origin(base) is Literal:
-        return ", ".join(str(value) for value in get_args(base))
-    if meta.ge is not None and meta.le is not None:
-        return f"{meta.ge:,} to {meta.le:,}"
-    return "not empty" if meta.min_length else ""
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value}"'
-    return f"{value:_}" if isinstance(value, int) else str(value)
-
-
-def defaults_document() -> str:
-    """A configuration file with every setting at its default; those that have none are left out as comments."""
-    lines = ["# Every setting of `jukinet serve`. Settings without a default are commented out and must be given."]
-    for declaration, section, found in settings():
-        lines += ["", f"# {(declaration.__doc__ or '').strip()}", f"[{section}]"]
-        for setting in found:
-            lines.append(f"# {setting.description}" + (f" ({setting.allowed})" if setting.allowed else ""))
-            if setting.default is msgspec.NODEFAULT:
-                lines.append(f"# {setting.name} = ")
-            else:
-                lines.append(f"{setting.name} = {_toml(setting.default)}")
-    return "\n".join(lines) + "\n"
-
-
-PAGE_HEAD: Final = """# Configuration of `jukinet serve`
-
-The server reads one TOML file, named with `--config`. It is checked whole before anything starts: an unknown key,
-a wrong type, a value outside its range or values that contradict one another end the command with exit code 2 and
-a sentence that names the key. `jukinet serve --config FILE --check` does only that, and also reads the authority
-file and the certificates; `jukinet serve --print-defaults` prints a file with every setting at its default.
-
-Paths that are not absolute are taken from the configuration file's own directory. Settings are read when the
-server starts; SIGHUP reads the authority file and the certificates again, not this file.
-
-**What is allowed to a body is counted over all worker processes**: its connections and its codes a second, here and in
-the authority file. What protects a worker's memory and descriptors (all other limits) each worker counts for itself.
-
-The smallest file that serves:
-
-```toml
-[register]
-store = "register"
-
-[tls]
-certificate = "server.pem"
-key = "server.key"
-roots = "root.pem"
-
-[authority]
-file = "authority.toml"
-
-[operators]
-database = "operators.db"
-
-[record_of_use]
-directory = "record-of-use"
-```
-
-This page is made from the declaration in `server/configuration.py`, and a test compares the two.
-"""
-
-
-def settings_page() -> str:
-    """docs/configuration.md, as Markdown."""
-    lines = [PAGE_HEAD]
-    for declaration, section, found in settings():
-        lines += [f"## [{section}]", "", (declaration.__doc__ or "").strip(), ""]
-        lines += ["| setting | type | default | allowed | meaning |", "|---|---|---|---|---|"]
-        for setting in found:
-            default = "(required)" if setting.default is msgspec.NODEFAULT else f"`{_toml(setting.default)}`"
-            lines.append(
-                f"| `{setting.name}` | {setting.type} | {default} | {setting.allowed} | {setting.description} |"
-            )
-        lines.append("")
-    lines += ["## Relations between settings", "", "Refused as contradictions:", ""]
-    lines += [f"- {sentence}" for sentence in RELATIONS]
-    return "\n".join(lines) + "\n"

@@ -125,6 +125,11 @@ class Connection:
         self._write_since = 0.0
         self._piece_left = service.configuration.fairness.write_bytes
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The peer's certificate (DER); None when it is gone."""
+        return None if self.closed else self._stream.certificate_bytes()
+
     # Reading -------------------------------------------------------------------------------------------------------
 
     def start(self, greeting: m.Greeting) -> None:

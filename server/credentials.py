@@ -13,6 +13,7 @@ from jukinet.core.law.authority import Authority
 from jukinet.core.wire.feed_frames import FEED_ALPN_NAME
 from jukinet.server import authority_follower
 from jukinet.server.authority_follower import Reading
+from jukinet.server.boundary import Revoked, revoked_by
 from jukinet.server.configuration import Configuration, Tls
 from jukinet.server.transport import ALPN, server_context
 
@@ -25,13 +26,21 @@ class Credentials(Struct, frozen=True):
     reading: Reading
     certificate_digest: bytes
     """SHA-256 of the query port's own certificate."""
+    revoked: Revoked = frozenset()
+    """What the query port's revocation lists revoke."""
 
 
 def load_credentials(configuration: Configuration) -> Credentials:
     """Read both. Raises ConfigurationError, naming the file and the remedy; nothing is half taken."""
     reading = authority_follower.read(configuration.authority.file)
     context = _context("tls", configuration.tls, ALPN)
-    return Credentials(reading.authority, context, reading, _certificate_digest(configuration.tls.certificate))
+    return Credentials(
+        reading.authority,
+        context,
+        reading,
+        _certificate_digest(configuration.tls.certificate),
+        revoked_by(configuration.tls.revocation_list),
+    )
 
 
 def _certificate_digest(path: str) -> bytes:

@@ -39,6 +39,9 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
     "authority_failures_total": ("counter", "Versions of the authority not taken up, by cause.", "cause"),
     "operators_total": ("counter", "Operators who came in, were refused, or are out again.", "result"),
     "register_refreshes_total": ("counter", "Newer versions of the register taken up.", ""),
+    "alarms_total": ("counter", "Alarms of the watch, by rule.", "rule"),
+    "alarms_lost_total": ("counter", "Alarms of the watch that could not be written down.", ""),
+    "watch_passed_over_total": ("counter", "Requests that the watch had no room to note.", ""),
     "workers_started_total": ("counter", "Worker processes started.", ""),
     "workers_died_total": ("counter", "Worker processes that ended without being told to.", ""),
     "feed_batches_total": ("counter", "Batches and ranges of the feeds, by what became of them.", "result"),
@@ -72,6 +75,11 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
     "requests_queued": ("gauge", "Bulk requests that wait or run.", ""),
     "queued_bytes": ("gauge", "Bytes of bulk requests that wait or run.", ""),
     "unsent_bytes": ("gauge", "Bytes of answers that callers have not taken yet.", ""),
+    "certificate_left_seconds": (
+        "gauge",
+        "Until the first of the ports' certificates, roots and revocation lists ends.",
+        "",
+    ),
     "providing": ("gauge", "Workers that provide: their record of use can be written.", ""),
     "workers_behind": ("gauge", "Workers that have not been able to follow the register for a second.", ""),
     "register_refresh_failures_total": (

@@ -7,7 +7,8 @@ import sys
 
 from jukinet.core.errors import JukinetError
 from jukinet.core.law import example_path
-from jukinet.server import configuration
+from jukinet.server import configuration, settings_page
+from jukinet.server.boundary import feed_boundary, query_boundary
 from jukinet.server.credentials import load_credentials, load_feed_context
 from jukinet.server.supervisor import serve
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT: the exit code (0 drained, 2 configuration refused, 5 could not serve)."""
     if arguments.print_defaults:
-        sys.stdout.write(configuration.defaults_document())
+        sys.stdout.write(settings_page.defaults_document())
         return EXIT_OK
     if arguments.print_authority:
         sys.stdout.write(example_path().read_text(encoding="utf-8"))
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         configuration.check_files(settings)
         if arguments.check:
             load_credentials(settings)
+            query_boundary(settings.boundary), feed_boundary(settings.boundary)
             if settings.feed.enabled:
                 load_feed_context(settings)
             sys.stdout.write(f"{arguments.config}: in order\n")

@@ -24,6 +24,7 @@ from jukinet.core.matching.columns import MatchRules
 from jukinet.core.matching.models import Models
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import Function
+from jukinet.core.watch.rules import OperatorStoppedError
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import answer_frame_bytes
 from jukinet.server.admission import Admission
@@ -52,6 +53,7 @@ from jukinet.server.slices import (
     rows_of,
     state,
 )
+from jukinet.server.watching import Watching
 
 if TYPE_CHECKING:
     from jukinet.server.connection import Connection
@@ -121,8 +123,10 @@ class Service:
         readiness: Readiness,
         caps: Caps,
         cohorts: CohortStore | None = None,
+        watching: Watching | None = None,
     ) -> None:
         self.caps = caps
+        self.watching = watching
         self.connection_closed = connection_closed
         self._wake = readiness.wake
         self._slices = SliceThread(readiness, self._slice_over)
@@ -164,7 +168,10 @@ class Service:
             login = self.operators.login_for(connection, opening.operator)
             session = Session(connection.next_session_id(), connection.number, connection.identity, opening, login)
             grant = session.judge(self.credentials.authority, self.today, self.caps)
-        except NotAuthorisedError as error:
+            if self.watching is not None:
+                identity = connection.identity
+                session.watched = self.watching.identify(str(identity.role), identity.body, opening.operator, affair)
+        except (NotAuthorisedError, OperatorStoppedError) as error:
             self.log.warning(
                 "session_refused", connection=connection.number, affair=affair, **connection.identity_fields
             )
@@ -251,8 +258,10 @@ class Service:
     ) -> Grant | None:
         """The grant by the authority file and the day as they are now; None when the request was refused."""
         try:
+            if self.watching is not None and session.watched is not None:
+                self.watching.check(session.watched)
             grant = session.judge(self.credentials.authority, self.today, self.caps)
-        except NotAuthorisedError as error:
+        except (NotAuthorisedError, OperatorStoppedError) as error:
             connection.refuse(request_id, error.code, str(error))
             return None
         if not grant.allows(function, items, self.day):
@@ -389,6 +398,8 @@ class Service:
         if bulk:
             connection.hold(answer_frame_bytes(frame))
         self.recording.submit(ticket, connection, request_id, ANSWER_TYPES[function], frame, arrived, bulk)
+        if session.watched is not None and self.watching is not None:
+            self.watching.note(session.watched, answer.codes, answer.outcomes, function)
         self.metrics.requests[function] += 1
         self.metrics.codes[function] += rows_of(question)
 

@@ -7,6 +7,7 @@ import datetime
 from jukinet.core.audit.record import RecordOfUse
 from jukinet.core.errors import NotAuthorisedError, OperatorRequiredError
 from jukinet.core.law.authority import Authority, Grant
+from jukinet.core.watch.kernel import Watched
 from jukinet.core.wire import messages as m
 from jukinet.server.caps import Caps, SessionCaps
 from jukinet.server.identity import Identity
@@ -31,6 +32,7 @@ class Session:
         "registrations",
         "session_id",
         "use",
+        "watched",
     )
 
     def __init__(
@@ -57,6 +59,8 @@ class Session:
             connection=connection,
             session=session_id,
         )
+        self.watched: Watched | None = None
+        """Whose requests these are, for the watch; None when nothing is watched."""
         self.authority: Authority | None = None
         self.grant: Grant | None = None
         self.caps: SessionCaps | None = None

@@ -17,15 +17,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import trio
 
-from jukinet.server import caps, control, metrics
+from jukinet.core.errors import ConfigurationError
+from jukinet.server import administration, caps, control, metrics
+from jukinet.server.alarm_file import AlarmFile, AlarmsError
+from jukinet.server.boundary import EndingWatch
 from jukinet.server.configuration import Configuration
+from jukinet.server.credentials import load_credentials, load_feed_context
 from jukinet.server.event_log import EventLog, Field, operating_error
 from jukinet.server.listening import ServeError, reserve_port
 from jukinet.server.shared_counts import SharedCounts, bytes_needed
@@ -37,6 +42,8 @@ KILL_AFTER_SECONDS: Final = 2.0
 EARLY_DEATH_SECONDS: Final = 60.0
 """A worker that served at least this long is restarted without a longer delay."""
 EXIT_FAILED: Final = 5
+ENDINGS_SECONDS: Final = 60.0
+"""How often certificates and revocation lists are looked at for their end."""
 ALLOCATOR: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
@@ -137,6 +144,7 @@ class Supervisor:
         self._locks: list[int] = []
         self._shared = os.memfd_create("jukinet-counts", os.MFD_CLOEXEC)
         os.ftruncate(self._shared, bytes_needed(configuration.worker_count))
+        self._certificate_ends: float | None = None
         self._counts = SharedCounts(mmap.mmap(self._shared, 0), configuration.worker_count)
 
     async def run(self) -> int:
@@ -155,6 +163,11 @@ class Supervisor:
                 self._log.info("starting", port=self._ports[False], workers=settings.worker_count, process=os.getpid())
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write_metrics)
+                    nursery.start_soon(self._watch_endings)
+                    if settings.boundary.administration_socket:
+                        bound = administration.open_socket(settings.boundary.administration_socket)
+                        held.callback(bound.close)
+                        nursery.start_soon(self._administration().serve, bound)
                     nursery.start_soon(self._heed_signals, signals)
                     async with trio.open_nursery() as workers:
                         nursery.start_soon(self._kill_late, workers.cancel_scope)
@@ -310,15 +323,70 @@ class Supervisor:
         """SIGHUP is passed on; the first SIGTERM or SIGINT drains, the second kills."""
         async for number in signals:
             if number == signal.SIGHUP:
-                self._log.info("reload_asked")
-                for channel in list(self._channels.values()):
-                    await channel.send(control.Reload())
+                await self._reload()
             elif self._stopping.is_set():
                 self._log.warning("killing", signal=signal.Signals(number).name)
                 self._signal_workers(signal.SIGKILL)
             else:
                 self._log.info("draining", signal=signal.Signals(number).name)
                 self._stop()
+
+    async def _reload(self) -> None:
+        self._log.info("reload_asked")
+        for channel in list(self._channels.values()):
+            await channel.send(control.Reload())
+
+    # Administration ------------------------------------------------------------------------------------------------
+
+    def _administration(self) -> administration.Administration:
+        commands = {
+            "status": self._tell_status,
+            "metrics": self._tell_metrics,
+            "alarms": self._tell_alarms,
+            "reload": self._reload_checked,
+        }
+        return administration.Administration(commands, self._log)
+
+    async def _tell_status(self) -> Mapping[str, Any]:
+        return {
+            "serving": self._announced and not self._stopping.is_set(),
+            "port": self._ports[False],
+            "feed_port": self._ports[True],
+            "processes": {str(post.name): process.pid for post, process in self._processes.items()},
+            "ready": sorted(str(post.name) for post in self._ready),
+            "certificate_ends": self._certificate_ends,
+        }
+
+    async def _tell_metrics(self) -> Mapping[str, Any]:
+        return {"metrics": self._metrics_text()}
+
+    async def _tell_alarms(self) -> Mapping[str, Any]:
+        if not self._configuration.watch.directory:
+            return {"error": "nothing is watched"}
+        file = AlarmFile(self._configuration.watch.directory)
+        try:
+            await trio.to_thread.run_sync(file.follow)
+        except AlarmsError as error:
+            return {"error": str(error)}
+        known = file.known
+        return {"alarms": len(known.alarms), "waiting": len(known.waiting), "stopped": len(known.stopped)}
+
+    async def _reload_checked(self) -> Mapping[str, Any]:
+        """As SIGHUP, but what cannot be used is told to who asks, and nothing is taken up then."""
+        try:
+            await trio.to_thread.run_sync(load_credentials, self._configuration)
+            if self._configuration.feed.enabled:
+                await trio.to_thread.run_sync(load_feed_context, self._configuration)
+        except ConfigurationError as error:
+            return {"error": str(error)}
+        await self._reload()
+        return {"reloading": len(self._channels)}
+
+    async def _watch_endings(self) -> None:
+        watch = EndingWatch(self._configuration, self._log)
+        while True:
+            self._certificate_ends = await trio.to_thread.run_sync(watch.look, time.time())
+            await trio.sleep(ENDINGS_SECONDS)
 
     async def _kill_late(self, workers: trio.CancelScope) -> None:
         """Workers end by themselves at the drain deadline; one that does not is killed.
@@ -343,14 +411,17 @@ class Supervisor:
         name = self._configuration.observation.metrics_file
         if not name:
             return
-        own = self._metrics.snapshot()
-        own.gauges["workers"] = sum(post.is_worker for post in self._ready)
         try:
-            metrics.write_file(
-                Path(name), metrics.prometheus_text(metrics.merge([self._past, own, *self._figures.values()]))
-            )
+            metrics.write_file(Path(name), self._metrics_text())
         except OSError as error:
             self._log.error("metrics_not_written", reason=operating_error(error))
+
+    def _metrics_text(self) -> str:
+        own = self._metrics.snapshot()
+        own.gauges["workers"] = sum(post.is_worker for post in self._ready)
+        if self._certificate_ends is not None:
+            own.gauges["certificate_left_seconds"] = round(self._certificate_ends - time.time())
+        return metrics.prometheus_text(metrics.merge([self._past, own, *self._figures.values()]))
 
 
 def serve(configuration: Configuration) -> int:

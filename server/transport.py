@@ -45,8 +45,14 @@ _REASONS: Final = {
     "WRONG_SSL_VERSION": "not_tls",
     "BAD_RECORD_TYPE": "not_tls",
 }
-_VERIFY: Final = {10: "certificate_expired", 9: "certificate_not_yet_valid", 23: "certificate_revoked"}
-"""X509_V_ERR_CERT_HAS_EXPIRED, _CERT_NOT_YET_VALID and _CERT_REVOKED of OpenSSL."""
+_VERIFY: Final = {
+    3: "revocation_list_missing",
+    9: "certificate_not_yet_valid",
+    10: "certificate_expired",
+    12: "revocation_list_expired",
+    23: "certificate_revoked",
+}
+"""OpenSSL's X509_V_ERR_UNABLE_TO_GET_CRL, _CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _CRL_HAS_EXPIRED, _CERT_REVOKED."""
 
 
 class TransportError(JukinetError):
@@ -155,6 +161,10 @@ class TlsStream:
     def certificate_digest(self) -> bytes:
         """SHA-256 of the peer's certificate as it was presented on this connection."""
         return hashlib.sha256(self._socket.getpeercert(True) or b"").digest()
+
+    def certificate_bytes(self) -> bytes | None:
+        """The peer's certificate, DER."""
+        return self._socket.getpeercert(binary_form=True)
 
     def read(self, buffer: memoryview) -> int:
         """Fill the front of ``buffer``: the bytes read, 0 at the end of the stream, -1 when there is nothing now.

@@ -31,11 +31,12 @@ from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
 from jukinet.server.authority_follower import AuthorityFollower
+from jukinet.server.boundary import is_revoked, query_boundary
 from jukinet.server.caps import Caps
 from jukinet.server.connection import Connection
 from jukinet.server.credentials import Credentials, load_credentials
 from jukinet.server.event_log import EventLog, operating_error
-from jukinet.server.identity import Identity, from_certificate
+from jukinet.server.identity import Identity
 from jukinet.server.listening import listen
 from jukinet.server.metrics import Metrics, Snapshot
 from jukinet.server.readiness import Readiness
@@ -43,11 +44,12 @@ from jukinet.server.recording import Recording
 from jukinet.server.service import Service
 from jukinet.server.shared_counts import SharedCounts
 from jukinet.server.transport import TlsStream
+from jukinet.server.watching import Watching
 
 CHECK_SECONDS: Final = 0.25
+"""How often deadlines are looked at; they are kept to within this."""
 BEHIND_SECONDS: Final = 1.0
 """A worker that could not follow the register for so long says so; it looks every few milliseconds."""
-"""How often deadlines are looked at; they are kept to within this."""
 DRAIN_STEP_SECONDS: Final = 0.05
 REFRESH_BUCKETS: Final = 512
 """Changed buckets that are looked up in one turn: half a millisecond that requests wait, so that 10,000 changes of one
@@ -77,6 +79,7 @@ class Worker:
         counts = SharedCounts(mmap.mmap(start.shared_counts, 0), workers, start.worker)
         self._admission = Admission(start.configuration.limits, counts)
         self._connections: set[Connection] = set()
+        self._boundary = query_boundary(start.configuration.boundary)
         self._acceptor = Acceptor(
             self._open_stream,
             self._take,
@@ -84,6 +87,7 @@ class Worker:
             self._metrics,
             self._log,
             start.configuration.waits.handshake_seconds,
+            self._boundary.allows_address,
         )
         self._draining = trio.Event()
         self._drain_deadline = 0.0
@@ -119,6 +123,7 @@ class Worker:
             writer = self._open_record_of_use(reader.identifier)
             cohorts = self._open_cohorts()
             caps = Caps(Path(self._configuration.record_of_use.directory) / caps_file.FILE_NAME)
+            watching = self._open_watch()
             place = self._configuration.server
             listener = listen(place.address, self._start.port, place.backlog)
             credentials = load_credentials(self._configuration)  # warming took its time: take them as they are now
@@ -127,7 +132,7 @@ class Worker:
             await self._channel.send(control.Failed(str(error)))
             return EXIT_FAILED
         try:
-            recording = self._make_service(credentials, reader, writer, caps, cohorts)
+            recording = self._make_service(credentials, reader, writer, caps, cohorts, watching)
             self._authority.prepare(credentials.reading)
         except ConfigurationError as error:
             await self._channel.send(control.Failed(str(error)))
@@ -155,14 +160,7 @@ class Worker:
                 serving.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await self._channel.send(control.Figures(self._snapshot()))
-        self._service.close()
-        drained_by = self._drain_deadline - trio.current_time()
-        if not recording.close(max(0.0, drained_by) + RECORD_CLOSE_SECONDS):
-            self._log.error("record_of_use_left_open", directory=self._configuration.record_of_use.directory)
-        self._readiness.close()
-        self._service.cohorts.close()
-        with contextlib.suppress(StoreError):
-            reader.close()
+        self._close(reader, recording, watching)
         self._log.info("worker_stopped")
         return EXIT_OK
 
@@ -173,6 +171,7 @@ class Worker:
         writer: RecordOfUseWriter,
         caps: Caps,
         cohorts: CohortStore | None,
+        watching: Watching | None,
     ) -> Recording:
         settings = self._configuration.record_of_use
         recording = Recording(
@@ -182,12 +181,25 @@ class Worker:
         self._service = Service(
             self._configuration, credentials, reader, recording, self._admission, self._metrics, self._log,
             self._connection_closed,
-            self._readiness, caps, cohorts,
+            self._readiness, caps, cohorts, watching,
         )  # fmt: skip
         self._authority = AuthorityFollower(
             self._configuration.authority.file, recording, self._metrics, self._log, self._prepare, self._judge_by
         )
         return recording
+
+    def _close(self, reader: RegisterReader, recording: Recording, watching: Watching | None) -> None:
+        """End what was opened, after the last figures were sent."""
+        self._service.close()
+        if watching is not None:
+            watching.close()
+        drained_by = self._drain_deadline - trio.current_time()
+        if not recording.close(max(0.0, drained_by) + RECORD_CLOSE_SECONDS):
+            self._log.error("record_of_use_left_open", directory=self._configuration.record_of_use.directory)
+        self._readiness.close()
+        self._service.cohorts.close()
+        with contextlib.suppress(StoreError):
+            reader.close()
 
     # Starting ------------------------------------------------------------------------------------------------------
 
@@ -264,6 +276,18 @@ class Worker:
         directory = self._configuration.cohorts.directory
         return CohortStore(directory) if directory else None
 
+    def _open_watch(self) -> Watching | None:
+        settings = self._configuration.watch
+        if not settings.directory:
+            return None
+        return Watching(settings, self._readiness, self._metrics, self._log, self._judge_all_again)
+
+    def _judge_all_again(self) -> None:
+        """Operators were stopped or released: every session is judged again at its next request."""
+        for connection in self._connections:
+            for session in connection.sessions.values():
+                session.authority = None
+
     # Accepting -----------------------------------------------------------------------------------------------------
 
     def _open_stream(self, accepted: socket.socket) -> TlsStream:
@@ -271,7 +295,8 @@ class Worker:
 
     def _take(self, number: int, stream: TlsStream) -> None:
         """Take a connection after its handshake. Raises IdentityError; what fails later ends this one only."""
-        self._begin(self._connection(number, stream, from_certificate(stream.certificate())))
+        identity = self._boundary.identity(stream.certificate(), self._log)
+        self._begin(self._connection(number, stream, identity))
 
     def _connection(self, number: int, stream: TlsStream, identity: Identity) -> Connection:
         """The connection after its handshake; from here on it gives everything back when it closes."""
@@ -469,6 +494,9 @@ class Worker:
         self._service.credentials = msgspec.structs.replace(
             credentials, authority=self._authority.authority or credentials.authority
         )
+        for connection in list(self._connections):
+            if is_revoked(connection.certificate, credentials.revoked):
+                connection.fail(ErrorCode.UNKNOWN_BODY, "the certificate was revoked", "certificate_revoked")
         self._metrics.count("reloads_total", "done")
         self._log.info("reloaded", authority=credentials.authority.digest)
 

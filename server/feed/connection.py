@@ -305,6 +305,11 @@ class FeedConnection:
 
     # Ending --------------------------------------------------------------------------------------------------------
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The peer's certificate (DER); None when it is gone."""
+        return None if self.closed else self._stream.certificate_bytes()
+
     def goodbye(self, reason: str) -> None:
         """Say that new requests will be refused; the connection ends when the peer says so too, or soon after."""
         if self.closed or self._ended or self._broken or self._goodbye_at:

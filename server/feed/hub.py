@@ -28,6 +28,7 @@ from jukinet.core.wire import feed_messages as fm
 from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
+from jukinet.server.boundary import feed_boundary, is_revoked, revoked_by
 from jukinet.server.configuration import Notices
 from jukinet.server.credentials import load_feed_context
 from jukinet.server.event_log import EventLog
@@ -38,7 +39,6 @@ from jukinet.server.feed.connection import FeedConnection
 from jukinet.server.feed.daily_purge import DailyPurge
 from jukinet.server.feed.notice_alarm import NoticeAlarm
 from jukinet.server.feed.witness import witness_answer
-from jukinet.server.identity import from_certificate
 from jukinet.server.listening import listen
 from jukinet.server.metrics import Metrics, Snapshot
 from jukinet.server.readiness import Readiness
@@ -79,6 +79,7 @@ class Hub:
         self._start = start
         self._channel = channel
         self._admission = Admission(start.configuration.limits)
+        self._boundary = feed_boundary(start.configuration.boundary)
         self._acceptor = Acceptor(
             self._open_stream,
             self._take,
@@ -86,6 +87,7 @@ class Hub:
             self.metrics,
             self.events,
             start.configuration.waits.handshake_seconds,
+            self._boundary.allows_address,
         )
         self._connections: set[FeedConnection] = set()
         self._resumable: set[FeedConnection] = set()
@@ -182,7 +184,7 @@ class Hub:
 
     def _take(self, number: int, stream: TlsStream) -> None:
         """Take a connection after its handshake. Raises IdentityError; what fails later ends this one only."""
-        identity = from_certificate(stream.certificate(), ROLES)
+        identity = self._boundary.identity(stream.certificate(), self.events, ROLES)
         self.now = time.monotonic()
         prefecture = Prefecture.of_body(identity.body) if identity.role is Role.PREFECTURE else None
         connection = FeedConnection(number, stream, identity, prefecture, self)
@@ -407,11 +409,16 @@ class Hub:
     async def _reload(self) -> None:
         """Take up the certificates as they are now; when they cannot be used, they stay as they were."""
         try:
-            self._context = await trio.to_thread.run_sync(load_feed_context, self.configuration)
+            context = await trio.to_thread.run_sync(load_feed_context, self.configuration)
+            revoked = revoked_by(self.configuration.feed_tls.revocation_list)
         except ConfigurationError as error:
             self.metrics.count("reloads_total", "failed")
             self.events.error("reload_failed", reason=str(error))
             return
+        self._context = context
+        for connection in list(self._connections):
+            if is_revoked(connection.certificate, revoked):
+                connection.fail(ErrorCode.NOT_A_FEED, "the certificate was revoked", "certificate_revoked")
         self.metrics.count("reloads_total", "done")
         self.events.info("reloaded")
 

@@ -10,7 +10,7 @@ import pytest
 
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.law.authority import Authority
-from jukinet.server import configuration, serve_command
+from jukinet.server import configuration, serve_command, settings_page
 
 from .serving import Place
 
@@ -99,6 +99,7 @@ def test_every_relation_can_be_broken(tmp_path: Path) -> None:
         "record_of_use": {"directory": "d", "segment_bytes_max": 1 << 20, "segment_step_bytes": 1 << 21},
         "notices": {"retention_days": 30, "receipt_days": 10},
         "cohorts": {"directory": "d"},
+        "watch": {"directory": "d", "stop_rules": "rate"},
         "supervision": {"restart_delay_seconds": 2.0, "restart_delay_seconds_max": 1.0},
     }
     document: dict[str, Any] = tomllib.loads(SMALLEST) | broken
@@ -111,7 +112,7 @@ def test_every_relation_can_be_broken(tmp_path: Path) -> None:
 
 
 def test_defaults_document_is_a_whole_configuration(tmp_path: Path) -> None:
-    document = tomllib.loads(configuration.defaults_document())
+    document = tomllib.loads(settings_page.defaults_document())
     given = tomllib.loads(SMALLEST)
     for section, values in given.items():
         document[section] |= values
@@ -120,8 +121,8 @@ def test_defaults_document_is_a_whole_configuration(tmp_path: Path) -> None:
 
 def test_documentation_is_the_declaration() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
-    assert page.read_text() == configuration.settings_page(), (
-        "docs/configuration.md is made by jukinet.server.configuration.settings_page()"
+    assert page.read_text() == settings_page.settings_page(), (
+        "docs/configuration.md is made by jukinet.server.settings_page.settings_page()"
     )
 
 
@@ -151,7 +152,7 @@ def test_check_reads_everything_and_starts_nothing(
 
 def test_print_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("--print-defaults") == 0
-    assert capsys.readouterr().out == configuration.defaults_document()
+    assert capsys.readouterr().out == settings_page.defaults_document()
 
 
 def test_print_authority_gives_a_file_that_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,183 @@
+"""The network boundary of a port: which addresses and bodies it serves, and how long their certificates may live."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from msgspec import Struct
+
+from jukinet.core.errors import ConfigurationError
+from jukinet.core.vocabulary import Role
+from jukinet.server.boundary_settings import Boundary
+from jukinet.server.configuration import Configuration, Tls
+from jukinet.server.event_log import EventLog
+from jukinet.server.identity import QUERY_ROLES, Identity, IdentityError, from_certificate
+
+DAY_SECONDS: Final = 86_400.0
+WARN_AGAIN_SECONDS: Final = 86_400.0
+_LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Revoked = frozenset[tuple[bytes, int]]
+"""Issuer (DER of its name) and serial number of each certificate that is revoked."""
+
+
+class PortBoundary:
+    """Who may connect to one port. Raises ConfigurationError for a list that cannot be understood."""
+
+    def __init__(self, port: str, addresses: str, bodies: str, settings: Boundary) -> None:
+        """port: "query" or "feed", as the settings' names begin."""
+        self._days_max = settings.certificate_days_max
+        self._warn_days = settings.certificate_warn_days
+        self._networks: list[Network] = []
+        for text in addresses.split():
+            try:
+                self._networks.append(ipaddress.ip_network(text))
+            except ValueError as error:
+                raise ConfigurationError(f"boundary.{port}_addresses: {error}") from None
+        self._bodies = frozenset(bodies.split())
+        for name in self._bodies:
+            role, separator, body = name.partition("/")
+            if not separator or role not in set(Role) or not body:
+                raise ConfigurationError(f"boundary.{port}_bodies: {name!r} is not of the form ROLE/BODY")
+
+    def allows_address(self, address: str) -> bool:
+        """Whether a connection may come from this address."""
+        if not self._networks:
+            return True
+        try:
+            found = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        return any(found in network for network in self._networks)
+
+    def identity(
+        self, certificate: Mapping[str, Any] | None, log: EventLog, roles: frozenset[Role] = QUERY_ROLES
+    ) -> Identity:
+        """The peer that a certificate names, as ``from_certificate``. Raises IdentityError when it is not served."""
+        identity = from_certificate(certificate, roles)
+        assert certificate is not None
+        lives = identity.valid_until - float(ssl.cert_time_to_seconds(certificate["notBefore"]))
+        if self._days_max and lives > self._days_max * DAY_SECONDS:
+            raise IdentityError(f"the certificate lives longer than boundary.certificate_days_max = {self._days_max:g}")
+        if self._bodies and f"{identity.role}/{identity.body}" not in self._bodies:
+            raise IdentityError("the certificate's body is not served on this port")
+        left = (identity.valid_until - time.time()) / DAY_SECONDS
+        if left < self._warn_days and lives > self._warn_days * DAY_SECONDS:
+            log.warning("peer_certificate_ends", role=str(identity.role), body=identity.body, days_left=round(left, 2))
+        return identity
+
+
+def query_boundary(settings: Boundary) -> PortBoundary:
+    """Of the query port. Raises ConfigurationError."""
+    return PortBoundary("query", settings.query_addresses, settings.query_bodies, settings)
+
+
+def feed_boundary(settings: Boundary) -> PortBoundary:
+    """Of the feed port. Raises ConfigurationError."""
+    return PortBoundary("feed", settings.feed_addresses, settings.feed_bodies, settings)
+
+
+# Certificates and lists --------------------------------------------------------------------------------------------
+
+
+def revocation_lists(path: str) -> list[x509.CertificateRevocationList]:
+    """The lists in a PEM file; none when there is no file. Raises ConfigurationError."""
+    if not path:
+        return []
+    try:
+        return [x509.load_pem_x509_crl(text) for text in _LIST.findall(Path(path).read_bytes())]
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ConfigurationError(f"{path}: is no revocation list in PEM") from None
+
+
+def revoked_by(path: str) -> Revoked:
+    """Everything that the lists in a file revoke. Raises ConfigurationError."""
+    return frozenset(
+        (found.issuer.public_bytes(), entry.serial_number) for found in revocation_lists(path) for entry in found
+    )
+
+
+def is_revoked(certificate: bytes | None, revoked: Revoked) -> bool:
+    """Whether a peer's certificate (DER) is among them."""
+    if certificate is None or not revoked:
+        return False
+    try:
+        read = x509.load_der_x509_certificate(certificate)
+    except ValueError:
+        return True  # what cannot be compared is not trusted further
+    return (read.issuer.public_bytes(), read.serial_number) in revoked
+
+
+class Ending(Struct, frozen=True):
+    """When something of a port ends. what: certificate, roots or revocation_list; at: seconds since 1970."""
+
+    port: str
+    what: str
+    at: float
+
+
+def endings(configuration: Configuration) -> list[Ending]:
+    """When certificates, roots and revocation lists of the ports end: the first to end of each file.
+
+    Raises ConfigurationError when a file cannot be read.
+    """
+    ports = [("query", configuration.tls)]
+    if configuration.feed.enabled:
+        ports.append(("feed", configuration.feed_tls))
+    return [ending for port, tls in ports for ending in _endings_of(port, tls)]
+
+
+def _endings_of(port: str, tls: Tls) -> list[Ending]:
+    found = []
+    for what, path in (("certificate", tls.certificate), ("roots", tls.roots)):
+        try:
+            certificates = x509.load_pem_x509_certificates(Path(path).read_bytes())
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise ConfigurationError(f"{path}: holds no certificate in PEM") from None
+        found.append(Ending(port, what, min(one.not_valid_after_utc.timestamp() for one in certificates)))
+    ends = [one.next_update_utc for one in revocation_lists(tls.revocation_list)]
+    known = [end.timestamp() for end in ends if isinstance(end, datetime.datetime)]
+    if known:
+        found.append(Ending(port, "revocation_list", min(known)))
+    return found
+
+
+class EndingWatch:
+    """Warns, at most once a day for each, of what ends soon; and knows when what is closest ends."""
+
+    def __init__(self, configuration: Configuration, log: EventLog) -> None:
+        self._configuration = configuration
+        self._log = log
+        self._warned: dict[tuple[str, str], float] = {}
+
+    def look(self, now: float) -> float | None:
+        """Look once: when the first of all ends, None when a file cannot be read (which is logged)."""
+        try:
+            found = endings(self._configuration)
+        except ConfigurationError as error:
+            self._log.error("certificates_not_read", reason=str(error))
+            return None
+        for ending in found:
+            left = ending.at - now
+            soon = left < self._configuration.boundary.certificate_warn_days * DAY_SECONDS
+            if soon and now - self._warned.get((ending.port, ending.what), 0.0) >= WARN_AGAIN_SECONDS:
+                self._warned[ending.port, ending.what] = now
+                self._log.warning(
+                    "certificate_ends", port=ending.port, what=ending.what, days_left=round(left / DAY_SECONDS, 2)
+                )
+        return min(ending.at for ending in found)
