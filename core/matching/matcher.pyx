@@ -58,6 +58,7 @@ cdef class MatchBatch:
     cdef readonly size_t done
     cdef readonly uint64_t version
     cdef uint64_t ended[STEPS]
+    cdef object areas               # of which judging knows those that are not connected
 
     def __cinit__(self, Model model not None, rules):
         self.buffers_held = 0
@@ -153,8 +154,7 @@ cdef class MatchBatch:
             raise ValueError("a batch is run in one snapshot")
         if snapshot.transaction is None:
             raise ValueError("the snapshot has ended")
-        if start == 0:
-            self._learn_areas(snapshot)
+        self._learn_areas(snapshot)
         self.version = snapshot.version
         for first in range(start, stop, GROUP):
             count = stop - first if stop - first < GROUP else GROUP
@@ -162,10 +162,13 @@ cdef class MatchBatch:
         self.done = stop
 
     cdef int _learn_areas(self, Snapshot snapshot) except -1:
-        """The municipalities that are not connected, as folded addresses name them."""
+        """The municipalities that are not connected, as folded addresses name them; once for each list of areas."""
         cdef Address parts
         cdef uint8_t folded[ADDRESS_ROOM]
         cdef bytes text
+        if self.areas is snapshot.places.areas:
+            return 0
+        self.areas = snapshot.places.areas
         self.judging.not_connected_count = 0
         self.judging.not_all_known = False
         for area in snapshot.places.areas:
@@ -324,9 +327,7 @@ cdef class MatchBatch:
             return
         told.found, told.keys, told.grades = &found[0], &keys[0], &grades[0]
         told.probabilities, told.levels = &probabilities[0], &levels[0]
-        if start == 0 or self.version != snapshot.version:
-            self._learn_areas(snapshot)
-            self.version = snapshot.version
+        self._learn_areas(snapshot)
         for first in range(start, stop, GROUP):
             count = stop - first if stop - first < GROUP else GROUP
             with nogil:
