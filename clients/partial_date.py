@@ -51,9 +51,13 @@ class PartialDate:
         """From any form that docs/folding.md, section 4, lists (``1965-02-20``, ``19650220``, ``昭和40年2月(日不詳)``,
         ``S40.2.20``, ...); an empty text is a date that is unknown.
 
-        ValueError, whose message does not repeat the text, when it is none of these.
+        ValueError, whose message does not repeat the text, when it is none of these, and when the era had no such day:
+        what goes into a register or is asked by its date must be right, where matching may be lenient.
         """
-        return cls.from_decimal(read_date(text).decimal)
+        read = read_date(text)
+        if read.beside_era:
+            raise ValueError("the era has no such day")
+        return cls.from_decimal(read.decimal)
 
     def to_decimal(self) -> int:
         return self.year * 10_000 + self.month * 100 + self.day
