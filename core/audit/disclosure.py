@@ -28,7 +28,7 @@ from jukinet.core.audit.layout import (
     segment_name,
 )
 from jukinet.core.audit.ledger import JAPAN
-from jukinet.core.audit.merkle import HASH_BYTES, leaf_hash, path_among, root_of_path
+from jukinet.core.audit.merkle import HASH_BYTES, leaf_hash, root_of_path
 from jukinet.core.audit.reader import SegmentReader
 from jukinet.core.audit.record import ProvisionHead
 from jukinet.core.audit.run_kernel import scan_codes
@@ -36,7 +36,7 @@ from jukinet.core.audit.runs import Run, RunName, list_runs, outermost
 from jukinet.core.audit.seal import RecordEntry, WithholdingStatement, open_seal
 from jukinet.core.audit.sealing import CHECKPOINT, open_tree
 from jukinet.core.audit.tree_files import TreeFiles
-from jukinet.core.audit.tree_kernel import Commitments, tree_root
+from jukinet.core.audit.tree_kernel import Commitments
 from jukinet.core.audit.withholding import Rule, read_rules
 from jukinet.core.errors import RecordOfUseError
 
@@ -235,19 +235,19 @@ class DisclosureReader:
         header = RecordHeader.decode(memoryview(record))
         salt = self._headers[entry.worker, entry.segment].salt
         commitments = Commitments(entry.worker, entry.segment, salt)
-        parts = commitments.parts(record)
-        if tree_root(parts) != entry.parts:
+        root, head_path, row_path = commitments.prove(record, row)
+        if root != entry.parts:
             path = self.directory / segment_name(entry.worker, entry.segment)
             raise RecordOfUseDamagedError(path, entry.offset, "a record that is not the one that was sealed")
         pair = commitments.salt(entry.sequence, row // 2)
         return Proof(
             head=record[8 : RECORD_HEADER_BYTES + header.head_bytes],
             head_salt=commitments.salt(entry.sequence, HEAD_SALT),
-            head_path=path_among(parts, 0),
+            head_path=head_path,
             row=row,
             row_bytes=shown_row(record, header, row),
             row_salt=pair[16 * (row % 2) : 16 * (row % 2) + 16],
-            row_path=path_among(parts, row + 1),
+            row_path=row_path,
             entry=packed,
             leaf=leaf,
             path=self._hashes.inclusion_path(leaf, self.size),

@@ -291,15 +291,18 @@ static inline void jukinet_sha256_node_pair(const unsigned char *children, unsig
     jukinet_sha256_end(two, digests + 32);
 }
 
+/* The level above ``count`` hashes, in their place: its number of hashes. A last one without a sibling goes up as it is. */
+static inline size_t jukinet_sha256_level(unsigned char *hashes, size_t count) {
+    size_t pairs = count / 2, i = 0;
+    for (; i + 2 <= pairs; i += 2) jukinet_sha256_node_pair(hashes + 64 * i, hashes + 32 * i);
+    for (; i < pairs; i++) jukinet_sha256_node(hashes + 64 * i, hashes + 32 * i);
+    if (count & 1) memmove(hashes + 32 * pairs, hashes + 32 * (count - 1), 32);
+    return pairs + (count & 1);
+}
+
 /* Root of ``count`` >= 1 hashes, which are overwritten; the root is then the first. */
 static inline void jukinet_sha256_fold(unsigned char *hashes, size_t count) {
-    while (count > 1) {
-        size_t pairs = count / 2, i = 0;
-        for (; i + 2 <= pairs; i += 2) jukinet_sha256_node_pair(hashes + 64 * i, hashes + 32 * i);
-        for (; i < pairs; i++) jukinet_sha256_node(hashes + 64 * i, hashes + 32 * i);
-        if (count & 1) memmove(hashes + 32 * pairs, hashes + 32 * (count - 1), 32);
-        count = pairs + (count & 1);
-    }
+    while (count > 1) count = jukinet_sha256_level(hashes, count);
 }
 
 #endif

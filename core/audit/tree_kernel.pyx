@@ -15,6 +15,7 @@ cdef extern from "sha256.h" nogil:
     void jukinet_sha256_two_pieces_pair(
         const unsigned char *front_one, const unsigned char *front_two, size_t front_bytes, const unsigned char *one,
         const unsigned char *two, size_t data_bytes, unsigned char *digest_one, unsigned char *digest_two)
+    size_t jukinet_sha256_level(unsigned char *hashes, size_t count)
     void jukinet_sha256_fold(unsigned char *hashes, size_t count)
     void jukinet_sha256_begin(uint32_t *state)
     void jukinet_sha256_end(const uint32_t *state, unsigned char *digest)
@@ -296,6 +297,33 @@ cdef class Commitments:
             &record[0], <const unsigned char *>PyBytes_AS_STRING(self._salt), <unsigned char *>PyBytes_AS_STRING(hashes)
         )
         return hashes
+
+    def prove(self, const unsigned char[::1] record, size_t row):
+        """``(root, head_path, row_path)`` of one whole record's parts: the paths of the head and of a row, each as a
+        list of hashes, lowest sibling first. Raises ValueError.
+        """
+        cdef size_t total = <size_t>record.shape[0], count, place, other
+        cdef size_t at[2]
+        cdef list paths = [[], []]
+        cdef const unsigned char *salt = <const unsigned char *>PyBytes_AS_STRING(self._salt)
+        if total < RECORD_HEADER or load_u32(&record[4]) != total or not record_fits(&record[0], total):
+            raise ValueError("not one whole record")
+        count = 1 + load_u32(&record[24])
+        if row + 1 >= count:
+            raise ValueError("no such row")
+        self._reserve(count)
+        with nogil:
+            parts_write(&record[0], salt, self._scratch)
+        at[0], at[1] = 0, row + 1
+        while count > 1:
+            for place in range(2):
+                other = at[place] ^ 1
+                if other < count:
+                    (<list>paths[place]).append(PyBytes_FromStringAndSize(<char *>self._scratch + other * HASH, HASH))
+                at[place] >>= 1
+            with nogil:
+                count = jukinet_sha256_level(self._scratch, count)
+        return PyBytes_FromStringAndSize(<char *>self._scratch, HASH), paths[0], paths[1]
 
     def salt(self, uint64_t sequence, uint32_t number):
         """``salt(number)`` of the record with this sequence, 32 bytes."""

@@ -170,7 +170,13 @@ def test_commitments_agree_with_the_twin(native: bool, records: list[tuple], sal
     offset, expected = 128, []
     for record in made:
         expected.append(twin.entry(record, 7, segment, offset, salt))
-        assert commitments.parts(record) == b"".join(twin.parts(record, salt))
+        parts = twin.parts(record, salt)
+        assert commitments.parts(record) == b"".join(parts)
+        for row in sorted({0, (len(parts) - 1) // 2, len(parts) - 2} & set(range(len(parts) - 1))):
+            proved = twin.root(parts), twin.path(parts, 0), twin.path(parts, row + 1)
+            assert commitments.prove(record, row) == proved
+        with pytest.raises(ValueError, match="no such row"):
+            commitments.prove(record, len(parts) - 1)
         offset += len(record)
     assert entries == b"".join(expected)
     assert hashes == entry_hashes(entries) == b"".join(map(twin.leaf, expected))
