@@ -44,7 +44,7 @@ def test_smallest_file_has_every_default_and_absolute_paths(tmp_path: Path) -> N
     assert loaded.tls.revocation_list == ""
     assert loaded.record_of_use.directory == str(tmp_path / "record-of-use")
     assert loaded.worker_count == 1
-    with pytest.raises(ConfigurationError, match="or say operators.required = false"):
+    with pytest.raises(ConfigurationError, match=r"or say operators\.required = false"):
         load(tmp_path, SMALLEST.replace("required = false", ""))
 
 
