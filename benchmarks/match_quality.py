@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +41,7 @@ PRECISIONS: Final = (0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--records", type=whole_number, metavar="N", help=f"unresolved records ({RECORDS:,})")
     parser.add_argument(
-        "--splink-records", type=int, default=SPLINK_RECORDS, metavar="N", help="of them for Splink; 0 leaves it out"
+        "--splink-records", type=int, metavar="N", help=f"of them for Splink; 0 leaves it out ({SPLINK_RECORDS:,})"
     )
     parser.add_argument("--absent-share", type=float, default=ABSENT_SHARE, metavar="SHARE", help="not in the register")
     parser.add_argument("--shape", choices=tuple(SHAPES), help="items of all records, instead of the usual mix")
@@ -218,8 +219,11 @@ def run(chosen: Options, more: argparse.Namespace) -> None:
         report.fact("absent_share", more.absent_share)
         report.fact("parameters", used.origin)
         answers = measure(report, asked, reader, used)
-        if more.splink_records:
-            some = asked[: more.splink_records]
+        linked = SPLINK_RECORDS if more.splink_records is None and not chosen.smoke else more.splink_records
+        if linked and find_spec("splink") is None:
+            say("Splink is not installed: pip install 'jukinet[bench]'")
+        elif linked:
+            some = asked[:linked]
             compare_with_splink(report, some, answers, nation, chosen, more.absent_share)
     report.fact("answers_checked", True)
     report.finish()

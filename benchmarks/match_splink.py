@@ -145,9 +145,9 @@ def settings(residents: int, absent_share: float) -> SettingsCreator:
 
 
 class Linked:
-    """What Splink said: of each row the best person's probability and key, and the next person's probability."""
+    """What Splink said: of each row the likeliest person and their probability."""
 
-    def __init__(self, best: dict[int, tuple[float, int, float]], pairs: int, seconds: float, training: float) -> None:
+    def __init__(self, best: dict[int, tuple[float, int]], pairs: int, seconds: float, training: float) -> None:
         self._best = best
         self.pairs = pairs
         self.seconds = seconds
@@ -159,9 +159,9 @@ class Linked:
         return THRESHOLDS
 
     def answer(self, row: int, threshold: float) -> int | None:
-        """The key of the one match at a threshold: the only person there, or the likelier of several by any margin."""
-        probability, key, second = self._best.get(row, (0.0, 0, 0.0))
-        return key if probability >= threshold and probability > second else None
+        """The key of the one match at a threshold."""
+        probability, key = self._best.get(row, (0.0, 0))
+        return key if probability >= threshold else None
 
 
 def link(asked: list[Record], nation: MatchNation, seed: int, absent_share: float) -> Linked:
@@ -193,17 +193,23 @@ def link(asked: list[Record], nation: MatchNation, seed: int, absent_share: floa
     return Linked(best, pairs, time.perf_counter() - started, training)
 
 
-def best_of(found: Any) -> tuple[dict[int, tuple[float, int, float]], int]:
-    """The likeliest person of each row, and the next one's probability; a person's records count once."""
+def best_of(found: Any) -> tuple[dict[int, tuple[float, int]], int]:
+    """The likeliest person of each row; a person's records count once.
+
+    Splink weighs each pair by itself. As a row means at most one person, the odds of a row's persons are put together
+    (o / (1 + sum of all o)), as MATCH does: that makes Splink's answers more precise at the same recall.
+    """
     columns = found.select("unique_id_l, unique_id_r, match_probability").fetchall()
     of_row: dict[int, dict[int, float]] = {}
     for left, right, probability in columns:
         record, person = (left, right) if "-" in right else (right, left)
         people = of_row.setdefault(int(record), {})
         key = int(person.partition("-")[0])
-        people[key] = max(people.get(key, 0.0), probability)
+        people[key] = max(people.get(key, 0.0), min(probability, 1.0 - 1e-15))
     best = {}
     for row, people in of_row.items():
-        ranked = sorted(((probability, key) for key, probability in people.items()), reverse=True)
-        best[row] = (*ranked[0], ranked[1][0] if len(ranked) > 1 else 0.0)
+        odds = {key: probability / (1.0 - probability) for key, probability in people.items()}
+        total = 1.0 + sum(odds.values())
+        key = max(odds, key=odds.__getitem__)
+        best[row] = (odds[key] / total, key)
     return best, len(columns)

@@ -20,18 +20,21 @@ POLL_SECONDS: Final = 0.02
 
 
 class Built(msgspec.Struct, frozen=True):
-    """One build: wall seconds, CPU seconds, and the most memory of its own and in all (with mapped file pages)."""
+    """One build: wall seconds, CPU seconds, the most memory of its own and in all (with mapped file pages), and what it
+    tells of its identity index."""
 
     seconds: float
     cpu_seconds: float
     own_memory_bytes: int
     resident_memory_bytes: int
+    index_bytes: int
+    index_seconds: float
 
 
 def watched_build(chosen: Options, store: Path) -> Built:
     """Build in a process of its own and watch its memory."""
     started = time.perf_counter()
-    process = subprocess.Popen(build_command(chosen.residents, chosen.seed, store), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(build_command(chosen.residents, chosen.seed, store), stdout=subprocess.PIPE, text=True)
     own = whole = 0
     while (status := os.wait4(process.pid, os.WNOHANG))[0] == 0:
         own_now, whole_now = memory_of(process.pid)
@@ -42,7 +45,13 @@ def watched_build(chosen: Options, store: Path) -> Built:
     if process.returncode:
         raise SystemExit("the build failed")
     usage = status[2]
-    return Built(seconds, usage.ru_utime + usage.ru_stime, own, max(whole, usage.ru_maxrss * 1_024))
+    assert process.stdout is not None
+    with process.stdout:
+        told = re.search(r"identity index: ([\d,]+) bytes, ([\d.]+) s", process.stdout.read())
+    if told is None:
+        raise SystemExit("the build does not tell of its identity index")
+    cpu, resident = usage.ru_utime + usage.ru_stime, max(whole, usage.ru_maxrss * 1_024)
+    return Built(seconds, cpu, own, resident, int(told[1].replace(",", "")), float(told[2]))
 
 
 def memory_of(process: int) -> tuple[int, int]:
@@ -69,6 +78,9 @@ def main() -> int:
         report.figure("store_bytes_per_resident", size / chosen.residents, "on disk", 1)
         report.figure("peak_memory_bytes", built.own_memory_bytes, "most memory of its own", 0)
         report.figure("peak_resident_bytes", built.resident_memory_bytes, "the same with mapped pages of the store", 0)
+        report.figure("index_bytes", built.index_bytes, "blocks of the identity index", 0)
+        report.figure("index_bytes_per_resident", built.index_bytes / chosen.residents, "the same, each", 1)
+        report.figure("index_build_seconds", built.index_seconds, "what the identity index added to the build")
         with built_register(msgspec.structs.replace(chosen, store=store)) as reader, reader.pin() as snapshot:
             report.fact("answers_digest", check_lookups(chosen, reader, snapshot, 200))
         report.fact("answers_checked", True)

@@ -38,7 +38,7 @@ schedule = 1
 item = "77"
 title = "National pensions"
 legal_basis = "Basic Resident Register Act, schedule 1, item 77"
-functions = ["LOOKUP", "STATUS", "VERIFY"]
+functions = ["LOOKUP", "STATUS", "VERIFY", "SEARCH", "MATCH"]
 items = ["ALL"]
 valid_from = 2002-08-05
 """

@@ -46,6 +46,9 @@ COMMANDS: Final[dict[str, CommandEntry]] = {
     "retention": CommandEntry("jukinet.server.retention_command", "purge what is past its retention period"),
     "record": CommandEntry("jukinet.server.record_command", "verify a record of use and count what it holds"),
     "media": CommandEntry("jukinet.server.media_command", "answer a request that came as a signed file"),
+    "match-parameters": CommandEntry(
+        "jukinet.server.match_parameters_command", "estimate an affair's matching model from unresolved records"
+    ),
     "notices": CommandEntry("jukinet.server.notices_command", "move-in notices that wait, and printing overdue ones"),
     "pki": CommandEntry("jukinet.server.pki.command", "make certificates for trials"),
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import calendar
 import datetime
-import re
-import unicodedata
 from functools import lru_cache, total_ordering
 from typing import Final
+
+from jukinet.core.folding.dates import read_date
 
 ERAS: Final[tuple[tuple[datetime.date, str], ...]] = (
     (datetime.date(2019, 5, 1), "令和"),
@@ -18,12 +18,6 @@ ERAS: Final[tuple[tuple[datetime.date, str], ...]] = (
 )
 """First day of each era, latest first."""
 YEAR_MAX: Final = 9999
-_ERA_OF_WORD: Final = {word: place for place, (_, name) in enumerate(ERAS) for word in (name, "RHSTM"[place])}
-_ERA_DATE: Final = re.compile(
-    r"(?P<era>[^\d元]{1,2})?(?P<year>元|\d{1,4})(?:年|(?<=\d)\.)(?:(?P<month>\d{1,2})(?:月|\.|\Z)(?:(?P<day>\d{1,2})日?)?)?"
-)
-_UNKNOWN_PARTS: Final = re.compile(r"\(?(月日|日)不詳\)?\Z")
-_NOT_BY_ERA: Final = "not a date: write 1965-02-20, 19650220 or 昭和40年2月20日"
 
 
 @total_ordering
@@ -54,22 +48,16 @@ class PartialDate:
 
     @classmethod
     def parse(cls, text: str) -> PartialDate:
-        """From ``1965-02-20``, ``1965-02``, ``1965``, ``19650220``, ``19650200``, an empty text (unknown), or by era in
-        the forms that `era` gives and as ``S40.2.20``.
+        """From any form that docs/folding.md, section 4, lists (``1965-02-20``, ``19650220``, ``昭和40年2月(日不詳)``,
+        ``S40.2.20``, ...); an empty text is a date that is unknown.
 
-        ValueError, whose message does not repeat the text, when it is none of these.
+        ValueError, whose message does not repeat the text, when it is none of these, and when the era had no such day:
+        what goes into a register or is asked by its date must be right, where matching may be lenient.
         """
-        text = text.strip()
-        if not text:
-            return cls()
-        if text.isascii() and text.isdigit() and len(text) == 8:
-            return cls.from_decimal(int(text))
-        if not text[0].isdigit() or "年" in text:
-            return cls(*_parse_era(text))
-        parts = text.replace("/", "-").split("-")
-        if len(parts) > 3 or len(parts[0]) != 4 or not all(part.isascii() and part.isdigit() for part in parts):
-            raise ValueError("not a date: write 1965-02-20, 1965-02, 1965 or 19650220")
-        return cls(*(int(part) for part in parts))
+        read = read_date(text)
+        if read.beside_era:
+            raise ValueError("the era has no such day")
+        return cls.from_decimal(read.decimal)
 
     def to_decimal(self) -> int:
         return self.year * 10_000 + self.month * 100 + self.day
@@ -152,46 +140,6 @@ def decimal_from_date(date: datetime.date | PartialDate | int | str | None) -> i
 def era_format(date: datetime.date | PartialDate) -> str:
     """`PartialDate.era` for either kind of date."""
     return PartialDate(date.year, date.month, date.day).era()
-
-
-def _parse_era(text: str) -> tuple[int, int, int]:
-    """Year, month and day of a date written by era; ValueError, which does not repeat it, when it is none."""
-    text = unicodedata.normalize("NFKC", text).replace(" ", "")
-    if text == "不詳":
-        return 0, 0, 0
-    missing = _UNKNOWN_PARTS.search(text)
-    found = {_one_era_date(part) for part in (text[: missing.start()] if missing else text).split("・")}
-    if len(found) != 1:
-        raise ValueError("the eras that are given do not name the same year")
-    year, month, day = found.pop()
-    if missing and (day or (missing[1] == "日") != bool(month)):
-        raise ValueError("what is said to be unknown is given, or the other way round")
-    return year, month, day
-
-
-def _one_era_date(text: str) -> tuple[int, int, int]:
-    found = _ERA_DATE.fullmatch(text)
-    if found is None:
-        raise ValueError(_NOT_BY_ERA)
-    year = 1 if found["year"] == "元" else int(found["year"])
-    month, day = int(found["month"] or 0), int(found["day"] or 0)
-    if found["era"] is None:
-        if found["year"] == "元":
-            raise ValueError(_NOT_BY_ERA)
-        return year, month, day
-    place = _ERA_OF_WORD.get(found["era"])
-    if place is None or year == 0:
-        raise ValueError(_NOT_BY_ERA)
-    begins = ERAS[place][0]
-    ends = ERAS[place - 1][0] if place else datetime.date.max
-    year += begins.year - 1
-    last_month = month or 12
-    PartialDate(year, month, day)
-    first = datetime.date(year, month or 1, day or 1)
-    last = datetime.date(year, last_month, day or calendar.monthrange(year, last_month)[1])
-    if last < begins or first >= ends:
-        raise ValueError("the era has no such day")
-    return year, month, day
 
 
 def _era_year(date: datetime.date) -> str:

@@ -113,7 +113,7 @@ class Match(IntEnum):
     DIFFERENT = 1
     EXACT = 2
     FOLDED = 3
-    """Equal after folding: width, spaces, variation sequences, variant kanji, forms of address numbers."""
+    """Equal after folding (docs/folding.md): width, spaces, variant kanji, forms of addresses."""
 
 
 class Found(IntEnum):

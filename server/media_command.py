@@ -22,7 +22,7 @@ from jukinet.core.errors import ConfigurationError, NotAuthorisedError, RemotePr
 from jukinet.core.law.authority import Authority, Grant, day_in_japan
 from jukinet.core.law.retention import Rule, cutoffs
 from jukinet.core.matching.answering import MatchBatch
-from jukinet.core.matching.batch import Matcher, model_for
+from jukinet.core.matching.batch import MatcherOf, model_for
 from jukinet.core.media import heads, signing
 from jukinet.core.media.package import Frame, Kind, MediaError, Package, PackageWriter
 from jukinet.core.store.reader import RegisterReader
@@ -129,7 +129,7 @@ class Answering:
         rules = request.grant.matching
         model = model_for(rules, reader.residents)
         days = cutoffs(Rule(settings.retention.rule), request.today)
-        self._matcher = Matcher(model, rules, reader.databases, reader.meta.width, days)
+        self._matcher = MatcherOf(model, rules, reader.databases, reader.meta.width, days)
         self._use = RecordOfUse(
             role=request.role,
             body=request.body,
@@ -171,10 +171,10 @@ class Answering:
                 created=int(time.time()),
             )
             writer = PackageWriter(out, Kind.ANSWER, heads.encode(head))
+            batch = MatchBatch()
             for frame in request.package.frames():
                 question = self._question(frame)
-                batch = MatchBatch()
-                batch.begin(asked_of(question), request.items, request.grant.matching, self._matcher)
+                batch.begin(asked_of(question), request.items, self._matcher)
                 batch.run(snapshot, 0, question.count)
                 self._keep(batch, question, snapshot.version)
                 for told in batch.matches:

@@ -19,7 +19,7 @@ from jukinet.core.index.history import HistoryTooLongError
 from jukinet.core.law.authority import Grant, day_in_japan
 from jukinet.core.law.retention import Rule, cutoffs
 from jukinet.core.matching.answering import MatchBatch, SearchBatch
-from jukinet.core.matching.batch import Matcher
+from jukinet.core.matching.batch import MatcherOf
 from jukinet.core.matching.columns import MatchRules
 from jukinet.core.matching.models import Models
 from jukinet.core.store.reader import RegisterReader
@@ -542,19 +542,19 @@ class Service:
             batch.begin(question.codes, items, reader.databases, reader.meta.width, rule)
         elif isinstance(batch, SearchBatch | MatchBatch) and isinstance(question, m.SearchRequest | m.MatchRequest):
             assert session.grant is not None
-            rules, asked = session.grant.matching, asked_of(question)
+            matcher, asked = self._matcher(session.grant.matching), asked_of(question)
             if isinstance(batch, SearchBatch):
-                batch.begin(asked, items, rules, self._matcher(rules), question.prefix)
+                batch.begin(asked, items, matcher, question.prefix)
             else:
-                batch.begin(asked, items, rules, self._matcher(rules))
+                batch.begin(asked, items, matcher)
         else:
             state(batch, question, items)
 
-    def _matcher(self, rules: MatchRules) -> Matcher:
-        """A matcher of its own for a batch. Raises ConfigurationError."""
+    def _matcher(self, rules: MatchRules) -> MatcherOf:
+        """What a matcher for these rules is made of, today. Raises ConfigurationError."""
         reader = self.reader
         model = self.models.model(rules, reader.residents)
-        return Matcher(model, rules, reader.databases, reader.meta.width, cutoffs(self._rule, self.today))
+        return MatcherOf(model, rules, reader.databases, reader.meta.width, cutoffs(self._rule, self.today))
 
     def close(self) -> None:
         """End the thread for slices; all connections must be closed."""

@@ -1,10 +1,9 @@
-"""Kernels of the three questions on 4,096 codes, and folding of names and addresses."""
+"""Kernels of the three questions on 4,096 codes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from jukinet.core.index.folding import folded_address, folded_name
 from jukinet.core.index.lookup import LookupBatch
 from jukinet.core.index.status import StatusBatch
 from jukinet.core.index.verify import VerifyBatch
@@ -65,13 +64,3 @@ def test_verify_names(benchmark: Any, snapshot: Snapshot, codes: memoryview, peo
 
     matches = benchmark(ask)[32 + len(codes) :]
     assert set(matches[: len(codes)]) == {2, 3}
-
-
-def test_folded_name(benchmark: Any) -> None:
-    assert benchmark(folded_name, "渡邉\u3000髙志") == folded_name("渡辺高志")
-
-
-def test_folded_address(benchmark: Any) -> None:
-    assert benchmark(folded_address, "東京都千代田区丸の内１丁目２番３号") == folded_address(
-        "東京都千代田区丸の内1丁目2番3号"
-    )

@@ -104,7 +104,9 @@ def set_up(place: Any, screen: Any) -> None:
     make_certificates(place)
     write_settings(place)
     screen.fact("certificates", f"a trial root, the server, and agency {BODY}; they hold a few days")
-    screen.fact("authority", "employees' pensions (1-74): lookup, status, verify; national (1-77): status, verify")
+    screen.fact(
+        "authority", "employees' pensions (1-74): lookup, status, verify, match; national (1-77): status, verify"
+    )
 
 
 def ask(place: Any, screen: Any) -> bool:
@@ -122,6 +124,7 @@ def ask(place: Any, screen: Any) -> bool:
             screen.people(rows)
             statuses, examples = acts.check_status(session, codes)
             verified = acts.verify(session, kept)
+            matched = acts.match(session, kept)
         screen.chapter(f"3  Status since {acts.SINCE}: the mass check in place of pensioners' yearly reports")
         screen.statuses(examples, statuses.counts)
         refused = acts.be_refused(client)
@@ -132,6 +135,9 @@ def ask(place: Any, screen: Any) -> bool:
     screen.fact("", counted(found.counts))
     screen.rate("status", statuses, "codes")
     screen.verified(verified)
+    of_one = matched.one / max(matched.answered, 1)
+    told = f"by reading, birth date and sex: {of_one:.1%} one person, {matched.wrong:,} of them another"
+    screen.rate("match", matched, "records", told)
     screen.singles(acts.ask_singly(place, codes))
     screen.chapter("5  What is refused")
     screen.refusal("a session for passports (1-41), an affair of another ministry", refused)

@@ -18,10 +18,11 @@ from jukinet.clients.codes import batches
 from jukinet.clients.demo.place import AFFAIR, HOST, REFUSED_AFFAIR, SEED, Place
 from jukinet.clients.demo.processes import DemoError, run_step
 from jukinet.clients.errors import NotAuthorisedError
+from jukinet.clients.persons import Persons
 from jukinet.clients.requests import Claims
 from jukinet.clients.trio_client import connect
 from jukinet.core.codes import parse_codes
-from jukinet.core.vocabulary import Match, Outcome
+from jukinet.core.vocabulary import Found, Match, Outcome
 from jukinet.core.wire.columns import TextColumn
 
 CODES_MAX: Final = 1_000_000
@@ -54,6 +55,14 @@ class Measured:
     @property
     def rate(self) -> float:
         return self.answered / max(self.seconds, 1e-9)
+
+
+@dataclass(slots=True)
+class Matched(Measured):
+    """A match of records without codes: one match, and of these another person than the record is of."""
+
+    one: int = 0
+    wrong: int = 0
 
 
 @dataclass(slots=True)
@@ -151,6 +160,24 @@ def verify(session: BlockingSession, answers: list[LookupAnswer]) -> Verified:
     return result
 
 
+def match(session: BlockingSession, answers: list[LookupAnswer]) -> Matched:
+    """Ask whom reading, birth date and sex alone mean, as records without a code have them; what comes back must be who
+    they were taken from."""
+    result = Matched()
+    asked = [_unresolved(answer) for answer in answers]
+    began = time.monotonic()
+    found = []
+    for answer in session.match_many(persons for persons, _ in asked):
+        result.answered += len(answer)
+        found.append((bytes(answer.wire.found), answer.wire.codes))
+    result.seconds = time.monotonic() - began
+    for (_, codes), (statuses, matched) in zip(asked, found, strict=True):
+        for code, status, other in zip(codes, statuses, matched, strict=True):
+            result.one += status == Found.ONE
+            result.wrong += status == Found.ONE and code != other
+    return result
+
+
 def ask_singly(place: Place, codes: array[int]) -> Singles:
     """Lookups of one code each over many connections of one process, one under way on each."""
     result = Singles()
@@ -209,6 +236,18 @@ def _claims(answer: LookupAnswer, result: Verified) -> Claims:
             birth_dates[row] = 19010101 if birth_dates[row] != 19010101 else 19010102
             result.altered += 1
     return Claims(answer.codes, TextColumn.from_texts(names), memoryview(birth_dates), wire.sexes)
+
+
+def _unresolved(answer: LookupAnswer) -> tuple[Persons, list[int]]:
+    """The persons of an answer as records without a code: reading, birth date, sex; and their codes."""
+    wire = answer.wire
+    rows = [row for row, kana in enumerate(wire.kana.to_list()) if kana and wire.birth_dates[row] % 100]
+    persons = Persons(
+        kana=[wire.kana[row] for row in rows],
+        birth_dates=[wire.birth_dates[row] for row in rows],
+        sexes=[wire.sexes[row] for row in rows],
+    )
+    return persons, [answer.codes[row] for row in rows]
 
 
 async def _ask_singly(place: Place, codes: array[int], result: Singles) -> None:

@@ -39,7 +39,7 @@ schedule = 1
 item = "74"
 title = "Employees' pensions"
 legal_basis = "Basic Resident Register Act, schedule 1, item 74"
-functions = ["LOOKUP", "STATUS", "VERIFY"]
+functions = ["LOOKUP", "STATUS", "VERIFY", "SEARCH", "MATCH"]
 items = ["ALL"]
 valid_from = 2002-08-05
 

@@ -110,6 +110,9 @@ def _read_feeds(reader: RegisterReader, transaction: lmdb.Transaction, add: Add)
                 add(f"feed {prefecture}: {error}")
                 continue
             state = feeds[prefecture]
+            left = state.unindexed
+            if left is not None and not 0 <= left.first_key < left.stop_key <= limits.RESIDENT_KEYS:
+                add(f"feed {prefecture}: what it left out of the identity index is no range of keys")
             if prefecture not in positions.PREFECTURES:
                 add(f"there is a feed of prefecture {prefecture}")
             if state.applied + state.quarantined != state.notifications or state.last_day > reader.meta.newest_day:

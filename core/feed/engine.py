@@ -20,14 +20,14 @@ import msgspec
 
 from jukinet.core import limits
 from jukinet.core.errors import RecordFormatError, StoreError
-from jukinet.core.feed import contribution, history, journal, positions, purge
+from jukinet.core.feed import contribution, history, journal, late_index, positions, purge
 from jukinet.core.feed.contribution import Contribution, Kind, Standing
 from jukinet.core.feed.errors import SequenceGapError
 from jukinet.core.feed.holdings import Digest, HoldingsDelta, HoldingsReader
 from jukinet.core.feed.journal import EntryKind, JournalEntry, Result
 from jukinet.core.feed.key_state import KeyState
 from jukinet.core.feed.places import Places
-from jukinet.core.feed.positions import FeedState, Loading, Quarantined
+from jukinet.core.feed.positions import FeedState, Loading, Quarantined, Unindexed
 from jukinet.core.feed.purge import Purged, PurgeStep
 from jukinet.core.feed.range_kernel import TownIndex, check_rows
 from jukinet.core.feed.range_load import load_range
@@ -72,6 +72,11 @@ class FeedRegister:
 
     def __init__(self, directory: str | Path, *, today: Callable[[], datetime.date] = day_in_japan) -> None:
         self.writer = RegisterWriter(directory)
+        try:
+            late_index.catch_up_all(self.writer)
+        except BaseException:
+            self.writer.close()
+            raise
         self.today = today
         self.places = Places(self.writer.areas, self.writer.towns)
         self._holdings: dict[int, Digest] = {}
@@ -160,6 +165,7 @@ class FeedTransaction:
         self._stored_holdings = register.holdings_at(meta.version)
         self._delta = HoldingsDelta(register.writer.places)
         self._identity = IdentityChanges(register.writer.layout)
+        self._is_late = late_index.is_late(register.writer.layout.plan)
         self._beside = False
 
     def apply(self, prefecture: int, first_sequence: int, batch: NotificationBatch) -> Applied:
@@ -304,9 +310,7 @@ class FeedTransaction:
             return self._change.commit(holdings=self._delta, identity=self._identity)
         try:
             self._write_history()
-            for state in self._keys.values():
-                if state.persons_before is not None:
-                    self._identity.change(state.key, state.persons_before, state.persons())
+            self._change_identity()
             for prefecture in self._changed_feeds:
                 self._put("feeds", schema.NUMBER.pack(prefecture), positions.pack_feed(self._feeds[prefecture]))
         except lmdb.Error as error:
@@ -317,8 +321,23 @@ class FeedTransaction:
         )
         digests = {prefecture: self.holdings(prefecture) for prefecture in self._stored_holdings}
         version = self._change.commit(holdings=self._delta, identity=self._identity, always=True)
+        for prefecture in self._changed_feeds:
+            if late_index.is_due(self._feeds[prefecture]):
+                version = late_index.catch_up(self._register.writer, prefecture) or version
         self._register.holdings_moved(version, digests)
         return version
+
+    def _change_identity(self) -> None:
+        """What the changed keys do to the identity index. Of unindexed ones all entries are added."""
+        states = [self.feed(prefecture) for prefecture in positions.PREFECTURES] if self._is_late else []
+        unindexed = [(u.first_key, u.stop_key) for u in (state.unindexed for state in states) if u is not None]
+        for state in self._keys.values():
+            if state.persons_before is None:
+                continue
+            now = state.persons()
+            self._identity.change(state.key, state.persons_before, now)
+            if any(first <= state.key < stop for first, stop in unindexed):
+                self._identity.change(state.key, [], now)
 
     def _begin(self, prefecture: int, first_sequence: int, count: int) -> FeedState:
         """The feed's state. Raises SequenceGapError, ValueError for what no connection lets through."""
@@ -426,6 +445,7 @@ class FeedTransaction:
             quarantined=feed.quarantined + entry.count - applied - kept,
             last_day=self.day,
             loading=loading,
+            unindexed=self._unindexed(feed, entry),
         )
         self._changed_feeds.add(entry.prefecture)
         return Applied(
@@ -435,6 +455,12 @@ class FeedTransaction:
             kept=kept,
             quarantined=reports,
         )
+
+    def _unindexed(self, feed: FeedState, entry: JournalEntry) -> Unindexed | None:
+        """What the feed leaves out of the identity index when an entry has been applied."""
+        if not self._is_late or entry.kind != EntryKind.RANGE or not entry.count:
+            return feed.unindexed
+        return late_index.widened(feed.unindexed, entry.first_key, entry.stop_key, entry.count)
 
     def _quarantine(self, prefecture: int, sequence: int, faults: list[Fault], rows: NotificationBatch) -> None:
         value = Quarantined(faults=[int(fault) for fault in faults], day=self.day, payload=bytes(rows.payload))
@@ -477,7 +503,7 @@ class FeedTransaction:
             self._databases,
             self._register.town_index,
             self._delta,
-            self._identity,
+            None if self._is_late else self._identity,
             prefecture=prefecture,
             day=self.day,
             first_key=first_key,

@@ -25,6 +25,14 @@ class Loading(msgspec.Struct, frozen=True):
     next_key: int
 
 
+class Unindexed(msgspec.Struct, frozen=True):
+    """Keys under which plain rows of a load are not in the identity index yet (core.feed.late_index), and how many."""
+
+    first_key: int
+    stop_key: int
+    rows: int
+
+
 class FeedState(msgspec.Struct, frozen=True, kw_only=True):
     """One feed as committed.
 
@@ -38,6 +46,7 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int = 0
     last_day: int = 0
     loading: Loading | None = None
+    unindexed: Unindexed | None = None
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,6 +36,6 @@ class SortedRows:
         first_key: int,
         stop_key: int,
         digests: DigestTotals,
-        identity: IdentityChanges,
+        identity: IdentityChanges | None,
     ) -> bytes | None: ...
     def general_rows(self) -> list[int]: ...

@@ -379,7 +379,8 @@ cdef class SortedRows:
             return False
         record_decode(self.records + own, self.ends[row] - own, self.statuses[row], &record)
         tally_add(digests.tally, self.keys[row], &record)
-        identity.take_record(self.keys[row], &record, 1)
+        if identity is not None:
+            identity.take_record(self.keys[row], &record, 1)
         self.entries_added += 1
         self.persons_added += 1
         return True
@@ -425,7 +426,7 @@ cdef class SortedRows:
 
     def merge(
         self, uint32_t bucket, uint64_t width, bint wide, present, uint64_t first_key, uint64_t stop_key,
-        DigestTotals digests not None, IdentityChanges identity not None,
+        DigestTotals digests not None, IdentityChanges identity,
     ):
         """The new block of a bucket, or None when it stays as it is. ``present`` is the stored one or None.
 

@@ -28,7 +28,7 @@ def load_range(
     databases: Mapping[str, lmdb._Database],
     towns: TownIndex,
     delta: HoldingsDelta,
-    identity: IdentityChanges,
+    identity: IdentityChanges | None,
     *,
     prefecture: int,
     day: int,
@@ -38,7 +38,7 @@ def load_range(
     faults: bytes,
     at_work: Collection[int],
 ) -> LoadedRange:
-    """Put the plain rows of a range into their blocks, the digests and the identity index's changes.
+    """Put the plain rows of a range into their blocks, the digests and, unless it is None, the changes of the index.
 
     The batch has passed check_rows; faults: one byte a row. at_work: keys that the transaction holds elsewhere.
     Keys with a history, keys at work, and rows that differ from the entry under their key are left to the engine.

@@ -5,7 +5,6 @@ with and without prefecture. What follows is read once from left to right; the r
 """
 
 from enum import IntEnum
-from importlib.resources import files
 from typing import NamedTuple
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -15,6 +14,8 @@ from libc.string cimport memcmp
 from jukinet.core.folding.characters cimport (
     FOLDED_BYTES_MAX, FOLDED_POINTS_MAX, encode_points, fold_characters,
 )
+
+from jukinet.core.folding import DATA
 
 cdef enum:
     SLOTS = 1 << 17          # of the tree's edges
@@ -34,7 +35,7 @@ ctypedef struct Place:
     uint8_t prefecture
     uint8_t ward
     uint8_t former
-    uint8_t rural            # 町 or 村 named without prefecture: a town may have the same name
+    uint8_t rural            # 1: 町 or 村 named without prefecture, a town may have the same name; 2: a former one
     uint8_t ends             # a name ends at this node
     uint8_t ambiguous        # former names of several prefectures: they say nothing without theirs
 
@@ -95,28 +96,34 @@ cdef inline bint is_kanji(uint32_t point) noexcept nogil:
     return 0x4E00 <= point <= 0x9FFF or 0x3400 <= point <= 0x4DBF or point >= 0x20000 or point == 0x3005
 
 
+cdef inline bint is_digit(uint32_t point) noexcept nogil:
+    return 0x30 <= point <= 0x39
+
+
 cdef int unify_places(uint32_t *points, int count) noexcept nogil:
     """Drop 大字 and 字, and bring ケ ヶ が ガ and ノ の 之 between kanji to one form, in place; white space is kept."""
     cdef int i = 0, written = 0
     cdef uint32_t point
     while i < count:
-        point = points[i]
-        if point == 0x5927 and i + 1 < count and points[i + 1] == 0x5B57:
+        if points[i] == 0x5927 and i + 1 < count and points[i + 1] == 0x5B57:
             i += 2
             continue
-        if point == 0x5B57 and written:
-            i += 1
-            continue
-        if written and i + 1 < count and is_kanji(points[written - 1]) and is_kanji(points[i + 1]):
-            if point == 0x30B1 or point == 0x304C or point == 0x30AC or point == 0x3051:
-                point = 0x30B1
-            elif point == 0x306E or point == 0x4E4B:
-                point = 0x30CE
-            elif point == 0x30C3 or point == 0x3064 or point == 0x3063:
-                point = 0x30C4
-        points[written] = point
-        written += 1
+        # A 字 is kept where it begins the address.
+        if points[i] != 0x5B57 or written == 0:
+            points[written] = points[i]
+            written += 1
         i += 1
+    for i in range(1, written - 1):
+        point = points[i]
+        if point < 0x3042 or (point > 0x30CE and point != 0x4E4B):
+            continue
+        if is_kanji(points[i - 1]) and is_kanji(points[i + 1]):
+            if point == 0x30B1 or point == 0x304C or point == 0x30AC or point == 0x3051:
+                points[i] = 0x30B1
+            elif point == 0x306E or point == 0x4E4B:
+                points[i] = 0x30CE
+            elif point == 0x30C3 or point == 0x3064 or point == 0x3063:
+                points[i] = 0x30C4
     return written
 
 
@@ -129,13 +136,16 @@ cdef int find_area(const uint32_t *points, int count, Address *address) noexcept
         node = from_node
         i = start
         while i < count:
-            if points[i] != 0x20:
-                node = child(node, points[i])
-                if node == 0:
-                    break
             i += 1
+            if points[i - 1] == 0x20:
+                continue
+            node = child(node, points[i - 1])
+            if node == 0:
+                break
             place = nodes + node
-            if place.ends and not place.ambiguous and not (place.rural and not stands_before_town(points, count, i)):
+            if place.ends and not place.ambiguous and not (
+                tries == 0 and (place.rural == 2 or (place.rural and not stands_before_town(points, count, i)))
+            ):
                 best = node
                 end = i
         if best and nodes[best].municipality:
@@ -143,9 +153,9 @@ cdef int find_area(const uint32_t *points, int count, Address *address) noexcept
         # Nothing but the prefecture, or nothing: a district (郡) may stand between.
         from_node = best
         start = end
-        while start < count and start < end + DISTRICT_POINTS_MAX and points[start] != 0x90E1:
+        while start < count and points[start] != 0x90E1 and not is_digit(points[start]):
             start += 1
-        if start == count or points[start] != 0x90E1:
+        if start == count or points[start] != 0x90E1 or start - end >= DISTRICT_POINTS_MAX:
             break
         start += 1
     place = nodes + best
@@ -154,10 +164,6 @@ cdef int find_area(const uint32_t *points, int count, Address *address) noexcept
     address.ward = place.ward if best else 0
     address.former = place.former if best else 0
     return end
-
-
-cdef inline bint is_digit(uint32_t point) noexcept nogil:
-    return 0x30 <= point <= 0x39
 
 
 cdef inline bint is_dash(uint32_t point) noexcept nogil:
@@ -221,16 +227,12 @@ cdef int counter(const uint32_t *points, int count, int i) noexcept nogil:
         return 0
     point = points[i]
     after = points[i + 1] if i + 1 < count else 0
-    if point == 0x4E01:                                   # 丁目, 丁 (but 丁町 is a town)
-        return 2 if after == 0x76EE else 1 if after != 0x753A else 0
-    if point == 0x756A:                                   # 番地, 番 (but 番町, 番丁, 番館 are names)
-        if after == 0x5730:
-            return 2
-        return 0 if after == 0x753A or after == 0x4E01 or after == 0x9928 else 1
-    if point == 0x53F7:                                   # 号 (but 号室, 号館, 号線, 号棟)
+    if point == 0x4E01 and after == 0x76EE or point == 0x756A and after == 0x5730 or point == 0x5730 and after == 0x5272:
+        return 2                                          # 丁目, 番地, 地割
+    if point == 0x4E01 or point == 0x756A:                # 丁, 番; but 番町, 丁平, 番通 are of a town's name
+        return 0 if is_kanji(after) and kanji_digit(after) < 0 else 1
+    if point == 0x53F7:                                   # 号; but 号室, 号館, 号線, 号棟
         return 0 if after == 0x5BA4 or after == 0x9928 or after == 0x7DDA or after == 0x68DF else 1
-    if point == 0x5730 and after == 0x5272:               # 地割
-        return 2
     return 0
 
 
@@ -331,6 +333,13 @@ cdef int fold_town(const uint32_t *points, int count, int *place, uint32_t *out)
     return written
 
 
+cdef inline bint dash_follows(const uint32_t *points, int count, int i) noexcept nogil:
+    """Whether a dash stands behind the spaces at i."""
+    while i < count and points[i] == 0x20:
+        i += 1
+    return i < count and is_dash(points[i])
+
+
 cdef int skip_counters(const uint32_t *points, int count, int i, bint *joined) noexcept nogil:
     """Pass counters, dashes and の behind a number; joined: another number may follow as part of the address."""
     cdef int k = i, length
@@ -356,7 +365,7 @@ cdef int skip_counters(const uint32_t *points, int count, int i, bint *joined) n
             joined[0] = True
             k += 1
             i = k
-        elif points[k] == 0x20 and (joined[0] or (k + 1 < count and is_dash(points[k + 1]))):
+        elif points[k] == 0x20 and (joined[0] or dash_follows(points, count, k)):
             k += 1
             if joined[0]:
                 i = k
@@ -422,7 +431,7 @@ cdef int fold_building(const uint32_t *points, int count, int i, uint32_t *out) 
 
 cdef int fold_address(const uint8_t *text, int length, uint8_t *out, int capacity, Address *address) noexcept nogil:
     cdef uint32_t points[FOLDED_POINTS_MAX]
-    cdef uint32_t folded[2 * FOLDED_POINTS_MAX]
+    cdef uint32_t folded[3 * FOLDED_POINTS_MAX]
     cdef int count = fold_characters(text, length, points), place, town, numbers, building, written
     address.town = address.numbers = address.length = 0
     address.municipality = 0
@@ -579,7 +588,7 @@ cdef int add_area(int prefecture, str written, str municipality, int ward, bint 
         place.prefecture = <uint8_t>prefecture
         place.ward = <uint8_t>ward
         place.former = former
-        place.rural = not with_prefecture and written.endswith(("町", "村"))
+        place.rural = (2 if former else 1) if not with_prefecture and written.endswith(("町", "村")) else 0
     return 0
 
 
@@ -633,9 +642,8 @@ cdef int place_of_prefecture(int prefecture) except -1:
 
 def prepare_tables():
     """Fill the tree, once, in some tens of milliseconds."""
-    data = files("jukinet.core.folding") / "data"
-    read_areas((data / "areas.txt").read_text(encoding="utf-8").splitlines())
-    add_former_areas((data / "former_areas.txt").read_text(encoding="utf-8").splitlines())
+    read_areas((DATA / "areas.txt").read_text(encoding="utf-8").splitlines())
+    add_former_areas((DATA / "former_areas.txt").read_text(encoding="utf-8").splitlines())
 
 
 prepare_tables()

@@ -30,12 +30,13 @@ cdef int expansions_count = 0
 FOLDED_RANGES = (
     (0x0000, 0x3400), (0xA640, 0xABFF), (0xF900, 0x10000), (0x10400, 0x10800), (0x10C80, 0x10D00), (0x118A0, 0x118E0),
     (0x16E40, 0x16E80), (0x1D400, 0x1D800), (0x1E900, 0x1E950), (0x1EE00, 0x1EF00), (0x1F100, 0x1F300),
-    (0x1FBF0, 0x1FC00), (0x2F800, 0x2FA20), (0xE0100, 0xE01F0),
+    (0x1FBF0, 0x1FC00), (0x2F800, 0x2FA20), (0x110B0, 0x110D0), (0x13430, 0x13440), (0x1BCA0, 0x1BCA4), (0x1D150, 0x1D1C8),
+    (0xE0001, 0xE0080), (0xE0100, 0xE01F0),
 )
 """Where NFKC, case or marks change a character; CJK ideographs outside change only by the variants."""
 LETTERS = {
     "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "ĸ": "k", "ł": "l", "ŋ": "n", "ø": "o", "ŧ": "t", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th",
-    "ə": "e", "ơ": "o", "ư": "u", "ヶ": "ケ", "ヵ": "カ", "仝": "々", "〻": "々",
+    "ə": "e", "ơ": "o", "ư": "u", "ヶ": "ケ", "ヵ": "カ", "〻": "々",
 }
 """Letters that no mark can be taken from, and small kana that stand for the large one."""
 
@@ -94,8 +95,8 @@ def prepare_tables():
                 folded = fold_character(chr(point))
                 if folded != chr(point):
                     set_folding(point, folded)
-    for variant, form in VARIANTS.items():
-        set_folding(ord(variant), form)
+    for variant in VARIANTS:
+        set_folding(ord(variant), fold_character(variant))
 
 
 prepare_tables()

@@ -19,6 +19,7 @@ cdef enum:
     TEXT_BYTES_MAX = 192
     TOKENS_MAX = 40
     YEAR_MAX = 4095          # twelve bits
+    ERA_YEAR_MAX = 999
 
 cdef enum:
     TOKEN_NUMBER = 1
@@ -187,39 +188,41 @@ cdef inline int kind_of(uint32_t point) noexcept nogil:
     return TOKEN_UNKNOWN if point == 0x3F or point == 0x2A else 0
 
 
-cdef inline int take_digit(Token *token, int digit, uint32_t *pending, bint kanji) noexcept nogil:
-    """Put one more digit onto a number; 10, 100 and 1000 multiply what stands before them."""
+# A number while its digits are read: what stands before the last 十, 百 or 千, what stands behind, and that unit.
+ctypedef struct Numeral:
+    uint32_t total
+    uint32_t pending
+    uint32_t unit            # 0: none yet
+
+
+cdef inline int take_digit(Token *token, int digit, Numeral *numeral) noexcept nogil:
+    """Put one more digit (0 to 9) or unit (10, 100, 1000) onto a number; 0 or -1."""
     if digit < 10:
-        if token.digits >= 8:
+        if token.digits == 8:
             return -1
-        if token.value % 10 == 0 and pending[0]:        # 四十二: the two is added
-            token.value += digit
-            pending[0] = 0
-        elif pending[0]:
+        numeral.pending = numeral.pending * 10 + digit
+        if numeral.unit and numeral.pending >= numeral.unit:
             return -1
-        else:
-            token.value = token.value * 10 + digit
         token.digits += 1
-        return 0
-    if not kanji or token.value >= 10000:
-        return -1
-    # 千九百六十五: the part below the last unit is multiplied by this one.
-    if token.value == 0:
-        token.value = digit
-    elif token.value % 10:
-        token.value = token.value - token.value % 10 + token.value % 10 * digit
     else:
-        token.value += digit
-    pending[0] = digit
-    token.digits = 2 if digit == 10 else 4
+        if (numeral.unit and <uint32_t>digit >= numeral.unit) or numeral.pending > 9:
+            return -1
+        numeral.total += (numeral.pending if numeral.pending else 1) * digit
+        numeral.pending = 0
+        numeral.unit = digit
+    token.value = numeral.total + numeral.pending
+    if numeral.unit:
+        token.digits = 4 if token.value >= 1000 else 2
     return 0
 
 
 cdef int tokens_of(const uint8_t *text, int length, Token *tokens) noexcept nogil:
     """The tokens of a text; their count, or -1."""
     cdef int place = 0, count = 0, digit, kind, era
-    cdef uint32_t point = 0, before = 0, pending = 0
+    cdef uint32_t point = 0, before = 0
+    cdef Numeral numeral
     cdef bint number = False
+    numeral.total = numeral.pending = numeral.unit = 0
     while place < length:
         if decode_point(text, length, &place, &point) < 0 or count == TOKENS_MAX:
             return -1
@@ -231,12 +234,12 @@ cdef int tokens_of(const uint8_t *text, int length, Token *tokens) noexcept nogi
         if digit >= 0:
             if not number:
                 number = True
-                pending = 0
+                numeral.total = numeral.pending = numeral.unit = 0
                 tokens[count].kind = TOKEN_NUMBER
                 tokens[count].digits = 0
                 tokens[count].value = 0
                 count += 1
-            if take_digit(&tokens[count - 1], digit, &pending, point > 0x39) < 0:
+            if take_digit(&tokens[count - 1], digit, &numeral) < 0:
                 return -1
             continue
         number = False
@@ -385,7 +388,7 @@ cdef int judge(const Reading *reading, uint32_t *packed) noexcept nogil:
     if reading.era < 0:
         if reading.digits[0] != 4:
             return DATE_UNREADABLE
-    elif year > 99:
+    elif year > ERA_YEAR_MAX:
         return DATE_UNREADABLE
     else:
         year += (era_begins[reading.era] >> 9) - 1

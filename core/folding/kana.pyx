@@ -83,7 +83,7 @@ def prepare_tables():
     wide_page[0x9F] = SEMI_VOICE
     for character, value in (
         (" ", BETWEEN), ("\t", BETWEEN), ("\n", BETWEEN), ("\r", BETWEEN), (",", BETWEEN), ("=", BETWEEN), (".", DROP),
-        ("'", DROP), ("-", HYPHEN),
+        ("'", DROP), ("-", HYPHEN), ("~", HYPHEN),
     ):
         ascii_page[ord(character)] = value
         if 0x21 <= ord(character) <= 0x7E:

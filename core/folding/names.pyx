@@ -35,6 +35,9 @@ cdef inline uint32_t repeated(uint32_t before, uint32_t sign) noexcept nogil:
         if kana & 1:
             before -= 1
         return before + 1 if sign == 0x309E or sign == 0x30FE else before
+    if kana == 0x30A6 or kana == 0x30F4:
+        before -= kana - 0x30A6
+        return before + 0x4E if sign == 0x309E or sign == 0x30FE else before
     if 0x30CF <= kana <= 0x30DD:
         before -= (kana - 0x30CF) % 3
         return before + 1 if sign == 0x309E or sign == 0x30FE else before

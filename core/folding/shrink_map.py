@@ -18,16 +18,18 @@ SCHEMES: Final = 1 | 2 | 8
 """JIS unification, inference by reading and glyph, notices on the Family Register Act; the fourth, notice 582, is left
 out: it names characters to write instead, by sound too, and would make one of kanji that are different names."""
 ADDED: Final = """
+    苅=刈 盃=杯 栢=柏 楳=梅 涌=湧 祢=禰 頴=穎 龍=竜 砿=鉱 駈=駆 鋪=舗
     斎=斉 齋=斉 齊=斉 凜=凛 遙=遥 靍=鶴 靎=鶴 萠=萌 巖=巌 檜=桧 冨=富 峯=峰 嶋=島 嶌=島 碕=崎 嵜=崎
     邨=村 附=付 埜=野 淵=渕 渊=渕 熙=煕 穰=穣 槇=槙 舘=館 蘆=芦 薗=園 瀧=滝 燈=灯 曾=曽 祿=禄 鷗=鴎
     麴=麹 濤=涛 藪=薮 籠=篭 礒=磯 邱=丘 昻=昂 翆=翠 緖=緒 藏=蔵 昜=易 桒=桑 籔=薮 舩=船 蹟=跡 龝=秋
     穐=秋 恊=協 喆=哲 菴=庵 龢=和 飜=翻 曻=昇 煇=輝 皋=皐 燿=耀
 """
-"""Pairs that names in registers show and the map leaves apart, or between two of which it does not choose."""
+"""Pairs that names in registers show and the map leaves apart. Kanji of the first level of JIS X 0208 have a form only
+here: the map names 王 for one shape of 玉, and 昼 for one of 書."""
 SOURCE: Final = """\
 # Kanji variants: each line a form, then the characters that are compared as that form. Made by
 # jukinet.core.folding.shrink_map from the MJ shrink map (MJ縮退マップ) of the Character Information Technology
-# Promotion Council (moji.or.jp, CC BY-SA 2.1 JP) through the package jntajis-python; this table is under the same terms.
+# Promotion Council (moji.or.jp, CC BY-SA 2.1 JP) through the package jntajis-python; under the same terms.
 """
 
 
@@ -56,7 +58,7 @@ def chosen_forms(candidates: Callable[[str], Iterable[str]]) -> dict[str, str]:
             others = [unicodedata.normalize("NFKC", other) for other in candidates(character)]
             others = [other for other in others if len(other) == 1 and other != character]
             best = min(others, key=jis_level, default=character)
-            if form(best) != character and jis_level(best) <= jis_level(character):
+            if 1 < jis_level(character) >= jis_level(best) and form(best) != character:
                 link[character] = best
     for pair in ADDED.split():
         variant, kept = form(pair[0]), form(pair[2])

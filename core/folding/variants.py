@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Final
+
+from jukinet.core.folding import DATA
 
 
 def _read() -> dict[str, str]:
-    lines = (files("jukinet.core.folding") / "data" / "kanji_variants.txt").read_text(encoding="utf-8").splitlines()
+    lines = (DATA / "kanji_variants.txt").read_text(encoding="utf-8").splitlines()
     return {variant: line[0] for line in lines if line and not line.startswith("#") for variant in line[1:]}
 
 

@@ -11,7 +11,10 @@ from jukinet.core.identity.block cimport (
     identity_entries,
 )
 from jukinet.core.identity.entries cimport KEYS, RECORD_ENTRIES_MAX, EntryLayout, PlacedEntry, record_entries
-from jukinet.core.records.record cimport ResidentRecord, record_decode
+from jukinet.core.records.record cimport ResidentRecord, record_decode, status_area
+from jukinet.core.store.block cimport (
+    BlockView, block_delta, block_record_start, block_status, block_usable, block_view,
+)
 
 import struct
 
@@ -54,6 +57,10 @@ cdef size_t net(EntryChange *changes, size_t count) noexcept nogil:
     return kept
 
 
+cdef inline bint same_bucket(const PlacedEntry *one, const PlacedEntry *other) noexcept nogil:
+    return one.table == other.table and one.bucket == other.bucket
+
+
 cdef size_t merge(
     const uint64_t *present, size_t present_count, const EntryChange *changes, size_t count, uint64_t *out
 ) noexcept nogil:
@@ -88,7 +95,8 @@ cdef class IdentityChanges:
         self.layout = layout
         self.changes = NULL
         self.count = self.room = 0
-        self.failed = False
+        self.netted_count = self.at = self.blocks_left = 0
+        self.begun = self.failed = False
 
     def __dealloc__(self):
         free(self.changes)
@@ -98,6 +106,9 @@ cdef class IdentityChanges:
 
     cdef bint take(self, const PlacedEntry *placed, int32_t sign) noexcept nogil:
         cdef void *memory
+        if self.begun:
+            self.failed = True      # a netted list takes nothing more: the writer's mistake is not written
+            return False
         if self.count == self.room:
             memory = NULL
             if self.room < CHANGES_MAX:
@@ -154,34 +165,84 @@ cdef class IdentityChanges:
                 found.add((out[i].table, out[i].bucket, out[i].entry))
         return found
 
+    def add_block(
+        self, uint32_t bucket, uint64_t width, const unsigned char[::1] block not None,
+        const unsigned char[::1] wanted not None, uint64_t first_key, uint64_t stop_key, list skipped not None
+    ):
+        """Add what the residents of a block have whose keys lie in [first_key, stop_key) and whose area is wanted.
+
+        wanted: 4,096 bytes. skipped: ascending deltas of keys with a history, which are left out. StoreCorruptError for
+        a damaged block.
+        """
+        cdef BlockView view
+        cdef ResidentRecord record
+        cdef uint32_t i, start
+        cdef uint64_t key, status
+        cdef size_t at = 0, skips = len(skipped)
+        cdef bint wide = width > 65536
+        if wanted.shape[0] != 4096 or not block_usable(&block[0], <size_t>block.shape[0], bucket, wide):
+            raise StoreCorruptError(f"the block of bucket {bucket} is damaged; run `jukinet store check`")
+        block_view(&block[0], &view)
+        for i in range(view.count):
+            key = bucket * width + block_delta(&view, i)
+            status = block_status(&view, i)
+            while at < skips and <uint32_t>skipped[at] < block_delta(&view, i):
+                at += 1
+            if at < skips and <uint32_t>skipped[at] == block_delta(&view, i):
+                continue
+            if key < first_key or key >= stop_key or not wanted[status_area(status)]:
+                continue
+            start = block_record_start(&view, i)
+            if record_decode(
+                view.records + start, block_record_start(&view, i + 1) - start, status, &record
+            ) < 0:
+                raise StoreCorruptError(f"the block of bucket {bucket} is damaged; run `jukinet store check`")
+            self.take_record(key, &record, 1)
+
+    def begin(self):
+        """Net the changes, when that has not been done; how many blocks are left to be written."""
+        cdef size_t i
+        if self.failed:
+            raise MemoryError
+        if self.begun:
+            return self.blocks_left
+        with nogil:
+            self.netted_count = net(self.changes, self.count)
+            self.at = self.blocks_left = 0
+            for i in range(self.netted_count):
+                self.blocks_left += i == 0 or not same_bucket(&self.changes[i].placed, &self.changes[i - 1].placed)
+        self.begun = True
+        return self.blocks_left
+
     def netted(self):
         """(added, taken away) for each table, netted. The changes are spent then."""
-        cdef size_t i, count
-        if self.failed:
-            raise MemoryError
-        with nogil:
-            count = net(self.changes, self.count)
-        self.count = 0
+        cdef size_t i
+        self.begin()
         found = [[0, 0], [0, 0], [0, 0]]
-        for i in range(count):
+        for i in range(self.netted_count):
             found[self.changes[i].placed.table - 1][self.changes[i].sign < 0] += 1
+        self._spent()
         return [tuple(pair) for pair in found]
 
-    def write(self, transaction, databases, starts):
+    cdef void _spent(self) noexcept:
+        self.count = self.netted_count = self.at = self.blocks_left = 0
+        self.begun = False
+
+    def write(self, transaction, databases, starts, blocks_max=None):
         """Merge everything into the blocks; returns the places rewritten, ascending. The changes are spent then.
 
-        databases and starts: of the three tables, and the first place of each. StoreCorruptError for a damaged block.
+        databases and starts: of the three tables, and the first place of each. blocks_max: merge so many blocks and leave
+        the rest for the next call. StoreCorruptError for a damaged block.
         """
-        cdef size_t i = 0, first, count
+        cdef size_t i, first, count, blocks = self.begin() if blocks_max is None else blocks_max
         cdef uint32_t table, bucket
         cdef uint64_t start
-        if self.failed:
-            raise MemoryError
-        with nogil:
-            count = net(self.changes, self.count)
-        self.count = 0
+        self.begin()
         places = []
-        while i < count:
+        i, count = self.at, self.netted_count
+        while i < count and blocks:
+            blocks -= 1
+            self.blocks_left -= 1
             first = i
             table, bucket = self.changes[i].placed.table, self.changes[i].placed.bucket
             while i < count and self.changes[i].placed.table == table and self.changes[i].placed.bucket == bucket:
@@ -198,6 +259,9 @@ cdef class IdentityChanges:
                 transaction.delete(name, db=database)
             start = starts[table - 1]
             places.append(start + bucket)
+        self.at = i
+        if i == count:
+            self._spent()
         return places
 
     cdef object _merged(self, uint32_t table, uint32_t bucket, present, size_t first, size_t stop):

@@ -1,1 +1,1 @@
-FOLDING_VERSION: int
+"""Nothing for Python: the folds of records and questions, for kernels."""

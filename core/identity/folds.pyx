@@ -6,9 +6,6 @@ from jukinet.core.folding.kana cimport fold_kana, fold_kana_packed
 from jukinet.core.folding.names cimport fold_name
 from jukinet.core.records.record cimport ResidentRecord
 
-FOLDING_VERSION = 1
-"""Stored with a register: an index made by other rules would not find what these ask for."""
-
 
 cdef size_t folded_name(const unsigned char *text, size_t length, unsigned char *out, size_t room) noexcept nogil:
     cdef int written = fold_name(text, <int>length, out, <int>room)

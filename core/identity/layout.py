@@ -10,7 +10,7 @@ import msgspec
 
 from jukinet.core import limits
 from jukinet.core.errors import StoreCorruptError, StoreError
-from jukinet.core.identity.folds import FOLDING_VERSION
+from jukinet.core.folding import FOLDING_VERSION
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -6,7 +6,7 @@ from libc.stdlib cimport calloc, free
 from jukinet.core.identity.block cimport identity_count, identity_entries
 from jukinet.core.identity.changes cimport IdentityChanges
 from jukinet.core.identity.entries cimport (
-    RECORD_ENTRIES_MAX, TABLE_DATE, TABLES_END, EntryLayout, PlacedEntry, fold128, record_entries,
+    KEY_MASK, RECORD_ENTRIES_MAX, TABLE_DATE, TABLES_END, EntryLayout, PlacedEntry, fold128, record_entries,
 )
 from jukinet.core.records.record cimport ResidentRecord, record_decode
 from jukinet.core.store.block cimport BlockView, block_delta, block_record_start, block_status, block_view
@@ -15,6 +15,7 @@ from jukinet.core.identity.entries import entries_of
 
 cdef enum:
     SKIPPED_MAX = 65535
+    RANGES_MAX = 47
 
 # Of one bucket: entries that should be there less those that are, and the difference of their sums.
 ctypedef struct Balance:
@@ -34,8 +35,16 @@ cdef class IdentitySurvey:
     cdef size_t places
     cdef readonly uint64_t entries
     cdef IdentityChanges collected
+    cdef uint64_t ranges[2 * RANGES_MAX]
+    cdef size_t ranges_count
 
-    def __cinit__(self, EntryLayout layout not None):
+    def __cinit__(self, EntryLayout layout not None, left_out=()):
+        """left_out: [first, stop) ranges of keys, at most 47, whose entries are not looked at: loads under way."""
+        if len(left_out) > RANGES_MAX:
+            raise ValueError("at most one range for each feed")
+        for first, stop in left_out:
+            self.ranges[2 * self.ranges_count], self.ranges[2 * self.ranges_count + 1] = first, stop
+            self.ranges_count += 1
         self.layout = layout
         self.places = 2 * layout.view.text_buckets + layout.view.date_buckets
         self.balances = <Balance *>calloc(self.places, sizeof(Balance))
@@ -52,6 +61,11 @@ cdef class IdentitySurvey:
 
     cdef void note(self, const PlacedEntry *placed, int32_t sign) noexcept nogil:
         cdef Balance *balance = &self.tables[placed.table][placed.bucket]
+        cdef uint64_t key = placed.entry & KEY_MASK
+        cdef size_t i
+        for i in range(self.ranges_count):
+            if self.ranges[2 * i] <= key < self.ranges[2 * i + 1]:
+                return
         if self.collected is not None:
             if balance.watched:
                 self.collected.take(placed, sign)

@@ -6,8 +6,10 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from jukinet.core.folding.addresses cimport ADDRESS_EQUAL, Address, compare_addresses, fold_address
+from jukinet.core.folding.characters cimport FOLDED_BYTES_MAX
+from jukinet.core.folding.names cimport fold_name
 from jukinet.core.index.columns cimport FRAME_HEADER_BYTES, fixed_write, pad8
-from jukinet.core.index.folding cimport FOLDED_POINTS_MAX, fold_address, fold_name
 from jukinet.core.index.gather cimport SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person
 from jukinet.core.records.record cimport ResidentRecord, decimal_date, record_decode
 from jukinet.core.store.snapshot cimport RegisterView, Snapshot
@@ -64,33 +66,33 @@ cdef inline bint same(Text claim, const unsigned char *held, size_t length) noex
 
 
 cdef uint8_t match_name(Text claim, const ResidentRecord *record) noexcept nogil:
-    cdef uint32_t wanted[FOLDED_POINTS_MAX]
-    cdef uint32_t held[FOLDED_POINTS_MAX]
-    cdef int wanted_count, count
+    cdef uint8_t wanted[FOLDED_BYTES_MAX]
+    cdef uint8_t held[FOLDED_BYTES_MAX]
+    cdef int wanted_bytes, held_bytes
     if record.name_bytes == 0 and record.alias_bytes == 0:
         return MATCH_NOT_ASKED
     if same(claim, record.name, record.name_bytes) or (
         record.alias_bytes and same(claim, record.alias, record.alias_bytes)
     ):
         return MATCH_EXACT
-    wanted_count = fold_name(claim.data, claim.length, wanted)
-    if wanted_count <= 0:
+    wanted_bytes = fold_name(claim.data, <int>claim.length, wanted, FOLDED_BYTES_MAX)
+    if wanted_bytes <= 0:
         return MATCH_DIFFERENT
-    count = fold_name(record.name, record.name_bytes, held)
-    if count == wanted_count and memcmp(wanted, held, 4 * <size_t>count) == 0:
+    held_bytes = fold_name(record.name, record.name_bytes, held, FOLDED_BYTES_MAX)
+    if held_bytes == wanted_bytes and memcmp(wanted, held, <size_t>held_bytes) == 0:
         return MATCH_FOLDED
     if record.alias_bytes:
-        count = fold_name(record.alias, record.alias_bytes, held)
-        if count == wanted_count and memcmp(wanted, held, 4 * <size_t>count) == 0:
+        held_bytes = fold_name(record.alias, record.alias_bytes, held, FOLDED_BYTES_MAX)
+        if held_bytes == wanted_bytes and memcmp(wanted, held, <size_t>held_bytes) == 0:
             return MATCH_FOLDED
     return MATCH_DIFFERENT
 
 
 cdef uint8_t match_address(Text claim, const ResidentRecord *record, const RegisterView *view) noexcept nogil:
     cdef unsigned char address[ADDRESS_BYTES_MAX]
-    cdef uint32_t wanted[FOLDED_POINTS_MAX]
-    cdef uint32_t held[FOLDED_POINTS_MAX]
-    cdef int wanted_count, count
+    cdef uint8_t wanted[FOLDED_BYTES_MAX]
+    cdef uint8_t held[FOLDED_BYTES_MAX]
+    cdef Address wanted_parts, held_parts
     cdef size_t length = 0
     cdef uint32_t start
     if record.town and record.town <= view.towns:
@@ -105,13 +107,13 @@ cdef uint8_t match_address(Text claim, const ResidentRecord *record, const Regis
         return MATCH_NOT_ASKED
     if same(claim, address, length):
         return MATCH_EXACT
-    wanted_count = fold_address(claim.data, claim.length, wanted)
-    if wanted_count <= 0:
+    if (
+        fold_address(claim.data, <int>claim.length, wanted, FOLDED_BYTES_MAX, &wanted_parts) < 0
+        or fold_address(address, <int>length, held, FOLDED_BYTES_MAX, &held_parts) < 0
+        or compare_addresses(wanted, &wanted_parts, held, &held_parts) != ADDRESS_EQUAL
+    ):
         return MATCH_DIFFERENT
-    count = fold_address(address, length, held)
-    if count == wanted_count and memcmp(wanted, held, 4 * <size_t>count) == 0:
-        return MATCH_FOLDED
-    return MATCH_DIFFERENT
+    return MATCH_FOLDED
 
 
 cdef uint8_t match_row(

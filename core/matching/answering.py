@@ -14,7 +14,7 @@ from jukinet.core import limits
 from jukinet.core.columns.layout import TextColumn, padded
 from jukinet.core.index.lookup import LookupBatch
 from jukinet.core.matching import answer_kernel
-from jukinet.core.matching.batch import Matcher
+from jukinet.core.matching.batch import Matcher, MatcherOf
 from jukinet.core.matching.columns import LEVELS, Hits, MatchRules, Questions
 from jukinet.core.vocabulary import MALFORMED_CODE, Found, Item, Outcome
 
@@ -79,6 +79,7 @@ class _FindBatch:
         self._lookup = LookupBatch()
         self._asked = Asked(0)
         self._items = 0
+        self._made_of: MatcherOf | None = None
         self._matcher: Matcher | None = None
         self._version = 0
         self.rules = MatchRules()
@@ -86,8 +87,12 @@ class _FindBatch:
         self.codes: memoryview = memoryview(b"").cast("Q")
         """u64 codes of the persons provided, for the record of use; MALFORMED_CODE for rows without one."""
 
-    def _begin(self, asked: Asked, items: int, rules: MatchRules, matcher: Matcher) -> None:
-        self._asked, self._items, self.rules, self._matcher = asked, items, rules, matcher
+    def _begin(self, asked: Asked, items: int, matcher: MatcherOf) -> Matcher:
+        """The batch's own matcher, which is made anew only when another one is wanted than for the batch before."""
+        self._asked, self._items, self.rules = asked, items, matcher.rules
+        if self._matcher is None or self._made_of != matcher:
+            self._made_of, self._matcher = matcher, matcher.make()
+        return self._matcher
 
     @property
     def outcomes(self) -> bytes:
@@ -116,7 +121,6 @@ class _FindBatch:
         outcomes, *rest = self._persons()
         head += outcomes
         self._asked = Asked(0)  # lets the caller's columns go
-        self._matcher = None
         self.codes = memoryview(b"").cast("Q")
         return [head, *(part for part in rest if len(part))]
 
@@ -124,11 +128,10 @@ class _FindBatch:
 class MatchBatch(_FindBatch):
     """One MATCH under way."""
 
-    def begin(self, asked: Asked, items: int, rules: MatchRules, matcher: Matcher) -> None:
-        """Start a batch. items: mask provided of the persons found; matcher: made for the rules, this batch's own."""
-        self._begin(asked, items, rules, matcher)
+    def begin(self, asked: Asked, items: int, matcher: MatcherOf) -> None:
+        """Start a batch. items: mask provided of the persons found."""
         count = asked.questions.count
-        self._answers = matcher.begin(asked.questions)
+        self._answers = self._begin(asked, items, matcher).begin(asked.questions)
         self.codes = memoryview(bytearray(8 * count)).cast("Q")
         self._lookup.begin(self.codes, items & ~Item.CODE)
 
@@ -170,11 +173,11 @@ class MatchBatch(_FindBatch):
 class SearchBatch(_FindBatch):
     """One SEARCH under way."""
 
-    def begin(self, asked: Asked, items: int, rules: MatchRules, matcher: Matcher, prefix: bool) -> None:
+    def begin(self, asked: Asked, items: int, matcher: MatcherOf, prefix: bool) -> None:
         """As MatchBatch; prefix: names and readings may be beginnings."""
-        self._begin(asked, items, rules, matcher)
+        self._begin(asked, items, matcher)
         self._prefix = prefix
-        self._hits = Hits.empty(asked.questions.count, rules.hits_max)
+        self._hits = Hits.empty(asked.questions.count, self.rules.hits_max)
 
     def run(self, snapshot: Snapshot, start: int, stop: int) -> None:
         """Answer questions [start, stop); with the last, the persons' items are gathered. Raises StoreError."""

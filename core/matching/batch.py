@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import lmdb
 from msgspec.structs import replace
@@ -31,6 +31,20 @@ def model_for(rules: MatchRules, residents: int) -> Model:
     """
     chosen = parameters.read(Path(rules.parameters)) if rules.parameters else parameters.shipped()
     return Model(chosen, residents)
+
+
+class MatcherOf(NamedTuple):
+    """What a matcher is made of; equal ones make matchers that answer the same."""
+
+    model: Model
+    rules: MatchRules
+    databases: Mapping[str, lmdb._Database]
+    width: int
+    cutoffs: Cutoffs
+
+    def make(self) -> Matcher:
+        """A new matcher, with some megabytes of memory of its own."""
+        return Matcher(*self)
 
 
 class Matcher:
@@ -73,6 +87,11 @@ class Matcher:
             raise StoreError("the history cannot be read") from error
         finally:
             self._snapshot = None
+
+    @property
+    def work(self) -> tuple[list[int], int]:
+        """Rows that ended with each step of the last batch, and records compared for it: for measurements."""
+        return self._batch.work
 
     def finish(self) -> Answers:
         """The answers of a batch whose rows are all run; lets the questions go."""

@@ -59,7 +59,7 @@ def distance(left: str, right: str, limit: int) -> int:
     return min(row[-1], limit + 1)
 
 
-def compare_texts(asked: str, held: str, part: int) -> tuple[int, int]:
+def compare_texts(asked: str, held: str, part: int) -> tuple[int, int]:  # noqa: PLR0911 - one return a level
     """Level below FOLDED of a folded question and a folded text whose given name begins at ``part``; and which part."""
     surname, given = held[:part], held[part:] if part else ""
     if part and asked == given + surname:
@@ -102,8 +102,10 @@ def compare_name(asked: Folded, held: Folded) -> tuple[int, int]:
 
 
 def compare_dates(asked: int, held: int) -> int:
-    """Decimal dates, unknown parts 0; the same both ways round."""
+    """Decimal dates, unknown parts 0; the same both ways round. Equal dates known in part agree in part only."""
     level = LEVEL_OF_NEARNESS[nearness(asked, held)]
+    if level == DateLevel.EQUAL and not asked % 100:
+        return DateLevel.MONTH if asked // 100 % 100 else DateLevel.YEAR
     if level == DateLevel.MONTH and not (asked // 100 % 100 and held // 100 % 100):
         return DateLevel.YEAR
     if level == DateLevel.MONTH_AND_DAY and not asked // 100 % 100:

@@ -95,7 +95,7 @@ def normal(counts: Sequence[float]) -> list[float]:
 
 
 def name_levels_of_others(draw: random.Random, people: Sequence[Folded]) -> list[list[float]]:
-    """u of the name's level by the reading's class, counted on pairs that share a reading, a part of one, or nothing."""
+    """u of the name's level by the reading's class, counted on pairs that share a reading, part of one, or nothing."""
     rows = [[0.001] + [0.2] * (len(NameLevel) - 1) for _ in Reading]
     groups: dict[tuple[str, str], list[Folded]] = defaultdict(list)
     for person in people:
@@ -242,8 +242,8 @@ def estimate(
 ) -> Parameters:
     """m and lambda from unresolved records, by rounds of expectation and maximisation.
 
-    rows: of each record the levels and the log ratio (under ``start``) of every candidate, as Matcher.run shows them to an
-    observer. residents: people in the register that they were looked for in.
+    rows: of each record the levels and the log ratio (under ``start``) of every candidate, as Matcher.run shows them to
+    an observer. residents: people in the register that they were looked for in.
     """
     parameters = start
     for _ in range(rounds_max):

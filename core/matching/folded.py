@@ -11,8 +11,8 @@ from jukinet.core.folding.names import folded_name_parts
 class Folded(Struct, frozen=True, gc=False):
     """One name, reading, birth date, sex and address.
 
-    Texts come whole; *_part is where the given name begins in them, 0 where the parts are not known. birth_date: decimal,
-    unknown parts 0. Its repr shows nothing of the person.
+    Texts come whole; *_part is where the given name begins in them, 0 where the parts are not known. birth_date:
+    decimal, unknown parts 0. Its repr shows nothing of the person.
     """
 
     kana_exact: str

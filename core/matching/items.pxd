@@ -27,6 +27,7 @@ ctypedef struct Asked:
     uint32_t birth_date             # packed
     uint8_t sex
     uint8_t bad                     # ITEM_BAD_ bits
+    uint8_t placed                  # there is an address, if only a municipality
     const uint8_t *raw_name
     const uint8_t *raw_address
     uint32_t raw_name_length

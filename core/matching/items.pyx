@@ -27,7 +27,7 @@ from jukinet.core.matching.model cimport (
 
 from jukinet.core.matching.comparing import TWO_SLIPS_LENGTH_MIN
 from jukinet.core.matching.levels import READING_OF_LEVEL
-from jukinet.core.matching.weighing import DECADE_UNKNOWN_YEAR, FOLDED_AGAIN, SAME_HOUSEHOLD, SINGLE_FREQUENCY
+from jukinet.core.matching.weighing import DECADE_UNKNOWN_YEAR, FOLDED_AGAIN, SAME_HOUSEHOLD
 
 from libc.math cimport log
 
@@ -41,7 +41,6 @@ cdef int SLIPS_LENGTH_MIN = TWO_SLIPS_LENGTH_MIN
 cdef uint32_t YEAR_UNKNOWN = DECADE_UNKNOWN_YEAR
 cdef double LOG_AGAIN = log(FOLDED_AGAIN)
 cdef double LOG_HOUSEHOLD = log(SAME_HOUSEHOLD)
-cdef double LOG_SINGLE = log(SINGLE_FREQUENCY)
 cdef uint8_t reading_of_level[10]
 for place in range(10):
     reading_of_level[place] = <uint8_t>int(READING_OF_LEVEL[place])
@@ -68,7 +67,7 @@ cdef void ask(
     cdef int i
     asked.exact_length = asked.kana_length = asked.name_length = asked.address_length = 0
     asked.kana_part = asked.name_part = asked.name_points = 0
-    asked.bad = 0
+    asked.bad = asked.placed = 0
     asked.birth_date = birth_date
     asked.sex = sex
     asked.raw_name, asked.raw_name_length = name, name_length
@@ -92,7 +91,9 @@ cdef void ask(
         if asked.address_length < 0:
             asked.bad |= ITEM_BAD_ADDRESS
             asked.address_length = 0
-            asked.raw_address_length = 0
+        else:
+            asked.placed = (
+                asked.address_length > 0 or asked.address_parts.municipality > 0 or asked.address_parts.prefecture > 0)
 
 
 cdef inline bint same(const uint8_t *one, int one_length, const uint8_t *other, int other_length) noexcept nogil:
@@ -208,26 +209,36 @@ cdef double log_other(
     return surname if level.level == N_SURNAME else 0.0
 
 
-cdef void find_shares(const ModelView *model, Held *held, uint32_t birth_date, bint reading) noexcept nogil:
-    cdef uint32_t year = birth_date >> 9
-    cdef int decade
-    if held.part == 0:
-        held.surname = LOG_SINGLE
-        held.given = 0.0
-        return
-    if not reading:
-        held.surname = log_share(model, TABLE_SURNAME, held.text, held.part)
-        held.given = log_share(model, TABLE_GIVEN, held.text + held.part, held.length - held.part) + model.fashion
+cdef inline void shares_at(const ModelView *model, Held *held, int part, uint32_t table) noexcept nogil:
+    """Logarithms of the shares of both parts, the given name beginning at ``part``."""
+    held.surname = log_share(model, TABLE_SURNAME if table == TABLE_GIVEN else TABLE_SURNAME_KANA, held.text, part)
+    held.given = log_share(model, table, held.text + part, held.length - part)
+    if table == TABLE_GIVEN:
+        held.given += model.fashion
         if held.given > 0.0:
             held.given = 0.0
+
+
+cdef void find_shares(const ModelView *model, Held *held, uint32_t birth_date, bint reading) noexcept nogil:
+    """Shares of a text's parts; of its likeliest parts when it is not known where the given name begins."""
+    cdef uint32_t year = birth_date >> 9, table = TABLE_GIVEN
+    cdef int decade, place
+    cdef double surname = 0.0, given = -1e300
+    if reading:
+        if year == 0:
+            year = YEAR_UNKNOWN
+        decade = (<int>year - MODEL_YEAR_FIRST) // 10 if year > MODEL_YEAR_FIRST else 0
+        table = TABLE_GIVEN_KANA + (decade if decade < MODEL_DECADES else MODEL_DECADES - 1)
+    if held.part:
+        shares_at(model, held, held.part, table)
         return
-    if year == 0:
-        year = YEAR_UNKNOWN
-    decade = (<int>year - MODEL_YEAR_FIRST) // 10 if year > MODEL_YEAR_FIRST else 0
-    if decade >= MODEL_DECADES:
-        decade = MODEL_DECADES - 1
-    held.surname = log_share(model, TABLE_SURNAME_KANA, held.text, held.part)
-    held.given = log_share(model, TABLE_GIVEN_KANA + decade, held.text + held.part, held.length - held.part)
+    for place in range(1, held.length if held.length > 1 else 2):
+        if held.length > 1 and not reading and held.text[place] & 0xC0 == 0x80:
+            continue
+        shares_at(model, held, place, table)
+        if held.surname + held.given > surname + given:
+            surname, given = held.surname, held.given
+    held.surname, held.given = surname, given
 
 
 cdef uint8_t date_level(uint32_t asked, uint32_t held) noexcept nogil:
@@ -236,7 +247,10 @@ cdef uint8_t date_level(uint32_t asked, uint32_t held) noexcept nogil:
         return D_MISSING
     how = compare_dates(asked, held)
     if how == DATES_EQUAL:
-        return D_EQUAL
+        if asked & 31:
+            return D_EQUAL
+        # Known in part on both sides: that agrees in part only.
+        return D_MONTH if asked & 0x1E0 else D_YEAR
     if how == DATES_COMPATIBLE:
         return D_MONTH if asked & 0x1E0 and held & 0x1E0 else D_YEAR
     if how == DATES_ERA:
@@ -284,7 +298,7 @@ cdef uint8_t place_level(
     cdef uint32_t start, length = 0
     cdef int folded_length, how
     exact[0] = False
-    if asked.address_length == 0:
+    if not asked.placed:
         return P_MISSING
     if record.town and record.town <= view.towns:
         start = view.town_offsets[record.town - 1]
@@ -300,7 +314,7 @@ cdef uint8_t place_level(
         exact[0] = True
         return P_EQUAL
     folded_length = fold_address(text, <int>length, folded, ADDRESS_ROOM, &parts)
-    if folded_length <= 0:
+    if folded_length < 0:
         return P_MISSING
     how = compare_addresses(asked.address, &asked.address_parts, folded, &parts)
     if how == ADDRESS_EQUAL:
@@ -394,10 +408,11 @@ cdef double log_names(
     return ratio
 
 
-cdef inline bint is_close(TextLevel level, int part) noexcept nogil:
-    """Whether somebody of the same birth date may be meant (plain.CLOSE_NAMES); part: where the question's given name begins."""
+cdef inline bint is_close(const Asked *asked, TextLevel level, int part) noexcept nogil:
+    """Whether somebody of the same birth date may be meant. An equal given name alone says so only when the question's parts
+    are known (part: where its given name begins) and there is more to tell by than sex."""
     if level.level == N_GIVEN:
-        return part > 0
+        return part > 0 and (asked.name_length > 0 or asked.placed)
     return level.level != N_MISSING and level.level != N_SURNAME and level.level != N_DIFFERENT
 
 
@@ -412,13 +427,13 @@ cdef bint compare_record(
     cdef bint same_place, alias = record.alias_bytes and asked.name_length
     cdef int turn
     out.date = date_level(asked.birth_date, record.birth_date)
-    if by_date and out.date != D_EQUAL:
+    if by_date and asked.birth_date != record.birth_date:
         return False
     kana = reading_level(asked, record, &reading, kana_text)
-    if by_date and kana.level != N_MISSING and not is_close(kana, asked.kana_part):
+    if by_date and kana.level != N_MISSING and not is_close(asked, kana, asked.kana_part):
         return False
     name = written_level(asked, record.name, record.name_bytes, kana.level == N_MISSING, &written, name_text)
-    if by_date and kana.level == N_MISSING and not is_close(name, asked.name_part) and not alias:
+    if by_date and kana.level == N_MISSING and not is_close(asked, name, asked.name_part) and not alias:
         return False
     out.place = place_level(asked, record, view, &out.place_exact)
     out.sex = X_MISSING
@@ -443,4 +458,4 @@ cdef bint compare_record(
     out.kana = kana.level
     out.name = best_name.level
     out.ratio = better
-    return not by_date or kana.level != N_MISSING or is_close(best_name, asked.name_part)
+    return not by_date or kana.level != N_MISSING or is_close(asked, best_name, asked.name_part)

@@ -1,7 +1,7 @@
 """The parameters of the matching model (docs/matching.md, section 4): a file of the affair, checked when it is read.
 
-All are shares between 0 and 1. ``m`` tables say how often a level occurs when the person compared is the one meant, ``u``
-tables how often when it is somebody else. Frequencies are the shares that names have in the register.
+All are shares between 0 and 1. ``m`` tables say how often a level occurs when the person compared is the one meant,
+``u`` tables how often when it is somebody else. Frequencies are the shares that names have in the register.
 """
 
 from __future__ import annotations
@@ -98,6 +98,11 @@ def check(parameters: Parameters) -> None:
     """Raise ValueError for tables of a wrong length or shares that do not add up."""
     if parameters.format != FORMAT:
         raise ValueError(f"the format is {parameters.format}, this program knows {FORMAT}")
+    check_tables(parameters)
+    check_numbers(parameters)
+
+
+def check_tables(parameters: Parameters) -> None:
     for field, length in LENGTHS_OF_TABLES.items():
         if len(getattr(parameters, field)) != length:
             raise ValueError(f"{field} has {len(getattr(parameters, field))} places instead of {length}")
@@ -108,6 +113,9 @@ def check(parameters: Parameters) -> None:
             if len(row) != len(NameLevel):
                 raise ValueError(f"a row of {field} has {len(row)} places instead of {len(NameLevel)}")
             check_sum(field, row[1:])
+
+
+def check_numbers(parameters: Parameters) -> None:
     for slips in (parameters.surname_slips, parameters.given_slips):
         if len(slips.one) != LENGTHS or len(slips.two) != LENGTHS:
             raise ValueError(f"slips are given for {LENGTHS} classes of length")

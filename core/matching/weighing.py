@@ -15,11 +15,10 @@ SAME_HOUSEHOLD: Final = 0.7
 """Share of people at one address who have one surname; in place of the surname's frequency there."""
 FOLDED_AGAIN: Final = 0.05
 """Exchanged parts that are somebody else's name: as a share of those whose name is equal."""
-SINGLE_FREQUENCY: Final = 1e-5
-"""Share of a name whose parts are not known."""
 AGREES_IN_PART: Final = 0.97
-"""m of levels that a question has because it says less (a date known in part, one part of a name): how often it is right
-as far as it goes. That it says less tells nothing about whom it means, so the share of such questions is no part of m."""
+"""m of levels that a question has because it says less (a date known in part, one part of a name): how often it is
+right as far as it goes. That it says less tells nothing about whom it means, so the share of such questions is no part
+of m."""
 DAYS_A_YEAR: Final = 365.25
 DECADE_UNKNOWN_YEAR: Final = 1970
 """The year whose given names stand for those of people whose year of birth is not known."""
@@ -40,21 +39,25 @@ class Weighing:
 
     def frequencies(self, held: Folded, *, written: bool) -> tuple[float, float]:
         """Shares of a record's surname and given name: of the name as written, or of the reading."""
+        if written:
+            return self._parts_shares(held.name, held.name_part, held.birth_date, written=True)
+        return self._parts_shares(held.kana, held.kana_part, held.birth_date, written=False)
+
+    def _parts_shares(self, text: str, part: int, birth_date: int, *, written: bool) -> tuple[float, float]:
+        """Shares of a text's parts; of its likeliest parts when it is not known where the given name begins."""
+        places = [part] if part else range(1, len(text)) if len(text) > 1 else [len(text)]
+        shares = (self._shares(text[:place], text[place:], birth_date, written=written) for place in places)
+        return max(shares, key=lambda both: both[0] * both[1])
+
+    def _shares(self, surname: str, given: str, birth_date: int, *, written: bool) -> tuple[float, float]:
         p = self.parameters
         if written:
-            if not held.name_part:
-                return SINGLE_FREQUENCY, 1.0
-            given = p.given.shares.get(held.given, p.given.rare) * p.fashion
-            return p.surname.shares.get(held.surname, p.surname.rare), min(given, 1.0)
-        if not held.kana_part:
-            return SINGLE_FREQUENCY, 1.0
-        table = p.given_kana[decade_of(held.birth_date // 10_000 or DECADE_UNKNOWN_YEAR)]
-        return (
-            p.surname_kana.shares.get(held.surname_kana, p.surname_kana.rare),
-            table.shares.get(held.given_kana, table.rare),
-        )
+            share = p.given.shares.get(given, p.given.rare) * p.fashion
+            return p.surname.shares.get(surname, p.surname.rare), min(share, 1.0)
+        table = p.given_kana[decade_of(birth_date // 10_000 or DECADE_UNKNOWN_YEAR)]
+        return p.surname_kana.shares.get(surname, p.surname_kana.rare), table.shares.get(given, table.rare)
 
-    def name_other(
+    def name_other(  # noqa: PLR0911 - one return a level
         self, level: int, slip: int, surname: float, given: float, lengths: tuple[int, int], *, written: bool
     ) -> float:
         """u of a level of a name or reading, from the shares of its parts."""

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,6 +91,9 @@ class RegisterBuilder:
         self._piles = self.new_piles()
         self._transaction: lmdb.Transaction | None = None
         self._finished = False
+        self.identity_bytes = 0
+        self.identity_seconds = 0.0
+        """Bytes of the identity index's blocks and how long it took, when finish() has written them."""
 
     def _put_tables(self, areas: Sequence[Area], towns: Sequence[Town]) -> None:
         with self._environment.begin(write=True) as transaction:
@@ -194,12 +198,13 @@ class RegisterBuilder:
 
     def _write_identity(self) -> None:
         """Append the identity index's tables: threads make the blocks of one part after the other."""
-        written = 0
+        written, began = 0, time.monotonic()
         transaction = self._environment.begin(write=True)
         try:
             for name, bucket, block in self._identity_blocks():
                 transaction.put(schema.NUMBER.pack(bucket), block, append=True, db=self._databases[name])
                 written += len(block)
+                self.identity_bytes += len(block)
                 if written >= IDENTITY_BYTES_PER_TRANSACTION:
                     transaction.commit()
                     transaction = self._environment.begin(write=True)
@@ -209,6 +214,7 @@ class RegisterBuilder:
             transaction.abort()
             raise
         self._gather.close()
+        self.identity_seconds = time.monotonic() - began
 
     def _identity_blocks(self) -> Iterator[tuple[str, int, bytes]]:
         """(database, bucket, block) of all tables, in order."""

@@ -80,6 +80,8 @@ def check_register(directory: str | Path, progress: Callable[[int, int], None] |
                 report.notices = check_notices(reader, transaction, report.add)
             except (StoreCorruptError, lmdb.Error) as error:
                 report.add(str(error))
+            finally:
+                identity.close()
             report.blocks, report.entries, report.residents = survey.blocks, survey.entries, survey.residents
             report.retired, report.block_bytes, report.pages = survey.retired, survey.block_bytes, survey.pages
             report.by_state = survey.by_state

@@ -45,7 +45,7 @@ from jukinet.core.store.snapshot import (
 
 WARM_STEP_BYTES = 64 * 1024 * 1024
 DIRECTORIES_MAX = 6
-"""8 bytes a bucket each: 16 MB at 120 million residents. With two of them, one bulk request that waits for its turns
+"""8 bytes a place each: 19 MB at 120 million residents. With two of them, one bulk request that waits for its turns
 keeps a worker from following the writer."""
 WARM_THREADS = 4
 """A fault reads 2 MiB and waits for it: several at once keep the disk busy."""

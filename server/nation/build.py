@@ -53,12 +53,18 @@ Progress = Callable[[int, int], None]
 
 
 class BuildSummary(msgspec.Struct, frozen=True):
-    """What was built: entries by state, bytes on disk, seconds."""
+    """What was built: entries by state, bytes on disk, seconds.
+
+    index_bytes: of the identity index's blocks. index_seconds: what it added to the build, the threads' time for
+    gathering its entries divided by their number, and the writing of its tables.
+    """
 
     entries: int
     states: dict[str, int]
     bytes: int
     seconds: float
+    index_bytes: int = 0
+    index_seconds: float = 0.0
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -128,6 +134,7 @@ class RangeBuilder:
         self.stopped = False
         self._register = register
         self._own = threading.local()
+        self.gathering_seconds: list[float] = []
         self.totals: list[DigestTotals] = []
 
     def own_totals(self) -> DigestTotals:
@@ -191,7 +198,9 @@ class RangeBuilder:
                 ends, states, self.wanted,
             )  # fmt: skip
             self.own_totals().add_blocks(self.plan.width, out.data, ends[:blocks].data)
+            began = time.thread_time()
             self.own_piles().add_blocks(self.plan.width, out.data, ends[:blocks].data)
+            self.gathering_seconds.append(time.thread_time() - began)
             made.append(Piece(out, buckets[:blocks], ends[:blocks], states, following - start))
             start = following
         return made
@@ -321,8 +330,9 @@ def build_nation(
         plan = plan_ranges(entries, register.width, entries_per_range)
         try:
             states = np.zeros(8, dtype=np.uint64)
+            builder = RangeBuilder(population, plan, register, wanted)
             if not areas_only:
-                states = write_entries(RangeBuilder(population, plan, register, wanted), register, entries, progress)
+                states = write_entries(builder, register, entries, progress)
             held = {state.name: int(states[state]) for state in State}
             persons = sum(held[state.name] for state in State if state < State.RETIRED)
             register.finish(entries=int(states.sum()), residents=persons)
@@ -331,4 +341,11 @@ def build_nation(
             if shutil.disk_usage(register.building).free < DISK_FULL_BYTES:
                 raise StoreError(f"{directory}: the disk is full; nothing was built") from error
             raise
-    return BuildSummary(int(states.sum()), held, disk_bytes(directory), time.monotonic() - started)
+    return BuildSummary(
+        int(states.sum()),
+        held,
+        disk_bytes(directory),
+        time.monotonic() - started,
+        register.identity_bytes,
+        sum(builder.gathering_seconds) / WORKERS + register.identity_seconds,
+    )

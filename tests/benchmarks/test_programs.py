@@ -32,9 +32,9 @@ def run_program(name: str, store: Path, *more: str, check: bool = True) -> subpr
     )  # fmt: skip
 
 
-def figures(name: str, store: Path, directory: Path) -> dict[str, Any]:
+def figures(name: str, store: Path, directory: Path, *more: str) -> dict[str, Any]:
     report = directory / "report.json"
-    done = run_program(name, store, "--json", str(report), check=False)
+    done = run_program(name, store, "--json", str(report), *more, check=False)
     assert done.returncode == 0, done.stderr[-3_000:]
     found: dict[str, Any] = json.loads(report.read_text())
     assert all(isinstance(value, int | float | str | bool) for value in found.values()), "the object is flat"
@@ -135,3 +135,21 @@ def test_cohort(store: Path, tmp_path: Path) -> None:
     assert 0 < found["told_codes"] < found["changes"]
     assert found["register_seconds"] > 0
     assert found["ask_seconds"] > 0
+
+
+def test_match_quality(built: dict[str, Any], store: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "parameters.json"
+    found = figures("match_quality.py", store, tmp_path, "--write-parameters", str(kept))
+    assert found["precision"] > 0.95
+    assert 0.8 < found["recall"] <= 1.0
+    assert 0.8 < found["recall_clean"] <= 1.0
+    assert found["records"] == 400
+    assert kept.stat().st_size > 1_000
+
+
+def test_match_speed(built: dict[str, Any], store: Path, tmp_path: Path) -> None:
+    found = figures("match_speed.py", store, tmp_path)
+    assert found["index_bytes"] > 0
+    assert found["index_build_seconds"] >= 0
+    for name in ("search", "match_records", "match_in_process_records", "most_common_name_with_year"):
+        assert found[f"{name}_per_second"] > 0

@@ -42,7 +42,7 @@ def test_era_against_the_list_of_first_days(date: datetime.date) -> None:
     assert era_format(date) == f"{name}{'元' if year == 1 else year}年{date.month}月{date.day}日"
 
 
-@given(st.dates(), st.integers(0, 2))
+@given(st.dates(max_value=datetime.date(4095, 12, 31)), st.integers(0, 2))
 def test_round_trips(date: datetime.date, unknown: int) -> None:
     partial = PartialDate(date.year, date.month if unknown < 2 else 0, date.day if unknown < 1 else 0)
     assert PartialDate.from_decimal(partial.to_decimal()) == partial
@@ -68,7 +68,7 @@ def test_only_dates_are_dates(number: int) -> None:
         assert partial.to_decimal() == number
 
 
-@pytest.mark.parametrize("text", ["1965-13", "66-02-21", "1965-02-30", "abc", "1965-02-20-1", "196612", "１９６５"])
+@pytest.mark.parametrize("text", ["1965-13", "66-02-21", "1965-02-30", "abc", "1965-02-20-1", "196612"])
 def test_texts_that_are_no_date_are_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         PartialDate.parse(text)
@@ -87,7 +87,9 @@ def test_order() -> None:
         ("昭和40年2月20日", 19650220), ("昭和４０年２月２０日", 19650220), ("S40.2.20", 19650220),
         ("昭和40年2月(日不詳)", 19650200),
         ("昭和40年（月日不詳）", 19650000), ("昭和64年・平成元年(月日不詳)", 19890000), ("令和元年5月1日", 20190501),
-        ("平成31年4月30日", 20190430), ("不詳", 0), ("1965年2月20日", 19650220), ("明治元年1月25日", 18680125),
+        ("平成31年4月30日", 20190430),
+        ("昭和四十年", 19650000), ("１９６５", 19650000), ("S400220", 19650220),
+        ("不詳", 0), ("1965年2月20日", 19650220), ("明治元年1月25日", 18680125),
     ],
 )  # fmt: skip
 def test_dates_by_era_are_read(text: str, decimal: int) -> None:
@@ -97,10 +99,9 @@ def test_dates_by_era_are_read(text: str, decimal: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "昭和64年1月8日", "平成元年1月7日", "令和元年4月30日", "昭和0年1月1日", "昭和40年2月30日",
-        "慶応3年1月1日", "昭和四十年", "元年1月1日",
-        "昭和40年2月20日(日不詳)", "昭和40年2月(月日不詳)", "昭和40年(日不詳)", "昭和64年・平成2年(月日不詳)",
-        "S40", "明治元年1月24日",
+        "昭和64年1月8日", "平成元年1月7日", "令和元年4月30日", "明治元年1月24日", "昭和65年1月8日",
+        "昭和0年1月1日", "昭和40年2月30日", "慶応3年1月1日", "元年1月1日",
+        "昭和40年2月20日(日不詳)", "昭和40年2月(月日不詳)", "昭和64年・平成2年(月日不詳)", "S40.13",
         "x", "昭和40年13月1日", "昭和9999年1月1日",
     ],
 )  # fmt: skip

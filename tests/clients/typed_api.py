@@ -10,7 +10,7 @@ import numpy as np
 
 import jukinet.clients as clients
 from jukinet.clients.requests import Claims, Grant
-from jukinet.core.vocabulary import ChangeReason, Item, Match, Outcome, Sex
+from jukinet.core.vocabulary import ChangeReason, Found, Item, Match, Outcome, Sex
 
 TLS = clients.Credentials(root="root.pem", certificate="agency.pem", key="agency.key")
 
@@ -50,6 +50,14 @@ async def with_trio() -> None:
                     assert_type(each, clients.LookupRow)
             async for verified in session.verify_many([Claims(["1"], names=["x"])]):
                 assert_type(verified, clients.VerifyAnswer)
+            persons = clients.Persons(kana=["x"], birth_dates=["昭和40年2月20日"], sexes=[Sex.MALE])
+            assert_type(await session.search(persons, prefix=True), clients.SearchAnswer)
+            matched = await session.match(persons, items=Item.CODE)
+            assert_type(matched, clients.MatchAnswer)
+            assert_type(matched[0].person, clients.FoundPerson | None)
+            assert_type(matched[0].found, Found)
+            async for each_match in session.match_many([persons]):
+                assert_type(each_match, clients.MatchAnswer)
             await session.lookup(12345)  # type: ignore[arg-type]
             await session.status(["1"])  # type: ignore[call-arg]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import struct
-import unicodedata
 
-from jukinet.core.index.folding import fold_character
+from jukinet.core.folding.addresses import AddressNearness
 from jukinet.core.records.resident import Resident
 from jukinet.core.store.schema import Area, Town
+
+from ..folding import twins
 
 
 def check_digit(key: int) -> int:
@@ -158,37 +158,6 @@ def status_answer(
     return struct.pack("<IIQ", since, len(codes), version) + _fixed("B", outcomes) + _fixed("I", dates)
 
 
-def fold_name(text: str) -> str:
-    """Folding of names with the standard library's composition instead of the kernel's own."""
-    folded = []
-    for character in unicodedata.normalize("NFC", "".join(fold_character(character) for character in text)):
-        folded.append(character)
-    return "".join(folded)
-
-
-_COUNTER = r"(?:丁目|番地|番|号|[-\u2010-\u2015\u2212ーのノ])+"
-_KANJI = r"[一二三四五六七八九十〇]{1,3}(?=丁目)"
-
-
-def fold_address(text: str) -> str:
-    """Folding of addresses by regular expressions (for texts without kanji numerals of odd shapes)."""
-    folded = fold_name(text)
-    folded = folded.replace("大字", "")
-    folded = folded[:1] + folded[1:].replace("字", "")
-    folded = re.sub(rf"(?<![0-9]){_KANJI}", lambda found: str(_kanji_value(found[0])), folded)
-    return re.sub(
-        rf"(?<=[0-9]){_COUNTER}(?P<more>[0-9])?", lambda found: f"-{found['more']}" if found["more"] else "", folded
-    )
-
-
-def _kanji_value(numeral: str) -> int:
-    digits = {character: value for value, character in enumerate("〇一二三四五六七八九")}
-    if "十" not in numeral:
-        return digits[numeral[-1]]
-    tens, _, units = numeral.partition("十")
-    return (digits[tens] if tens else 1) * 10 + (digits[units] if units else 0)
-
-
 def verify_matches(claims: dict[str, object], resident: Resident, towns: list[Town]) -> int:
     address = (towns[resident.town - 1].text if resident.town else "") + resident.address_rest
     found = 0
@@ -197,7 +166,7 @@ def verify_matches(claims: dict[str, object], resident: Resident, towns: list[To
         held = [text for text in (resident.name, resident.alias) if text]
         if name in held or (name == resident.name):
             found |= 2
-        elif fold_name(name) and fold_name(name) in map(fold_name, held):
+        elif twins.fold_name(name) and twins.fold_name(name) in map(twins.fold_name, held):
             found |= 3
         else:
             found |= 1
@@ -210,5 +179,6 @@ def verify_matches(claims: dict[str, object], resident: Resident, towns: list[To
         if claimed == address:
             found |= 2 << 6
         else:
-            found |= (3 if fold_address(claimed) and fold_address(claimed) == fold_address(address) else 1) << 6
+            folded = twins.split_address(claimed), twins.split_address(address)
+            found |= (3 if twins.address_nearness(*folded) == AddressNearness.EQUAL else 1) << 6
     return found

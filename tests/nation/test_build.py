@@ -53,6 +53,8 @@ def test_the_same_seed_makes_the_same_bytes_however_it_is_cut(tables: NationTabl
     assert summary.entries == 3_006
     assert summary.states["RETIRED"] == 6
     assert sum(summary.states.values()) == 3_006
+    assert summary.index_bytes > 3 * 8 * 3_000
+    assert summary.index_seconds > 0
 
 
 def test_pieces_end_at_whole_buckets(tables: NationTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +237,7 @@ def test_a_disk_that_is_too_small_is_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), {"free": 10**9})())
     assert nation("build", "--residents", 120_000_000, "--seed", 5, "--store", tmp_path / "s") == 5
-    assert "9.6 GB are needed and 1.0 GB are free" in capsys.readouterr().err
+    assert "16.8 GB are needed and 1.0 GB are free" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -91,8 +91,8 @@ matching = { prefix = true, hits_max = 5 }
 
 [[body.affair]]
 schedule = 1
-item = "78"
-title = "War-bereaved pensions"
+item = "48"
+title = "Private-school mutual aid"
 legal_basis = "schedule 1"
 functions = ["SEARCH", "MATCH"]
 items = ["NAME", "BIRTH_DATE"]

@@ -152,10 +152,10 @@ def test_more_persons_than_the_cap_are_none(place: Place, caller: Caller) -> Non
     [
         ("77", m.MatchRequest, {"name": "x", "birth_date": 19650220}, 0, False),
         ("77", m.SearchRequest, {"name": "x", "birth_date": 19650220}, 0, False),
-        ("78", m.SearchRequest, {"name": "x", "birth_date": 19650220}, 0, True),
-        ("78", m.MatchRequest, {"kana": "x", "birth_date": 19650220}, 0, False),
-        ("78", m.MatchRequest, {"name": "x", "birth_date": 19650220, "sex": 1}, 0, False),
-        ("78", m.MatchRequest, {"name": "x", "birth_date": 19650220}, int(Item.CODE), False),
+        ("48", m.SearchRequest, {"name": "x", "birth_date": 19650220}, 0, True),
+        ("48", m.MatchRequest, {"kana": "x", "birth_date": 19650220}, 0, False),
+        ("48", m.MatchRequest, {"name": "x", "birth_date": 19650220, "sex": 1}, 0, False),
+        ("48", m.MatchRequest, {"name": "x", "birth_date": 19650220}, int(Item.CODE), False),
     ],
 )
 def test_what_the_affair_does_not_allow_is_refused_and_leaves_no_record(
@@ -170,7 +170,7 @@ def test_what_the_affair_does_not_allow_is_refused_and_leaves_no_record(
 
 
 def test_items_wanted_bound_what_is_told(place: Place, caller: Caller) -> None:
-    caller.open("78")
+    caller.open("48")
     person = persons(place, 1)[0]
     answer = caller.find(m.MatchRequest, [{"name": person.name, "birth_date": person.birth_date}])
     assert answer.items == Item.NAME | Item.BIRTH_DATE

@@ -74,7 +74,7 @@ class Exchange:
                 str(self.directory / "answer.jkm"),
                 "--config",
                 self.configuration,
-            ]  # fmt: skip
+            ]
         )
 
     def take(self, *arguments: str) -> int:

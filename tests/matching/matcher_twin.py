@@ -1,4 +1,4 @@
-"""MATCH over records held in memory, in plain Python: the reference for the native matcher, and what estimation runs on.
+"""MATCH over records held in memory, in plain Python: the twin of the native matcher.
 
 It finds candidates by the steps of docs/matching.md, section 2, with dictionaries in place of the identity index.
 """

@@ -1,0 +1,77 @@
+# Candidates of a group of rows: where they come from, and their comparison (docs/matching.md, sections 2 and 6).
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from jukinet.core.identity.probe cimport TextProbe
+from jukinet.core.matching.items cimport Asked, Levels
+from jukinet.core.matching.model cimport N_EQUAL, N_FOLDED, N_SWAPPED, ModelView
+from jukinet.core.store.snapshot cimport IdentityView, RegisterView
+
+cdef enum:
+    GROUP = 64                  # rows under way
+    EQUAL_ROOM = 64             # keys of one probe by text and date
+    LIST_ROOM = 128             # keys of one list that have a near date
+    WIDE_ROOM = 1024            # keys of a list that is asked for without a date
+    SCAN_ROOM = 4096            # keys of a scan, of which SCAN_KEPT with the nearest signatures are compared
+    SCAN_KEPT = 96
+    CANDIDATES_MAX = 1280       # of one row, all steps together
+    EARLIER_MAX = 16            # persons of one row whose history is looked at
+    STEPS = 3
+    SWEEP_KEYS = 4096           # keys of one sweep
+    LIST_FILTERS = 2
+    SLIPS_BITS = 4              # bits of a signature that two slips change
+    SLIP_BITS = 2
+    SLIPS_LENGTH = 6
+
+# How a candidate was come by.
+cdef enum:
+    BY_KANA = 1
+    BY_NAME = 2
+    BY_DATE = 4
+    BY_EXCHANGED = 8
+
+ctypedef struct Candidate:
+    uint64_t key
+    Levels levels
+    uint8_t by
+    uint8_t compared            # 0 not yet; 1 yes; 2 nobody: no person is held under the key
+    uint8_t earlier             # the levels are those of an earlier record
+    uint8_t wants_history
+
+# One row under way.
+ctypedef struct Row:
+    Asked asked
+    uint32_t count              # candidates
+    uint8_t open                # not answered yet
+    uint8_t more                # candidates were left out among those of the same name
+    Candidate *candidates       # CANDIDATES_MAX of them
+
+# A group under way, and memory for its steps.
+ctypedef struct Gathering:
+    const ModelView *model
+    Row *rows                   # GROUP of them
+    TextProbe probes[2 * GROUP] # of the reading and of the name, in turn
+    uint64_t *keys              # SCAN_ROOM of one question to the index
+    uint64_t *codes             # SWEEP_KEYS of one sweep
+    uint32_t *notes             # SCAN_ROOM dates or signatures
+    uint32_t *owners            # SWEEP_KEYS, row << 16 | place
+    uint64_t compared           # records read and compared
+
+cdef inline bint whole_name(uint8_t level) noexcept nogil:
+    """The level of a text that an equal hash leads to."""
+    return level == N_EQUAL or level == N_FOLDED or level == N_SWAPPED
+
+cdef inline bint agrees_with_index(const Candidate *candidate) noexcept nogil:
+    """Whether the record compared has the text that the index led by."""
+    return (
+        candidate.by & (BY_KANA | BY_NAME) == 0 or (candidate.by & BY_KANA and whole_name(candidate.levels.kana))
+        or (candidate.by & BY_NAME and whole_name(candidate.levels.name)))
+
+# Memory; False when there is none, and nothing is to be freed.
+cdef bint gathering_prepare(Gathering *work, const ModelView *model) noexcept nogil
+cdef void gathering_free(Gathering *work) noexcept nogil
+# Candidates of one step (from 0) for all open rows of the group, compared. wanted: the history of some is to be looked at.
+# False: the store is damaged.
+cdef bint gather(
+    Gathering *work, const RegisterView *view, const IdentityView *identity, int step, size_t count, bint *wanted
+) noexcept nogil

@@ -1,0 +1,363 @@
+"""Candidates of a group of rows, from the identity index to compared records, with the memory of many rows under way.
+
+Theory of operation. For the rows of a group that have no answer yet a step gathers keys from the identity index, finds the
+records of all of them in one sweep of the resident table (core.index.gather), and compares. Most rows end with the first
+step, in which every access to memory was asked for in advance.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from jukinet.core.codes cimport code_check_digit, codes_prepare
+from jukinet.core.folding.dates cimport DATES_FAR, DATES_UNKNOWN, DATES_YEAR, compare_dates
+from jukinet.core.identity.entries cimport (
+    TABLE_KANA, TABLE_NAME, date_code, kana_signature, name_signature, packed_of_code, text_hash,
+)
+from jukinet.core.identity.probe cimport (
+    CARE_KANA, CARE_NAME, MASK_DAY, MASK_MONTH, MASK_YEAR, DateFilter, Found, TextProbe, scan_date, scan_prefetch,
+    text_begin, text_block, text_check, text_equal, text_list,
+)
+from jukinet.core.index.gather cimport SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person
+from jukinet.core.matching.items cimport NAME_ROOM, Asked, compare_record
+from jukinet.core.matching.model cimport D_DIFFERENT, D_EQUAL, P_AREA, ModelView
+from jukinet.core.records.record cimport ResidentRecord, record_decode
+from jukinet.core.store.snapshot cimport IdentityView, RegisterView
+
+from jukinet.core import limits
+
+codes_prepare()
+
+cdef extern from *:
+    """
+    #define jukinet_popcount(value) __builtin_popcount(value)
+    """
+    int popcount "jukinet_popcount" (uint32_t value) noexcept nogil
+
+assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 2 * SCAN_KEPT
+assert CANDIDATES_MAX >= WIDE_ROOM
+assert CANDIDATES_MAX == limits.MATCH_CANDIDATES_MAX
+
+
+# What a sweep's consumer needs.
+ctypedef struct Comparing:
+    const RegisterView *view
+    const ModelView *model
+    Row *rows
+    const uint32_t *owners      # row << 16 | place, of each key of the sweep
+
+
+cdef void add(Row *row, uint64_t key, uint8_t by) noexcept nogil:
+    cdef uint32_t i
+    for i in range(row.count):
+        if row.candidates[i].key == key:
+            row.candidates[i].by |= by
+            return
+    if row.count == CANDIDATES_MAX:
+        row.more = True
+        return
+    row.candidates[row.count].key = key
+    row.candidates[row.count].by = by
+    row.candidates[row.count].compared = 0
+    row.candidates[row.count].earlier = 0
+    row.candidates[row.count].wants_history = 0
+    row.count += 1
+
+
+cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t count) noexcept nogil:
+    """Consumer of a sweep: compares the records that keys led to."""
+    cdef Comparing *comparing = <Comparing *>context
+    cdef ResidentRecord record
+    cdef Row *row
+    cdef Candidate *candidate
+    cdef uint32_t owner
+    cdef size_t i
+    for i in range(count):
+        owner = comparing.owners[first + i]
+        row = &comparing.rows[owner >> 16]
+        candidate = &row.candidates[owner & 0xFFFF]
+        candidate.compared = 2
+        if entries[i].record == NULL or not tells_of_person(entries[i].outcome):
+            continue
+        if record_decode(entries[i].record, entries[i].record_bytes, entries[i].status, &record) < 0:
+            return SWEEP_DAMAGED
+        if record.name == NULL:
+            continue
+        if not compare_record(
+            comparing.model, &row.asked, &record, comparing.view, candidate.by == BY_DATE, &candidate.levels
+        ):
+            continue
+        candidate.compared = 1
+        # The index says that this person had this text; when the record shown has another, an earlier one has it.
+        if candidate.by & BY_KANA and not whole_name(candidate.levels.kana):
+            candidate.wants_history = 1
+        elif candidate.by & BY_NAME and not whole_name(candidate.levels.name):
+            candidate.wants_history = 1
+        elif candidate.by & (BY_KANA | BY_NAME) and (
+            candidate.levels.date == D_DIFFERENT
+            or (candidate.levels.date == D_EQUAL and candidate.levels.place >= P_AREA)
+        ):
+            candidate.wants_history = 1
+    return SWEEP_DONE
+
+
+cdef inline bint near(uint32_t asked, uint32_t held) noexcept nogil:
+    """Whether two packed dates are near (weighing.NEAR_DATES)."""
+    cdef int how = compare_dates(asked, held)
+    if how == DATES_YEAR:
+        return asked & 0x1E0 != 0
+    return how != DATES_FAR and how != DATES_UNKNOWN
+
+
+cdef uint32_t near_filters(uint32_t code, DateFilter *filters) noexcept nogil:
+    """Filters that let through the dates near a date code that is known at least by its year; few others pass them."""
+    filters[0].value, filters[0].mask = code, MASK_YEAR
+    filters[1].value, filters[1].mask = code, MASK_MONTH | MASK_DAY
+    return 2 if code & MASK_MONTH else 1
+
+
+cdef void exchanged(const uint8_t *text, int length, int part, uint8_t *out) noexcept nogil:
+    """The text with its second part first."""
+    cdef int i
+    for i in range(length - part):
+        out[i] = text[part + i]
+    for i in range(part):
+        out[length - part + i] = text[i]
+
+
+cdef bint gathering_prepare(Gathering *work, const ModelView *model) noexcept nogil:
+    cdef Candidate *candidates = <Candidate *>malloc(GROUP * CANDIDATES_MAX * sizeof(Candidate))
+    cdef size_t i
+    work.model = model
+    work.compared = 0
+    work.rows = <Row *>malloc(GROUP * sizeof(Row))
+    work.keys = <uint64_t *>malloc((SCAN_ROOM + SWEEP_KEYS) * sizeof(uint64_t))
+    work.notes = <uint32_t *>malloc((SCAN_ROOM + SWEEP_KEYS) * sizeof(uint32_t))
+    if candidates == NULL or work.rows == NULL or work.keys == NULL or work.notes == NULL:
+        free(candidates)
+        free(work.rows)
+        free(work.keys)
+        free(work.notes)
+        work.rows = NULL
+        return False
+    work.codes = work.keys + SCAN_ROOM
+    work.owners = work.notes + SCAN_ROOM
+    for i in range(GROUP):
+        work.rows[i].candidates = candidates + i * CANDIDATES_MAX
+    return True
+
+
+cdef void gathering_free(Gathering *work) noexcept nogil:
+    if work.rows != NULL:
+        free(work.rows[0].candidates)
+        free(work.rows)
+        free(work.keys)
+        free(work.notes)
+        work.rows = NULL
+
+
+cdef bint gather(Gathering *work, const RegisterView *view, const IdentityView *identity, int step, size_t count, bint *wanted
+) noexcept nogil:
+    """Candidates of one step for all open rows, compared. False: the store is damaged."""
+    cdef size_t i, k
+    cdef uint32_t before[GROUP]
+    for i in range(count):
+        before[i] = work.rows[i].count
+    if step == 2:
+        if not scan_dates(work, identity, count):
+            return False
+    elif not probe_texts(work, identity, step, count):
+        return False
+    if not compare(work, view, before, count):
+        return False
+    wanted[0] = False
+    for i in range(count):
+        if work.rows[i].open:
+            for k in range(before[i], work.rows[i].count):
+                wanted[0] |= work.rows[i].candidates[k].wants_history
+    return True
+
+
+cdef bint probe_texts(Gathering *work, const IdentityView *identity, int step, size_t count) noexcept nogil:
+    """Steps 1 and 2: by the reading's and the name's hashes. False: the store is damaged."""
+    cdef size_t i
+    cdef Row *row
+    cdef const Asked *asked
+    cdef TextProbe *probe
+    for i in range(count):
+        row = &work.rows[i]
+        asked = &row.asked
+        if row.open and (step or asked.birth_date):
+            if asked.kana_length:
+                text_begin(identity, TABLE_KANA, text_hash(asked.kana, asked.kana_length), &work.probes[2 * i])
+            if asked.name_length:
+                text_begin(identity, TABLE_NAME, text_hash(asked.name, asked.name_length), &work.probes[2 * i + 1])
+    for i in range(2 * count):
+        if has_probe(work, i, step):
+            text_block(&work.probes[i])
+    for i in range(2 * count):
+        if has_probe(work, i, step) and not text_check(&work.probes[i]):
+            return False
+    for i in range(2 * count):
+        if not has_probe(work, i, step):
+            continue
+        row = &work.rows[i >> 1]
+        probe = &work.probes[i]
+        if step == 0:
+            take_equal(work, row, probe, row.asked.birth_date, BY_NAME if i & 1 else BY_KANA)
+        elif row.asked.birth_date:
+            take_near(work, row, probe, BY_NAME if i & 1 else BY_KANA)
+            if not take_exchanged(work, identity, row, i & 1):
+                return False
+        elif i & 1 or row.asked.name_length == 0 or row.count == 0:
+            take_all(work, row, probe, BY_NAME if i & 1 else BY_KANA)
+    return True
+
+
+cdef inline bint has_probe(Gathering *work, size_t i, int step) noexcept nogil:
+    """Whether probe i (the reading's and the name's of each row, in turn) is of use in this step."""
+    cdef const Row *row = &work.rows[i >> 1]
+    if not row.open or not (step or row.asked.birth_date):
+        return False
+    return row.asked.name_length > 0 if i & 1 else row.asked.kana_length > 0
+
+
+cdef void take_equal(Gathering *work, Row *row, const TextProbe *probe, uint32_t date, uint8_t by) noexcept nogil:
+    cdef uint32_t k
+    cdef Found found = text_equal(probe, date_code(date), work.keys, EQUAL_ROOM)
+    for k in range(found.found):
+        add(row, work.keys[k], by)
+    row.more |= found.more
+
+
+cdef void take_near(Gathering *work, Row *row, const TextProbe *probe, uint8_t by) noexcept nogil:
+    """People of the text with a near date, the equal ones being known."""
+    cdef DateFilter filters[LIST_FILTERS]
+    cdef uint32_t k, count, taken = 0, date = row.asked.birth_date
+    cdef Found found
+    count = near_filters(date_code(date), filters)
+    found = text_list(probe, filters, count, work.keys, work.notes, SCAN_ROOM)
+    for k in range(found.found):
+        if near(date, packed_of_code(work.notes[k])):
+            if taken == LIST_ROOM:
+                row.more = True
+                return
+            add(row, work.keys[k], by)
+            taken += 1
+    row.more |= found.more
+
+
+cdef bint take_exchanged(Gathering *work, const IdentityView *identity, Row *row, bint written) noexcept nogil:
+    """People of the date whose text is the question's with its parts exchanged."""
+    cdef uint8_t text[NAME_ROOM]
+    cdef TextProbe probe
+    cdef const Asked *asked = &row.asked
+    if written:
+        if asked.name_part == 0:
+            return True
+        exchanged(asked.name, asked.name_length, asked.name_part, text)
+        text_begin(identity, TABLE_NAME, text_hash(text, asked.name_length), &probe)
+    else:
+        if asked.kana_part == 0:
+            return True
+        exchanged(asked.kana, asked.kana_length, asked.kana_part, text)
+        text_begin(identity, TABLE_KANA, text_hash(text, asked.kana_length), &probe)
+    text_block(&probe)
+    if not text_check(&probe):
+        return False
+    take_equal(work, row, &probe, asked.birth_date, BY_EXCHANGED)
+    return True
+
+
+cdef void take_all(Gathering *work, Row *row, const TextProbe *probe, uint8_t by) noexcept nogil:
+    """Everybody of the text, where no date is asked for."""
+    cdef uint32_t k
+    cdef Found found = text_list(probe, NULL, 0, work.keys, work.notes, WIDE_ROOM)
+    for k in range(found.found):
+        add(row, work.keys[k], by)
+    row.more |= found.more
+
+
+cdef bint scan_dates(Gathering *work, const IdentityView *identity, size_t count) noexcept nogil:
+    """Step 3: everybody of the birth date whose signature is close. False: the store is damaged."""
+    cdef size_t i
+    cdef uint32_t code, wanted, part, bits
+    cdef const Asked *asked
+    cdef Row *row
+    for i in range(count):
+        if work.rows[i].open and work.rows[i].asked.birth_date:
+            scan_prefetch(identity, date_code(work.rows[i].asked.birth_date))
+    for i in range(count):
+        row = &work.rows[i]
+        asked = &row.asked
+        if not row.open or not asked.birth_date:
+            continue
+        code = date_code(asked.birth_date)
+        part = 0
+        if asked.kana_length:
+            wanted = kana_signature(asked.kana, asked.kana_length)
+            bits = SLIPS_BITS if asked.kana_length >= SLIPS_LENGTH else SLIP_BITS
+            part |= kana_signature(asked.kana + asked.kana_part, asked.kana_length - asked.kana_part)
+            if asked.name_length:
+                wanted |= name_signature(asked.name, asked.name_length)
+            if not scan(work, identity, row, code, wanted, CARE_KANA, bits):
+                return False
+        if asked.name_length:
+            wanted = name_signature(asked.name, asked.name_length)
+            bits = SLIPS_BITS if asked.name_points >= SLIPS_LENGTH else SLIP_BITS
+            if asked.name_part or asked.kana_part == 0:
+                part |= name_signature(asked.name + asked.name_part, asked.name_length - asked.name_part)
+            if asked.kana_length == 0 and not scan(work, identity, row, code, wanted, CARE_NAME, bits):
+                return False
+        # The text may be one part of a name, or the given name alone may be right: its bits, and any others.
+        if asked.kana_part == 0 or asked.name_length or asked.placed:
+            if not scan(work, identity, row, code, part, part, 0):
+                return False
+    return True
+
+
+cdef bint scan(Gathering *work, const IdentityView *identity, Row *row, uint32_t code, uint32_t wanted, uint32_t care, uint32_t bits
+) noexcept nogil:
+    """Take the SCAN_KEPT people of a date whose signatures differ least; False: the store is damaged.
+
+    With a name in ``wanted`` beside the reading, whoever differs much in the reading must not in the name.
+    """
+    cdef Found found
+    cdef uint32_t k, differ, own, taken = 0
+    cdef bint named = care == CARE_KANA and wanted & CARE_NAME != 0
+    if scan_date(identity, code, wanted, care, bits, work.keys, work.notes, SCAN_ROOM, &found) < 0:
+        return False
+    for differ in range(bits + 1):
+        for k in range(found.found):
+            own = popcount((work.notes[k] ^ wanted) & care)
+            if own != differ or (
+                named and own > SLIP_BITS and popcount((work.notes[k] ^ wanted) & CARE_NAME) > SLIP_BITS
+            ):
+                continue
+            if taken == SCAN_KEPT:
+                return True
+            add(row, work.keys[k], BY_DATE)
+            taken += 1
+    return True
+
+
+cdef bint compare(Gathering *work, const RegisterView *view, const uint32_t *before, size_t count) noexcept nogil:
+    """Compare the candidates that came with this step, in sweeps over all rows. False: the store is damaged."""
+    cdef size_t i, k, n = 0
+    cdef uint64_t key
+    cdef Comparing comparing
+    comparing.view = view
+    comparing.model = work.model
+    comparing.rows = work.rows
+    comparing.owners = work.owners
+    for i in range(count):
+        for k in range(before[i], work.rows[i].count):
+            key = work.rows[i].candidates[k].key
+            work.codes[n] = key * 10 + code_check_digit(key)
+            work.owners[n] = <uint32_t>(i << 16 | k)
+            n += 1
+            work.compared += 1
+            if n == SWEEP_KEYS:
+                if sweep(view, <const unsigned char *>work.codes, 0, n, True, compare_keys, &comparing) != SWEEP_DONE:
+                    return False
+                n = 0
+    return sweep(view, <const unsigned char *>work.codes, 0, n, True, compare_keys, &comparing) == SWEEP_DONE

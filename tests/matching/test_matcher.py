@@ -1,0 +1,225 @@
+"""The native matcher against its twin and against what must never happen: leaks, unbounded work, a broken row."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Iterator
+
+import pytest
+from namesakes import asked_of, packed, parameters, records_of, residents
+
+from jukinet.core import limits
+from jukinet.core.columns.layout import TextColumn
+from jukinet.core.law.retention import Cutoffs
+from jukinet.core.matching.batch import Matcher
+from jukinet.core.matching.columns import LEVELS, Answers, MatchRules, Questions
+from jukinet.core.matching.folded import fold
+from jukinet.core.matching.matcher import MatchBatch
+from jukinet.core.matching.model import Model
+from jukinet.core.matching.weighing import Weighing
+from jukinet.core.records.resident import Resident
+from jukinet.core.store.reader import RegisterReader
+from jukinet.core.vocabulary import Found, Grade, Level
+
+from ..core.stores import TOWNS, build_store
+from .matcher_twin import PlainMatcher
+
+TEXTS = [town.text for town in TOWNS]
+RULES = MatchRules(match_threshold=0.9, candidate_threshold=0.05)
+NOTHING = Cutoffs(0, 0, 0)
+PEOPLE = 600
+"""Few enough that no scan of a date meets more signatures than it keeps, where the twin keeps all."""
+Row = tuple[str, str, int, int, str]
+
+
+@pytest.fixture(scope="module")
+def people() -> list[Resident]:
+    return residents(PEOPLE)
+
+
+@pytest.fixture(scope="module")
+def reader(people: list[Resident], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisterReader]:
+    directory = tmp_path_factory.mktemp("matching") / "register"
+    build_store(directory, people)
+    with RegisterReader(directory) as reader:
+        yield reader
+
+
+@pytest.fixture(scope="module")
+def twin(people: list[Resident]) -> PlainMatcher:
+    records = [record for person in people for record in records_of(person, TEXTS)]
+    return PlainMatcher(records, Weighing(parameters(records), PEOPLE), RULES)
+
+
+def matcher(reader: RegisterReader, twin: PlainMatcher, rules: MatchRules = RULES) -> Matcher:
+    model = Model(twin.weighing.parameters, twin.weighing.residents)
+    return Matcher(model, rules, reader.databases, reader.meta.width, NOTHING)
+
+
+def questions(rows: list[Row]) -> Questions:
+    return Questions.from_rows([(name, kana, packed(date), sex, address) for name, kana, date, sex, address in rows])
+
+
+def matched(reader: RegisterReader, twin: PlainMatcher, rows: list[Row]) -> Answers:
+    with reader.pin() as snapshot:
+        return matcher(reader, twin).match(snapshot, questions(rows))
+
+
+def test_every_row_is_answered_as_its_twin_does(
+    reader: RegisterReader, twin: PlainMatcher, people: list[Resident]
+) -> None:
+    draw = random.Random(7)
+    rows = [asked_of(draw, draw.choice(people), TEXTS) for _ in range(3_000)]
+    answers = matched(reader, twin, rows)
+    seen = set()
+    for place, row in enumerate(rows):
+        expected = twin.match(fold(*row))
+        status = answers.statuses[place]
+        seen.add((status, answers.grades[place]))
+        if status == Found.NONE_NOT_CONNECTED:
+            status = Found.NONE
+        assert status == expected.status, place
+        if status == Found.ONE:
+            assert expected.best is not None
+            assert answers.keys[place] == expected.best.key, place
+            assert answers.margins[place] == pytest.approx(expected.margin, abs=1e-5)
+        if status in (Found.ONE, Found.SEVERAL):
+            # Of a date known in part the scan keeps the nearest of a crowd, the twin everybody.
+            near = 1e-5 if row[2] % 100 else 0.01
+            assert answers.probabilities[place] == pytest.approx(expected.probability, abs=near), place
+    assert {grade for status, grade in seen if status == Found.ONE} == set(Grade) - {Grade.NONE, Grade.EARLIER_NAME}
+    assert {status for status, _ in seen} >= {Found.ONE, Found.SEVERAL}
+
+
+def test_only_one_match_tells_of_anybody(reader: RegisterReader, twin: PlainMatcher, people: list[Resident]) -> None:
+    draw = random.Random(8)
+    rows = [asked_of(draw, draw.choice(people), TEXTS) for _ in range(1_000)]
+    answers = matched(reader, twin, rows)
+    for place in range(len(rows)):
+        levels = bytes(answers.levels[LEVELS * place : LEVELS * (place + 1)])
+        told = answers.keys[place] or answers.grades[place] or any(levels)
+        assert bool(told) == (answers.statuses[place] == Found.ONE)
+
+
+def test_a_row_with_nothing_usable_says_why_and_the_others_are_answered(
+    reader: RegisterReader, twin: PlainMatcher, people: list[Resident]
+) -> None:
+    person = next(p for p in people if p.birth_date % 100 and "　" in p.kana)
+    address = TEXTS[person.town - 1] + person.address_rest
+    good: Row = (person.name, person.kana, person.birth_date, person.sex, address)
+    rows: list[Row] = [
+        good, ("", "", 0, 0, ""), (person.name, "", 0, 1, ""), ("", "", person.birth_date, 1, address),
+        ("長" * 10_000, "", person.birth_date, 0, ""), ("", "ア" * 10_000, person.birth_date, 0, ""),
+        ("", "漢字", person.birth_date, 0, ""), (person.name, "", 0, 0, "町" * 10_000),
+        ("　", " ", person.birth_date, 0, ""), good,
+    ]  # fmt: skip
+    answers = matched(reader, twin, rows)
+    assert [Found(status) for status in answers.statuses[1:9]] == [
+        Found.TOO_FEW_ITEMS, Found.TOO_FEW_ITEMS, Found.TOO_FEW_ITEMS, Found.BAD_NAME, Found.BAD_KANA, Found.BAD_KANA,
+        Found.BAD_ADDRESS, Found.TOO_FEW_ITEMS,
+    ]  # fmt: skip
+    assert answers.statuses[0] == answers.statuses[9] == Found.ONE
+    assert list(answers.levels[:LEVELS]) == [Level.EXACT] * LEVELS
+    assert answers.grades[0] == Grade.EXACT
+
+
+def test_bytes_that_are_no_text_spoil_only_their_row(
+    reader: RegisterReader, twin: PlainMatcher, people: list[Resident]
+) -> None:
+    person = next(p for p in people if p.birth_date % 100)
+    name = person.name.encode()
+    data = b"\xff\xfe\x80" + name
+    names = TextColumn(memoryview(array("I", [0, 3, 3 + len(name)])), memoryview(data))
+    nothing = TextColumn.from_texts(["", ""])
+    dates = memoryview(array("I", [packed(person.birth_date)] * 2))
+    asked = Questions(2, names, nothing, dates, memoryview(bytes(2)), nothing)
+    with reader.pin() as snapshot:
+        answers = matcher(reader, twin).match(snapshot, asked)
+    assert answers.statuses[0] == Found.BAD_NAME
+    assert answers.statuses[1] in (Found.ONE, Found.SEVERAL)
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisterReader]:
+    """3,000 people of one name, reading and birth date."""
+    directory = tmp_path_factory.mktemp("crowd") / "register"
+    one = residents(1)[0]
+    fields = {name: getattr(one, name) for name in one.__struct_fields__}
+    keys = [number * 3_000_017 % 10_000_000_000 for number in range(3_000)]
+    build_store(directory, [Resident(**fields | {"key": key}) for key in keys])
+    with RegisterReader(directory) as reader:
+        yield reader
+
+
+def test_a_crowd_of_namesakes_costs_what_is_stated_and_tells_of_nobody(
+    crowd: RegisterReader, twin: PlainMatcher
+) -> None:
+    one = residents(1)[0]
+    address = TEXTS[one.town - 1] + one.address_rest
+    rows: list[Row] = [
+        (one.name, one.kana, one.birth_date, one.sex, ""), (one.name, one.kana, one.birth_date, one.sex, address),
+        ("", one.kana, one.birth_date // 100 * 100, 0, ""), (one.name, "", 0, 0, address),
+        (one.name[:2], one.kana[:3], one.birth_date, 0, ""), ("", one.kana + "ン", one.birth_date, 0, ""),
+    ]  # fmt: skip
+    batch = MatchBatch(Model(twin.weighing.parameters, 3_000), RULES)
+    answers = Answers.empty(len(rows))
+    batch.begin(questions(rows), answers)
+    with crowd.pin() as snapshot:
+        batch.run(snapshot, 0, len(rows), lambda _: [])
+    _, compared = batch.work
+    assert compared <= len(rows) * limits.MATCH_CANDIDATES_MAX
+    assert set(answers.statuses) <= {Found.TOO_MANY, Found.SEVERAL, Found.NONE, Found.NONE_NOT_CONNECTED}
+    assert list(answers.statuses[:4]) == [Found.TOO_MANY] * 4
+    assert not any(answers.keys)
+
+
+def test_a_batch_is_run_in_pieces_of_one_snapshot(
+    reader: RegisterReader, twin: PlainMatcher, people: list[Resident]
+) -> None:
+    draw = random.Random(9)
+    rows = [asked_of(draw, draw.choice(people), TEXTS) for _ in range(500)]
+    whole = matched(reader, twin, rows)
+    own = matcher(reader, twin)
+    with reader.pin() as snapshot:
+        answers = own.begin(questions(rows))
+        with pytest.raises(ValueError, match="not run"):
+            own.finish()
+        for start in range(0, 500, 37):
+            own.run(snapshot, start, min(start + 37, 500))
+        with pytest.raises(ValueError, match="ascending"):
+            own.run(snapshot, 0, 10)
+        own.finish()
+    assert bytes(answers.statuses) == bytes(whole.statuses)
+    assert list(answers.keys) == list(whole.keys)
+    assert list(answers.probabilities) == list(whole.probabilities)
+
+
+def test_columns_that_do_not_fit_are_refused(reader: RegisterReader, twin: PlainMatcher) -> None:
+    own = MatchBatch(Model(twin.weighing.parameters, 10), RULES)
+    asked = questions([("佐藤", "サトウ", 19650101, 1, "")] * 2)
+    with pytest.raises(ValueError, match="as many answers"):
+        own.begin(asked, Answers.empty(1))
+    for offsets in ([0, 6, 3], [0, 6, 600]):
+        names = TextColumn(memoryview(array("I", offsets)), asked.names.data)
+        broken = Questions(2, names, asked.kanas, asked.birth_dates, asked.sexes, asked.addresses)
+        with pytest.raises(ValueError, match="offsets"):
+            own.begin(broken, Answers.empty(2))
+    short = Questions(2, asked.names, asked.kanas, asked.birth_dates[:1], asked.sexes, asked.addresses)
+    with pytest.raises(ValueError, match="shorter"):
+        own.begin(short, Answers.empty(2))
+
+
+def test_estimation_sees_every_candidate(reader: RegisterReader, twin: PlainMatcher, people: list[Resident]) -> None:
+    draw = random.Random(10)
+    rows = [asked_of(draw, draw.choice(people), TEXTS) for _ in range(300)]
+    own = matcher(reader, twin)
+    own.begin(questions(rows))
+    seen: dict[int, list[tuple[int, int, int, int, int, float]]] = {}
+    with reader.pin() as snapshot:
+        own.run(snapshot, 0, len(rows), lambda row, found: seen.update({row: found}))
+    for row, found in seen.items():
+        expected = twin.all_candidates(fold(*rows[row]))
+        best = {one.compared.kana for one in expected[:1]}
+        assert len(found) >= len(expected[:1])
+        assert not expected or best & {levels[0] for levels in found}
