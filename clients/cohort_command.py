@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     deadlines = Deadlines(request=arguments.request_seconds, idle=arguments.request_seconds)
     with (
         connect_blocking(settings.host, settings.port, tls=settings.tls, deadlines=deadlines) as client,
-        client.session(**settings.affair) as session,
+        client.session(**settings.opening) as session,
     ):
         if arguments.action == "put":
             return _put(session, arguments, codes)

@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         client = stack.enter_context(
             connect_blocking(settings.host, settings.port, tls=settings.tls, deadlines=deadlines, retry=retry)
         )
-        session = stack.enter_context(client.session(**settings.affair))
+        session = stack.enter_context(client.session(**settings.opening))
         mapping = allowed(mapping, session.items)
         source = RecordSource(file, Reader(mapping, era_digits), mapping)
         match = Match(arguments, format_name, file, mapping, source)

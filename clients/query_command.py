@@ -132,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         client = stack.enter_context(
             connect_blocking(settings.host, settings.port, tls=settings.tls, deadlines=deadlines, retry=retry)
         )
-        session = stack.enter_context(client.session(**settings.affair))
+        session = stack.enter_context(client.session(**settings.opening))
         if arguments.out is None:
             query.to_terminal(session)
         else:

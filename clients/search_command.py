@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = connection_settings(arguments)
     with ExitStack() as stack:
         client = stack.enter_context(connect_blocking(settings.host, settings.port, tls=settings.tls))
-        session = stack.enter_context(client.session(**settings.affair))
+        session = stack.enter_context(client.session(**settings.opening))
         answer = session.search(person, items=arguments.items, prefix=arguments.prefix)[0]
         missing = client.greeting.areas_not_connected
     show(answer, arguments.format)

@@ -90,6 +90,8 @@ class Recording:
     ) -> None:
         """``make_durable`` is called after each commit, in its thread: what else must last before answers leave."""
         self._make_durable = make_durable
+        self._settling = threading.Lock()
+        self._besides = self._besides_given_up = False
         self.append = writer.append
         self._events: list[tuple[int, dict[str, str | int]]] = []
         self._writer = writer
@@ -172,12 +174,12 @@ class Recording:
         if not self._committing or now - self._started < self._commit_seconds:
             return
         if not self._overdue:
-            if not self._writer.give_up():
+            if not self._give_up():
                 return  # it has just ended, or will in a moment
             self._overdue = True
             self._metrics.plain["record_of_use_overdue_total"] += 1
             self._stop_providing("the disk does not answer", commit_seconds=self._commit_seconds)
-        elif not self._pending or not self._writer.give_up():
+        elif not self._pending or not self._give_up():
             return
         # Bulk requests that were worked on meanwhile are among them.
         self._refuse(None)
@@ -211,9 +213,7 @@ class Recording:
                     self._writer.close()
                 return
             try:
-                durable = self._writer.commit()
-                self._make_durable()
-                self._durable = durable
+                self._durable = self._commit()
                 self._failure = None
             except RecordOfUseError as error:
                 self._failure = error
@@ -221,6 +221,28 @@ class Recording:
                 self._failure = RecordOfUseError("the record of use failed in an unforeseen way")
                 self._defect = error
             os.eventfd_write(self._done, 1)
+
+    def _commit(self) -> int:
+        """The last ticket whose record, and what else must last with it, is durable. Raises RecordOfUseError."""
+        durable = self._writer.commit()
+        with self._settling:
+            self._besides, self._besides_given_up = True, False
+        try:
+            self._make_durable()
+        finally:
+            with self._settling:
+                self._besides, given_up = False, self._besides_given_up
+        if given_up:
+            raise RecordOfUseError("what must last beside the record of use took too long")
+        return durable
+
+    def _give_up(self) -> bool:
+        """Make the commit under way fail; False when it has just ended or is about to."""
+        if self._writer.give_up():
+            return True
+        with self._settling:
+            self._besides_given_up = self._besides
+            return self._besides
 
     def _on_done(self, _events: int) -> None:
         """A commit has ended: release or withdraw its answers. The next one begins at the end of this turn."""

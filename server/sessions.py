@@ -78,7 +78,7 @@ class Session:
         grant = body.grant(*self.affair, today)
         if self.login is not None:
             if self.login.ended:
-                raise OperatorRequiredError(self.login.ended)
+                raise OperatorRequiredError(self.login.why_out)
             grant = self.login.operator_class.narrow(grant)
         self.caps = caps.of_grant(self.owner, grant)
         self.grant = grant

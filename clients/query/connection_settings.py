@@ -75,6 +75,12 @@ class ConnectionSettings:
     port: int
     tls: Credentials
     affair: dict[str, Any]
+    credential: OperatorCredential | None = None
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """Arguments of ``client.session``: the affair, and what the operator proves itself with."""
+        return {**self.affair, "credential": self.credential}
 
 
 def add_connection_arguments(
@@ -189,9 +195,7 @@ def connection_settings(
     values = gathered(arguments, SETTINGS, environment)
     affair = {name: values[name] for name in AFFAIR_FIELDS}
     credential = operator_credential(values, environment)
-    if credential is not None:
-        affair["credential"] = credential
-    return ConnectionSettings(values["host"], values["port"], credentials(values, environment), affair)
+    return ConnectionSettings(values["host"], values["port"], credentials(values, environment), affair, credential)
 
 
 def media_settings(

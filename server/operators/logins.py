@@ -41,6 +41,7 @@ LOOK_SECONDS: Final = 1.0
 WAITING_MAX: Final = 1_024
 RETRY_MILLISECONDS: Final = 1_000
 FIRST: Final = "the operator must log in first"
+CHANGED: Final = "the operator is out since something about it was changed, and must log in again"
 OUT: Final = {"idle": "the operator was silent for too long and must log in again"}
 NOT_RIGHT: Final = "operator or proof is not right"
 
@@ -56,6 +57,11 @@ class Login:
         self.used = now
         self.ended = ""
         self.sessions: set[Session] = set()
+
+    @property
+    def why_out(self) -> str:
+        """What is told to whoever asks under its name once it has ended."""
+        return OUT.get(self.ended, CHANGED)
 
     def end(self, reason: str) -> None:
         """Take the grants of its sessions away."""
@@ -115,7 +121,7 @@ class Operators:
         if login is not None and not login.ended:
             return login
         if self._settings.required or login is not None:
-            raise OperatorRequiredError(OUT.get(login.ended if login is not None else "", FIRST))
+            raise OperatorRequiredError(FIRST if login is None else login.why_out)
         return None
 
     # Requests ------------------------------------------------------------------------------------------------------

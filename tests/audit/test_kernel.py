@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jukinet.core.audit.kernel import RecordBuffer, check_records, pack_provisions, unpack_provisions
+from jukinet.core.audit.layout import encode_record
 from jukinet.core.errors import RecordOfUseError
 from jukinet.core.vocabulary import MALFORMED_CODE
 
@@ -206,3 +207,31 @@ def test_taking_in_one_thread_while_appending_in_others_loses_nothing() -> None:
             buffer.give_back(group)
     assert sorted(tickets) == list(range(1, 601))
     assert expected == 601
+
+
+@given(st.integers(0, 999), st.integers(1, 2**63), st.integers(3, 0xFFFF), st.binary(max_size=4_096))
+def test_an_event_equals_its_plain_twin(worker: int, sequence: int, kind: int, head: bytes) -> None:
+    buffer = RecordBuffer(worker, sequence, 1 << 20)
+    assert [buffer.append_event(kind, head), buffer.append_event(kind, b"")] == [sequence, sequence + 1]
+    group = buffer.take()
+    assert group is not None
+    twin = encode_record(sequence, worker, kind, head) + encode_record(sequence + 1, worker, kind, b"")
+    assert bytes(group) == twin
+    assert check_records(twin, worker, sequence) == (2, len(twin))
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_an_event_is_no_provision_and_no_void(kind: int) -> None:
+    buffer = RecordBuffer(0, 1, 1 << 20)
+    with pytest.raises(ValueError, match="a kind of its own"):
+        buffer.append_event(kind, b"")
+    with pytest.raises(ValueError, match="at most 4,096"):
+        buffer.append_event(4, bytes(4_097))
+    assert buffer.take() is None
+
+
+def test_a_full_buffer_keeps_nothing_of_an_event() -> None:
+    buffer = RecordBuffer(0, 1, 1 << 10)
+    with pytest.raises(RecordOfUseError):
+        buffer.append_event(4, bytes(2_000))
+    assert buffer.append_event(4, b"x") == 1

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from jukinet.core.audit.layout import KIND_PROVISION, KIND_RECOVERY
 from jukinet.core.audit.reader import SegmentEnd, read_segments
-from jukinet.core.audit.record import ProvisionHead, RecordOfUse, RecoveryHead
+from jukinet.core.audit.record import EventHead, ProvisionHead, RecordOfUse, RecoveryHead
+from jukinet.core.audit.writer import RecordOfUseWriter
 from jukinet.core.errors import RecordOfUseError
 
 from .logs import USE_FIELDS, append, append_verify, crash, open_writer, read, segments
@@ -279,3 +280,17 @@ def test_one_group_is_one_write_and_one_sync(tmp_path: Path, monkeypatch: pytest
             append(writer)
         writer.commit()
         assert calls == ["pwritev", "fdatasync"]
+
+
+def test_events_are_read_in_their_place(tmp_path: Path) -> None:
+    with RecordOfUseWriter(tmp_path, 3) as writer:
+        writer.append_event("authority", detail="version 1")
+        writer.append_event("operator-in", role="agency", body="b", operator="op", connection=7, detail="class bulk")
+        assert writer.commit() == 2
+    first, second = (record.head for record in read_segments(tmp_path))
+    assert isinstance(first, EventHead)
+    assert isinstance(second, EventHead)
+    assert (first.event, first.detail) == ("authority", "version 1")
+    assert (second.role, second.body, second.operator, second.connection) == ("agency", "b", "op", 7)
+    with pytest.raises(RecordOfUseError):
+        writer.append_event("authority")

@@ -23,6 +23,8 @@ key = "server.key"
 roots = "root.pem"
 [authority]
 file = "authority.toml"
+[operators]
+required = false
 [record_of_use]
 directory = "record-of-use"
 """
@@ -42,6 +44,8 @@ def test_smallest_file_has_every_default_and_absolute_paths(tmp_path: Path) -> N
     assert loaded.tls.revocation_list == ""
     assert loaded.record_of_use.directory == str(tmp_path / "record-of-use")
     assert loaded.worker_count == 1
+    with pytest.raises(ConfigurationError, match=r"or say operators\.required = false"):
+        load(tmp_path, SMALLEST.replace("required = false", ""))
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,7 @@ def test_every_relation_can_be_broken(tmp_path: Path) -> None:
         "notices": {"retention_days": 30, "receipt_days": 10},
         "cohorts": {"directory": "d"},
         "watch": {"directory": "d", "stop_rules": "rate"},
+        "operators": {"required": True},
         "supervision": {"restart_delay_seconds": 2.0, "restart_delay_seconds_max": 1.0},
     }
     document: dict[str, Any] = tomllib.loads(SMALLEST) | broken

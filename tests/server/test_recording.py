@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from jukinet.core.audit.errors import RecordOfUseNotWrittenError
-from jukinet.core.errors import ErrorCode
+from jukinet.core.errors import ErrorCode, RecordOfUseError
 from jukinet.server.event_log import EventLog
 from jukinet.server.metrics import Metrics
 from jukinet.server.readiness import Readiness
@@ -30,10 +30,15 @@ class Writer:
         self.fail = False
         self.given_up = 0
         self.under_way = False
+        self.events: list[str] = []
 
     def append(self) -> int:
         self.ticket += 1
         return self.ticket
+
+    def append_event(self, **event: str) -> int:
+        self.events.append(event["event"])
+        return self.append()
 
     def commit(self) -> int:
         first, last = self.durable + 1, self.ticket
@@ -77,12 +82,12 @@ class Asker:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, besides: Callable[[], None] = lambda: None) -> None:
         self.writer = Writer()
         self.metrics = Metrics()
         self.readiness = Readiness(lambda: None, self._after_turn)
         log = EventLog("error", descriptor=-1)
-        self.recording = Recording(self.writer, self.readiness, self.metrics, log, 0.05, 5.0)  # type: ignore[arg-type]
+        self.recording = Recording(self.writer, self.readiness, self.metrics, log, 0.05, 5.0, besides)  # type: ignore[arg-type]
         self.asker = Asker()
 
     def _after_turn(self, ready: int) -> None:
@@ -231,4 +236,62 @@ def test_closing_does_not_wait_for_a_disk_that_hangs() -> None:
     assert bench.writer.begun.acquire(timeout=10)
     assert not bench.recording.close(0.05)
     bench.writer.let_go.release()
+    bench.readiness.close()
+
+
+def test_an_event_is_committed_without_answers_and_again_after_a_failure(bench: Bench) -> None:
+    bench.writer.fail = True
+    bench.recording.note(event="authority")
+    bench.recording.check(time.monotonic())
+    bench.writer.let_go.release()
+    end = time.monotonic() + 10
+    while len(bench.writer.events) < 2 and time.monotonic() < end:
+        bench.readiness.turn()
+    assert bench.writer.events == ["authority"] * 2, "what failed was put in again"
+    assert not bench.recording.providing
+    bench.writer.fail = False
+    bench.submit(1)
+    bench.writer.let_go.release()
+    assert bench.turn_until_sent(1) == [1]
+    bench.recording.check(time.monotonic())
+    assert bench.recording.idle, "nothing is left to be committed"
+
+
+def test_answers_wait_for_what_must_last_beside_the_record() -> None:
+    go, failing = threading.Semaphore(0), [False]
+
+    def besides() -> None:
+        assert go.acquire(timeout=10)
+        if failing[0]:
+            raise RecordOfUseError("no room")
+
+    bench = Bench(besides)
+    refused = ErrorCode.RECORD_OF_USE_UNAVAILABLE
+    bench.writer.let_go.release(100)
+    bench.submit(1)
+    for _ in range(3):
+        bench.readiness.turn()
+    assert bench.asker.sent == []
+    go.release()
+    assert bench.turn_until_sent(1) == [1]
+    failing[0] = True
+    bench.submit(2)
+    go.release()
+    assert bench.turn_until_sent(2)[1] == (2, refused)
+    failing[0] = False
+    bench.submit(3)
+    bench.readiness.turn()
+    end = time.monotonic() + 10
+    while not bench.recording._besides and time.monotonic() < end:
+        time.sleep(0.01)
+    bench.recording.check(time.monotonic() + 60)  # a disk that hangs there is given up as anywhere else
+    assert bench.asker.sent[2:] == [(3, refused)]
+    go.release()
+    while not bench.recording.idle and time.monotonic() < end:
+        bench.readiness.turn()
+    bench.submit(4)
+    go.release()
+    assert bench.turn_until_sent(4)[3] == 4
+    go.release(10)
+    assert bench.recording.close(10)
     bench.readiness.close()

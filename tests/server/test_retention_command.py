@@ -70,6 +70,7 @@ def test_rule_and_store_come_from_the_configuration(
     file = tmp_path / "jukinet.toml"
     file.write_text(
         f'[register]\nstore = "{store}"\n[tls]\ncertificate = "c"\nkey = "k"\nroots = "r"\n'
-        '[authority]\nfile = "a"\n[record_of_use]\ndirectory = "u"\n[retention]\nrule = "five-years"\n'
+        '[authority]\nfile = "a"\n[operators]\nrequired = false\n'
+        '[record_of_use]\ndirectory = "u"\n[retention]\nrule = "five-years"\n'
     )
     assert counted(capsys, "--config", str(file), "--dry-run")["rule"] == "five-years"
