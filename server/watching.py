@@ -119,6 +119,7 @@ class Watching:
             f"{body}/{operator}" in self._batch,
         )
         self.check(whose)
+        self._names.pop((whose.operator, whose.affair), None)  # so that those opened last are kept
         if len(self._names) >= NAMES_MAX:
             self._names.pop(next(iter(self._names)), None)
         self._names[whose.operator, whose.affair] = Names((role, body, operator), affair)
