@@ -79,7 +79,7 @@ def check_person(tables: NationTables, resident: Resident) -> None:
         (resident.address_rest, limits.ADDRESS_REST_BYTES_MAX),
     ):
         assert 0 < len(text.encode()) <= most
-    assert all("ァ" <= letter <= "ヿ" or letter == "　" for letter in resident.kana)
+    assert all("ァ" <= letter <= "ヿ" or letter in " 　" for letter in resident.kana)  # a few given names are two words
     assert resident.sex in (1, 2)
     check_dates(resident)
     removal = {State.DEAD: 22, State.MOVED_AWAY: 21, State.REMOVED: 23}.get(State(resident.state))
