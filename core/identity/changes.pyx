@@ -43,6 +43,8 @@ cdef size_t net(EntryChange *changes, size_t count) noexcept nogil:
     cdef size_t i = 0, kept = 0
     cdef int32_t sign
     cdef PlacedEntry placed
+    if count == 0:
+        return 0
     qsort(changes, count, sizeof(EntryChange), compare_changes)
     while i < count:
         placed = changes[i].placed

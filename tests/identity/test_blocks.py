@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jukinet.core.checksum import crc32c
@@ -15,9 +15,12 @@ from jukinet.core.identity.entries import EntryLayout
 from jukinet.core.identity.layout import plan_layout
 
 LAYOUT = EntryLayout(plan_layout(1_000_000))
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Under the sanitizers, drawing is slow."""
 ENTRIES = st.lists(st.integers(0, (1 << 30) - 1).map(lambda high: high << 34 | 7), min_size=1, unique=True).map(sorted)
 
 
+@UNHURRIED
 @given(st.sampled_from([1, 2, 3]), st.integers(0, 600), ENTRIES)
 def test_blocks_hold_what_they_were_given(table: int, bucket: int, entries: list[int]) -> None:
     made = block.encode(table, bucket, entries)

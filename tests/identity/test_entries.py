@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jukinet.core.errors import RecordFormatError, StoreCorruptError, StoreError
@@ -16,15 +16,19 @@ from jukinet.core.records.resident import Resident
 from ..core.strategies import partial_dates, residents
 from . import identity_twin as twin
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Under the sanitizers, drawing is slow."""
 LAYOUTS = [plan_layout(1), plan_layout(100_000), plan_layout(120_000_000)]
 
 
+@UNHURRIED
 @given(st.lists(residents(key=9_876_543_210), max_size=3), st.sampled_from(LAYOUTS))
 def test_entries_are_the_twins(people: list[Resident], plan: IdentityLayout) -> None:
     found = entries.entries_of(EntryLayout(plan), 9_876_543_210, [record.encode(person) for person in people])
     assert found == sorted(twin.entries_of(plan, 9_876_543_210, people))
 
 
+@UNHURRIED
 @given(st.integers(0, 10**10 - 1), partial_dates(), st.sampled_from(LAYOUTS))
 def test_every_date_has_a_bucket(key: int, date: int, plan: IdentityLayout) -> None:
     person = Resident(key=key, birth_date=date, name="山田", kana="ヤマダ")
@@ -33,16 +37,19 @@ def test_every_date_has_a_bucket(key: int, date: int, plan: IdentityLayout) -> N
         assert entry & (1 << 34) - 1 == key
 
 
+@UNHURRIED
 @given(st.binary(max_size=40))
 def test_hashes_are_the_twins(text: bytes) -> None:
     assert entries.hash_of(text) == twin.hash_of(text)
 
 
+@UNHURRIED
 @given(st.binary(max_size=20), st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_signatures_are_the_twins(kana: bytes, name: str) -> None:
     assert entries.signature_of(kana, name.encode()) == twin.signature(kana, name.encode())
 
 
+@UNHURRIED
 @given(partial_dates())
 def test_date_codes_lead_back(date: int) -> None:
     assert entries.code_of_date(twin.packed(date)) == twin.code(date)
@@ -78,6 +85,7 @@ def test_damaged_records_are_refused() -> None:
         entries.entries_of(EntryLayout(LAYOUTS[0]), 10**10, [])
 
 
+@UNHURRIED
 @given(st.integers(1, 130_000_000), st.dictionaries(st.integers(1700, 2300), st.floats(0, 1e6), max_size=30))
 def test_plans_are_usable(expected: int, births: dict[int, float]) -> None:
     plan = plan_layout(expected, births)

@@ -181,7 +181,7 @@ def test_a_move_changes_no_entry(tmp_path: Path) -> None:
     assert tables_of(tmp_path / "r") == before
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(residents(key=5), max_size=3), st.lists(residents(key=5), max_size=3), st.randoms())
 def test_netted_changes_are_the_difference(before: list[Resident], after: list[Resident], draw: random.Random) -> None:
     layout = EntryLayout(plan_layout(1_000))
