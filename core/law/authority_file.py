@@ -15,9 +15,9 @@ import msgspec
 from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.law.grant import OPEN_DAY, Affair, BodyAuthority, Grant
-from jukinet.core.signatures import PersonalKey
 from jukinet.core.matching import parameters
 from jukinet.core.matching.columns import MatchRules
+from jukinet.core.signatures import PersonalKey
 from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS, Function, Item, Role
 
 FORMAT: Final = 1
