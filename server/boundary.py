@@ -20,9 +20,12 @@ from jukinet.server.boundary_settings import Boundary
 from jukinet.server.configuration import Configuration, Tls
 from jukinet.server.event_log import EventLog
 from jukinet.server.identity import QUERY_ROLES, Identity, IdentityError, from_certificate
+from jukinet.server.transport import TlsStream
 
 DAY_SECONDS: Final = 86_400.0
 WARN_AGAIN_SECONDS: Final = 86_400.0
+REVOCATIONS_PER_STEP: Final = 64
+"""Connections whose certificates are compared with a new revocation list before others have their turn: 1 ms."""
 _LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -60,6 +63,17 @@ class PortBoundary:
         if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
             found = found.ipv4_mapped
         return any(found in network for network in self._networks)
+
+    def admit(
+        self, stream: TlsStream, revoked: Revoked, log: EventLog, roles: frozenset[Role] = QUERY_ROLES
+    ) -> Identity:
+        """The peer of a stream after its handshake. Raises IdentityError when it is not served.
+
+        revoked: as of now; the handshake may have begun before a reload.
+        """
+        if revoked and is_revoked(stream.certificate_bytes(), revoked):
+            raise IdentityError("the certificate was revoked")
+        return self.identity(stream.certificate(), log, roles)
 
     def identity(
         self, certificate: Mapping[str, Any] | None, log: EventLog, roles: frozenset[Role] = QUERY_ROLES

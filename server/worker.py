@@ -31,7 +31,7 @@ from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
 from jukinet.server.authority_follower import AuthorityFollower
-from jukinet.server.boundary import is_revoked, query_boundary
+from jukinet.server.boundary import REVOCATIONS_PER_STEP, is_revoked, query_boundary
 from jukinet.server.caps import Caps
 from jukinet.server.connection import Connection
 from jukinet.server.credentials import Credentials, load_credentials
@@ -295,7 +295,7 @@ class Worker:
 
     def _take(self, number: int, stream: TlsStream) -> None:
         """Take a connection after its handshake. Raises IdentityError; what fails later ends this one only."""
-        identity = self._boundary.identity(stream.certificate(), self._log)
+        identity = self._boundary.admit(stream, self._credentials.revoked, self._log)
         self._begin(self._connection(number, stream, identity))
 
     def _connection(self, number: int, stream: TlsStream, identity: Identity) -> Connection:
@@ -494,9 +494,15 @@ class Worker:
         self._service.credentials = msgspec.structs.replace(
             credentials, authority=self._authority.authority or credentials.authority
         )
-        for connection in list(self._connections):
-            if is_revoked(connection.certificate, credentials.revoked):
-                connection.fail(ErrorCode.UNKNOWN_BODY, "the certificate was revoked", "certificate_revoked")
+        for number, connection in enumerate(list(self._connections), 1):
+            if number % REVOCATIONS_PER_STEP == 0:
+                await trio.lowlevel.checkpoint()
+            try:
+                if is_revoked(connection.certificate, credentials.revoked):
+                    connection.fail(ErrorCode.UNKNOWN_BODY, "the certificate was revoked", "certificate_revoked")
+            except Exception as error:
+                self._log.failure("connection_failed", error, connection=connection.number)
+                connection.close("defect")
         self._metrics.count("reloads_total", "done")
         self._log.info("reloaded", authority=credentials.authority.digest)
 

@@ -28,7 +28,7 @@ from jukinet.core.wire import feed_messages as fm
 from jukinet.server import control
 from jukinet.server.acceptor import Acceptor
 from jukinet.server.admission import Admission
-from jukinet.server.boundary import feed_boundary, is_revoked, revoked_by
+from jukinet.server.boundary import REVOCATIONS_PER_STEP, Revoked, feed_boundary, is_revoked, revoked_by
 from jukinet.server.configuration import Notices
 from jukinet.server.credentials import load_feed_context
 from jukinet.server.event_log import EventLog
@@ -98,6 +98,7 @@ class Hub:
         self._alarm = NoticeAlarm()
         self._witnessing = trio.CapacityLimiter(1)
         self._context: ssl.SSLContext | None = None
+        self._revoked: Revoked = frozenset()
         self._register: FeedRegister
         self._comparing: Comparing
         self._nursery: trio.Nursery
@@ -184,7 +185,7 @@ class Hub:
 
     def _take(self, number: int, stream: TlsStream) -> None:
         """Take a connection after its handshake. Raises IdentityError; what fails later ends this one only."""
-        identity = self._boundary.identity(stream.certificate(), self.events, ROLES)
+        identity = self._boundary.admit(stream, self._revoked, self.events, ROLES)
         self.now = time.monotonic()
         prefecture = Prefecture.of_body(identity.body) if identity.role is Role.PREFECTURE else None
         connection = FeedConnection(number, stream, identity, prefecture, self)
@@ -415,10 +416,16 @@ class Hub:
             self.metrics.count("reloads_total", "failed")
             self.events.error("reload_failed", reason=str(error))
             return
-        self._context = context
-        for connection in list(self._connections):
-            if is_revoked(connection.certificate, revoked):
-                connection.fail(ErrorCode.NOT_A_FEED, "the certificate was revoked", "certificate_revoked")
+        self._context, self._revoked = context, revoked
+        for number, connection in enumerate(list(self._connections), 1):
+            if number % REVOCATIONS_PER_STEP == 0:
+                await trio.lowlevel.checkpoint()
+            try:
+                if is_revoked(connection.certificate, revoked):
+                    connection.fail(ErrorCode.NOT_A_FEED, "the certificate was revoked", "certificate_revoked")
+            except Exception as error:
+                self.events.failure("connection_failed", error, connection=connection.number)
+                connection.close("defect")
         self.metrics.count("reloads_total", "done")
         self.events.info("reloaded")
 

@@ -15,6 +15,7 @@ from jukinet.server.boundary_settings import Boundary
 from jukinet.server.configuration import load
 from jukinet.server.event_log import EventLog
 from jukinet.server.identity import IdentityError
+from jukinet.server.transport import TlsStream
 
 from .revocations import revocation_list
 from .serving import Place
@@ -34,6 +35,19 @@ class Told(EventLog):
 
     def error(self, event: str, **fields: Any) -> None:
         self.events.append((event, fields))
+
+
+class Shaken(TlsStream):
+    """A stream after a handshake that began before the reload."""
+
+    def __init__(self, path: Path) -> None:
+        self._shown = ssl.PEM_cert_to_DER_cert(path.read_text())
+
+    def certificate_bytes(self) -> bytes:
+        return self._shown
+
+    def certificate(self) -> dict[str, Any]:
+        return certificate()
 
 
 def port(addresses: str = "", bodies: str = "", **settings: Any) -> PortBoundary:
@@ -105,6 +119,9 @@ def test_what_a_list_revokes(place: Place, tmp_path: Path) -> None:
     assert not is_revoked(None, revoked)
     assert is_revoked(b"no certificate", revoked)
     assert revoked_by("") == frozenset()
+    with pytest.raises(IdentityError, match="revoked"):
+        port().admit(Shaken(slow), revoked, Told())
+    assert port().admit(Shaken(pensions), revoked, Told()).body == "mofa"
     with pytest.raises(ConfigurationError, match="cannot be read"):
         revoked_by(str(tmp_path / "none.pem"))
     path.write_text("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
