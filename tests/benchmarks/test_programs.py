@@ -167,6 +167,5 @@ def test_match_quality(built: dict[str, Any], store: Path, tmp_path: Path) -> No
 def test_match_speed(built: dict[str, Any], store: Path, tmp_path: Path) -> None:
     found = figures("match_speed.py", store, tmp_path)
     assert found["index_bytes"] > 0
-    assert found["index_build_seconds"] >= 0
     for name in ("search", "match_records", "match_in_process_records", "most_common_name_with_year"):
         assert found[f"{name}_per_second"] > 0
