@@ -90,7 +90,9 @@ class RegisterReader:
         self._spares: list[Directory] = []
         self._directories = 0
         self._refreshing: _Refresh | None = None
-        self._judged = -1  # LMDB's last transaction that was seen to leave the register as the current snapshot has it
+        self._judged = (
+            -1
+        )  # the newest LMDB transaction that is known to leave the register as the current snapshot has it
         self._environment = environment or schema.open_environment(self.directory, readonly=True)
         try:
             self.databases = schema.open_databases(self._environment, self.directory)
@@ -197,15 +199,15 @@ class RegisterReader:
         """Whether there is a newer version to go on to: then advance() is to be called until it gives True."""
         if self._refreshing is not None:
             return True
-        committed = self._environment.info()["last_txnid"]
-        if committed == self._judged:
+        if self._environment.info()["last_txnid"] == self._judged:
             return False
         current = self._now
         transaction = self._begin()
         try:
             meta = schema.read_meta(transaction, self.databases["meta"], self.directory)
             if meta.version == current.version:
-                self._judged = committed
+                # The snapshot's own number: a commit under way is in LMDB's newest number before snapshots see it.
+                self._judged = transaction.id()
                 transaction.abort()
                 return False
             directory = self._free_directory(current)

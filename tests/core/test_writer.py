@@ -9,6 +9,7 @@ import sys
 import time
 from array import array
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -132,6 +133,33 @@ def test_a_refresh_in_steps_serves_the_old_version_until_its_last(tmp_path: Path
         rewrite(writer, table, keys[::3], "終")
         assert reader.begin_refresh()
         assert not reader.advance(1)  # closing in the middle gives everything back
+
+
+class AheadEnvironment:
+    """An environment in the moment of a commit: LMDB tells its number already, but snapshots do not see it yet."""
+
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environment, name)
+
+    def info(self) -> dict[str, int]:
+        told: dict[str, int] = self._environment.info()
+        return told | {"last_txnid": told["last_txnid"] + 1}
+
+
+def test_a_look_in_the_moment_of_a_commit_does_not_hide_it(tmp_path: Path) -> None:
+    table = build_store(tmp_path / "r", [person(key * 10**6, "初め") for key in range(200)])
+    with RegisterWriter(tmp_path / "r") as writer, writer.reader() as reader:
+        whole = reader._environment
+        reader._environment = AheadEnvironment(whole)
+        assert not reader.begin_refresh()
+        reader._environment = whole
+        rewrite(writer, table, list(table)[::5], "次")
+        assert reader.refresh()
+        with reader.pin() as snapshot:
+            assert answer(snapshot, list(table)) == expected(list(table), 2, table)
 
 
 @given(steps=st.lists(st.lists(st.tuples(st.integers(0, 40), st.one_of(st.none(), residents()))), max_size=6))
