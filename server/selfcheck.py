@@ -17,12 +17,14 @@ from typing import Final
 
 from msgspec import Struct
 
+from jukinet.core.audit.checkpoint import read_private_key as read_sealing_key
 from jukinet.core.audit.errors import RecordOfUseDamagedError
 from jukinet.core.audit.layout import LayoutError, list_segments
 from jukinet.core.audit.reader import SegmentEnd, SegmentReader, SegmentReport, check_segment
+from jukinet.core.audit.verification import Verification
 from jukinet.core.errors import JukinetError, RecordOfUseError
-from jukinet.core.law.authority import Authority
 from jukinet.core.store.check import check_register
+from jukinet.server import authority_follower
 from jukinet.server.alarm_file import AlarmFile
 from jukinet.server.boundary import DAY_SECONDS, endings, feed_boundary, query_boundary
 from jukinet.server.configuration import Configuration, check_files
@@ -143,8 +145,8 @@ def configuration(settings: Configuration, path: Path, noted: Noted) -> None:
 
 
 def authority(settings: Configuration, _path: Path, noted: Noted) -> None:
-    """The authority file can be used."""
-    loaded = Authority.load(settings.authority.file)
+    """The authority file, or what is in force of its history, can be used."""
+    loaded = authority_follower.read(settings.authority.file).authority
     noted.seen.append(f"in order, SHA-256 {loaded.digest}")
 
 
@@ -173,7 +175,8 @@ def certificates(settings: Configuration, _path: Path, noted: Noted) -> None:
 
 def permissions(settings: Configuration, path: Path, noted: Noted) -> None:
     """Nobody but the server's account can read what is secret or personal, or write what it obeys."""
-    keys = [settings.tls.key, settings.feed_tls.key, settings.selfcheck.key]
+    keys = [settings.tls.key, settings.feed_tls.key, settings.selfcheck.key, settings.sealing.key]
+    keys.append(settings.operators.database)
     for name in filter(None, dict.fromkeys(keys)):
         _judge(Path(name), OTHERS, noted)
     for name in (str(path), settings.authority.file):
@@ -231,6 +234,17 @@ def log_continuity(settings: Configuration, _path: Path, noted: Noted) -> None:
     except LayoutError as error:
         raise RecordOfUseError(f"{directory}: {error}") from None
     noted.seen.append(f"{segments:,} segments, {records:,} records")
+    _sealed(settings, directory, noted)
+
+
+def _sealed(settings: Configuration, directory: Path, noted: Noted) -> None:
+    """The tree over the record of use verifies against the key that signs its checkpoints."""
+    if not settings.sealing.key:
+        noted.seen.append("nothing is sealed (sealing.key)")
+        return
+    report = Verification(directory, read_sealing_key(settings.sealing.key).public).run()
+    noted.failures.extend(f"{finding.path}: {finding.text}" for finding in report.findings[:FAULTS_SHOWN_MAX])
+    noted.seen.append(f"{report.seals:,} seals over {report.leaves:,} records, root {report.root}")
 
 
 def _continued(

@@ -27,7 +27,7 @@ SALT_BYTES: Final = 16
 MEMORY_KIBIBYTES: Final = 65_536
 ITERATIONS: Final = 3
 LANES: Final = 1
-"""RFC 9106, section 4, second recommendation, with one lane: 0.1 to 0.2 s at the client."""
+"""RFC 9106, section 4, second recommendation, with one lane: about 0.2 s of one core at the client."""
 PASSWORD_CHARACTERS_MIN: Final = 12
 PASSWORD_CHARACTERS_MAX: Final = 128
 PASSWORD_DIFFERENT_MIN: Final = 6

@@ -22,6 +22,7 @@ from jukinet.server.selfcheck import Finding, Result, inspect
 from jukinet.server.signed_report import ReportError, make_key, read_private_key, read_public_key, signed, verified
 
 from ..audit.logs import append, open_writer
+from ..audit.sealed_logs import KEY, seal_all
 from .revocations import revocation_list
 from .serving import Place
 
@@ -205,6 +206,23 @@ def test_log_continuity(machine: Machine) -> None:
     segments[-1].write_bytes(segments[-1].read_bytes()[:-50] + b"\1" * 20)
     finding = machine.results(with_store=False)["log_continuity"]
     assert finding.result in (Result.FAILED, Result.WARNING)
+
+
+def test_the_sealed_record_is_verified_and_its_key_is_secret(machine: Machine) -> None:
+    log, key = machine.directory / "record-of-use", machine.directory / "sealing.key"
+    key.write_text(KEY.encode())
+    key.chmod(0o600)
+    machine.path.write_text(machine.path.read_text() + f'\n[sealing]\nkey = "{key}"\n')
+    machine.finds("log_continuity", Result.FAILED, "never sealed")
+    assert seal_all(log) > 0
+    machine.finds("log_continuity", Result.OK, "root ")
+    seal = sorted((log / "tree" / "seals").iterdir())[0]
+    whole = seal.read_bytes()
+    seal.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    machine.finds("log_continuity", Result.FAILED, seal.name)
+    seal.write_bytes(whole)
+    key.chmod(0o644)
+    machine.finds("permissions", Result.FAILED, "sealing.key has mode 0644")
 
 
 def test_clock_set_back(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
