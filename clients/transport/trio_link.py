@@ -383,8 +383,9 @@ async def open_link(
         with trio.fail_after(deadlines.handshake):
             await _shake_hands(secured)
             check_server(secured.getpeercert(), secured.selected_alpn_protocol(), service)
-            link = Link(secured, deadlines, exchange)
-            link.certificates = (tls.certificate_digest(), hashlib.sha256(secured.getpeercert(True) or b"").digest())
+            certificates = (tls.certificate_digest(), hashlib.sha256(secured.getpeercert(True) or b"").digest())
+            link = Link(secured, deadlines, exchange)  # from here on it may close the socket at any time
+            link.certificates = certificates
             await link._wait(link.exchange.greeted)
     except BaseException as error:
         if link is not None:
