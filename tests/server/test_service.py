@@ -17,6 +17,7 @@ from jukinet.core.store.reader import RegisterReader
 from jukinet.core.wire import messages as m
 from jukinet.server.configuration import Cohorts, Fairness, Limits, Retention
 from jukinet.server.event_log import EventLog
+from jukinet.server.law_settings import Operators
 from jukinet.server.metrics import Metrics
 from jukinet.server.readiness import Readiness
 from jukinet.server.service import STATUS, Service
@@ -91,6 +92,8 @@ class AskingSession:
 
     use = None
     authority = None
+    login = None
+    watched = None
 
     def __init__(self, allowed: bool) -> None:
         self.grant = Allowance(allowed)
@@ -110,7 +113,7 @@ def refusals_of(directory: Path, count: int, recording: Any, allowed: bool) -> l
     asker.jobs.append(job)
     asker.queued_bytes = job.size
     sections = {"limits": Limits(), "fairness": Fairness(), "retention": Retention(), "cohorts": Cohorts()}
-    settings: Any = type("Settings", (), sections)()
+    settings: Any = type("Settings", (), sections | {"operators": Operators(required=False)})()
     credentials: Any = type("Credentials", (), {"authority": None})()
     unused: Any = None
     readiness = Readiness(lambda: None, lambda ready: None)
