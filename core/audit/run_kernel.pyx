@@ -74,6 +74,8 @@ cdef void sort_entries(Entry *entries, Entry *spare, size_t count, uint32_t *cou
     cdef Entry *source = entries
     cdef Entry *target = spare
     cdef Entry *swapped
+    if count == 0:
+        return
     for shift in range(0, 37, 13):
         memset(counts, 0, DIGITS * sizeof(uint32_t))
         for row in range(count):
