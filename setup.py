@@ -19,10 +19,20 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 FOLDERS = ("core", "server", "clients")
 ROOT = Path(__file__).resolve().parent
 NAMESPACE = Path("build/namespace")
+
+
+class ParallelBuild(build_ext):
+    """Compiles as many modules at once as there are cores, unless told otherwise."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = len(os.sched_getaffinity(0))
 
 
 def flag(name: str) -> bool:
@@ -76,6 +86,7 @@ link_namespace()
 names, places = packages()
 checked = flag("JUKINET_BOUNDS_CHECK")
 setup(
+    cmdclass={"build_ext": ParallelBuild},
     packages=names,
     package_dir=places,
     package_data={name: ["*.pxd", "*.pyi", "py.typed", "*.h", "data/*"] for name in names},

@@ -27,7 +27,7 @@ cdef extern from *:
     int popcount "__builtin_popcountll" (uint64_t) nogil
     int trailing_zeros "__builtin_ctzll" (uint64_t) nogil
 
-MAGIC = int.from_bytes(b"JKNWATC1", "little")
+MAGIC = int.from_bytes(b"JKNWATC2", "little")
 
 cdef enum:
     HEADER = 4_096
@@ -68,6 +68,7 @@ cdef struct Header:
     double created
     int64_t generation
     uint64_t alarms
+    uint64_t affairs        # so many affairs have been numbered
 
 cdef struct Operator:
     uint64_t key
@@ -86,6 +87,7 @@ cdef struct Habit:
     int64_t hour
     double count
     double usual[24]
+    uint64_t number         # an affair's, from 1 in the order of first use; 0: none yet
 
 cdef struct Given:
     uint64_t key
@@ -403,10 +405,10 @@ cdef void person_rule(
 
 
 cdef void affair_count_rule(
-    State *state, const Limits *limits, const Entry *entry, const unsigned char *codes,
+    State *state, const Limits *limits, const Entry *entry, const unsigned char *codes, uint64_t number,
 ) noexcept nogil:
     cdef int64_t generation = <int64_t>floor(entry.time / (limits.affairs / 2))
-    cdef uint64_t code, value, step, place, bit = <uint64_t>1 << (entry.affair & 63), common
+    cdef uint64_t code, value, step, place, bit = <uint64_t>1 << (number & 63), common
     cdef uint64_t *now
     cdef uint64_t *past
     cdef size_t row, line
@@ -451,7 +453,8 @@ cdef inline bint is_night(const Limits *limits, int hour) noexcept nogil:
     return hour >= limits.night_from or hour < limits.night_until
 
 
-cdef void habit_rules(State *state, const Limits *limits, const Entry *entry, int64_t hour) noexcept nogil:
+cdef uint64_t habit_rules(State *state, const Limits *limits, const Entry *entry, int64_t hour) noexcept nogil:
+    """The number of the entry's affair."""
     cdef bint learned = entry.time - state.header.created >= limits.learning
     cdef bint is_new
     cdef int of_day = <int>(hour % 24)
@@ -474,6 +477,10 @@ cdef void habit_rules(State *state, const Limits *limits, const Entry *entry, in
         alarm(state, limits, entry, NIGHT, mixed(entry.operator) ^ entry.affair, CODE_END, of_day, limits.night_from)
     slot.count += entry.asked
     slot.seen = max(slot.seen, entry.time)
+    if slot.number == 0:
+        state.header.affairs += 1
+        slot.number = state.header.affairs
+    return slot.number
 
 
 cdef void work_off(State *state, const Limits *limits, const unsigned char *memory, size_t used) noexcept nogil:
@@ -482,6 +489,7 @@ cdef void work_off(State *state, const Limits *limits, const unsigned char *memo
     cdef size_t place = 0
     cdef Operator *slot
     cdef int64_t hour
+    cdef uint64_t number
     while place < used:
         memcpy(&entry, memory + place, sizeof(Entry))
         codes = memory + place + sizeof(Entry)
@@ -491,12 +499,11 @@ cdef void work_off(State *state, const Limits *limits, const unsigned char *memo
         if entry.flags & FLAG_BY_CODE:
             operator_rules(state, limits, &entry, slot)
         slot.seen = max(slot.seen, entry.time)
-        if entry.singles:
-            if not entry.flags & FLAG_BATCH:
-                person_rule(state, limits, &entry, codes, slot, hour)
-            if limits.affairs_min > 0:
-                affair_count_rule(state, limits, &entry, codes)
-        habit_rules(state, limits, &entry, hour)
+        if entry.singles and not entry.flags & FLAG_BATCH:
+            person_rule(state, limits, &entry, codes, slot, hour)
+        number = habit_rules(state, limits, &entry, hour)
+        if entry.singles and limits.affairs_min > 0:
+            affair_count_rule(state, limits, &entry, codes, number)
 
 
 cdef class Watch:

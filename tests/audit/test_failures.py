@@ -354,7 +354,7 @@ def committing(writer: RecordOfUseWriter, hang: Hang) -> Iterator[list[object]]:
         except RecordOfUseError as error:
             ended.append(error)
 
-    thread = threading.Thread(target=commit)
+    thread = threading.Thread(target=commit, daemon=True)
     thread.start()
     assert hang.reached.wait(10)
     yield ended

@@ -194,7 +194,7 @@ def test_taking_in_one_thread_while_appending_in_others_loses_nothing() -> None:
             size = 3_000 if i % 2 else 1
             tickets.append(buffer.append(USE.encoded, large[:size], outcomes[:size], 1, 1, 1))
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     expected = 1

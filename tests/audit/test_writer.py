@@ -207,7 +207,7 @@ def test_appends_while_another_thread_commits(tmp_path: Path) -> None:
         while not stop.is_set():
             writer.commit()
 
-    thread = threading.Thread(target=commit)
+    thread = threading.Thread(target=commit, daemon=True)
     thread.start()
     last = 0
     for i in range(600):

@@ -83,7 +83,7 @@ def test_threads_take_turns(make_peer: Any, tls: Credentials, affair: dict[str, 
         def ask(code: int) -> None:
             found[code] = session.lookup_one(code).code
 
-        threads = [threading.Thread(target=ask, args=(code,)) for code in CODES[:20]]
+        threads = [threading.Thread(target=ask, args=(code,), daemon=True) for code in CODES[:20]]
         for thread in threads:
             thread.start()
         for thread in threads:

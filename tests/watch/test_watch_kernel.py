@@ -188,10 +188,10 @@ def test_night_and_first_use_after_learning() -> None:
 def test_one_resident_from_many_affairs() -> None:
     case = Case()
     code = code_from_key(77)
-    spread = [single(code, time=NOON + day * DAY, affair=64 + day, operator=1 + 2 * day) for day in range(5)]
+    spread = [single(code, time=NOON + day * DAY, affair=64 * day + 1, operator=1 + 2 * day) for day in range(5)]
     found = worked(case, spread)
     assert rules(found) == [Rule.MANY_AFFAIRS]
-    assert (found[0].code, found[0].value, found[0].affair) == (code, 5, 68)
+    assert (found[0].code, found[0].value, found[0].affair) == (code, 5, 257)
     other = [single(code_from_key(78), time=NOON + 4 * DAY, affair=64 + n) for n in range(4)]
     assert worked(case, other) == []
 

@@ -60,6 +60,7 @@ class Habit:
     hour: int
     count: float = 0.0
     usual: list[float] = field(default_factory=lambda: [0.0] * 24)
+    number: int = 0
 
     def roll(self, hour: int) -> None:
         if hour <= self.hour:
@@ -85,6 +86,7 @@ class WatchTwin:
         self.given: dict[tuple[Rule, int], float] = {}
         self.cells: dict[int, dict[tuple[int, int], int]] = {}
         self.generation = -1
+        self.numbered = 0
         self.findings: list[Finding] = []
 
     def work(self, requests: list[Request]) -> list[Finding]:
@@ -115,12 +117,11 @@ class WatchTwin:
             for code, outcome in zip(r.codes, r.outcomes, strict=True)
             if code < CODE_END and not (by_code and outcome in NO_PERSON)
         ]
-        if singles and len(r.codes) <= 16:
-            if not r.batch:
-                self.persons(r, operator, singles, hour)
-            if self.limits.affairs_min:
-                self.affairs(r, singles)
-        self.habit_rules(r, hour)
+        if singles and len(r.codes) <= 16 and not r.batch:
+            self.persons(r, operator, singles, hour)
+        number = self.habit_rules(r, hour)
+        if singles and len(r.codes) <= 16 and self.limits.affairs_min:
+            self.affairs(r, singles, number)
 
     def operator_rules(self, r: Request, o: Operator) -> None:
         limits = self.limits
@@ -158,7 +159,7 @@ class WatchTwin:
             if o.different() > limit:
                 self.alarm(r, Rule.ONE_AT_A_TIME, r.operator, o.different(), limit)
 
-    def affairs(self, r: Request, singles: list[int]) -> None:
+    def affairs(self, r: Request, singles: list[int], number: int) -> None:
         generation = math.floor(r.time / (self.limits.affairs_seconds / 2))
         if generation > self.generation:
             self.cells = {generation - 1: self.cells.get(generation - 1, {}), generation: {}}
@@ -170,13 +171,13 @@ class WatchTwin:
             common = MASK
             for line in range(4):
                 place = line, (value + line * step) % 131_072
-                now[place] = now.get(place, 0) | 1 << r.affair % 64
+                now[place] = now.get(place, 0) | 1 << number % 64
                 common &= now[place] | past.get(place, 0)
             if common.bit_count() >= self.limits.affairs_min:
                 count = common.bit_count()
                 self.alarm(r, Rule.MANY_AFFAIRS, value, count, self.limits.affairs_min, code)
 
-    def habit_rules(self, r: Request, hour: int) -> None:
+    def habit_rules(self, r: Request, hour: int) -> int:
         limits, of_day, count = self.limits, hour % 24, len(r.codes)
         learned = r.time - self.created >= limits.learning_seconds
         body = self.habits.setdefault(r.body, Habit(r.time, hour))
@@ -198,6 +199,10 @@ class WatchTwin:
             self.alarm(r, Rule.NIGHT, mixed(r.operator) ^ r.affair, of_day, start)
         affair.count += count
         affair.seen = max(affair.seen, r.time)
+        if affair.number == 0:
+            self.numbered += 1
+            affair.number = self.numbered
+        return affair.number
 
 
 __all__ = ["Request", "WatchTwin"]

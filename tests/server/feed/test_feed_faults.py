@@ -53,7 +53,7 @@ class Prefecture(threading.Thread):
     """Sends its notifications in order, from the position that the server names, until all are acknowledged."""
 
     def __init__(self, fed: FeedPlace, port: int, prefecture: int, seed: int) -> None:
-        super().__init__(name=BODIES[prefecture])
+        super().__init__(name=BODIES[prefecture], daemon=True)
         self.prefecture = prefecture
         self.rows: list[Notification] = []
         """What it has to tell: the ``sequence - 1``-th is that with the sequence number."""
@@ -89,6 +89,7 @@ class Prefecture(threading.Thread):
         position = feed.greeting.position
         assert position >= self.acknowledged, "something that was acknowledged is lost"
         assert position <= len(self.rows)
+        self.acknowledged = position  # a greeting tells what an acknowledgement that the kill took away would have told
         while not self.ending.is_set() or position < len(self.rows):
             sent = position
             for _ in range(4):

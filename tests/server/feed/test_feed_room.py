@@ -53,7 +53,7 @@ def test_feeds_share_the_room_and_none_stands_still(fed: FeedPlace, tmp_path: Pa
             except BaseException as error:
                 failures.append(error)
 
-        threads = [threading.Thread(target=send, args=pair) for pair in BODIES.items()]
+        threads = [threading.Thread(target=send, args=pair, daemon=True) for pair in BODIES.items()]
         for thread in threads:
             thread.start()
         for thread in threads:
