@@ -235,7 +235,8 @@ class Server:
             stderr=subprocess.PIPE,
         )
         self._readers = [
-            threading.Thread(target=self._read, args=(stream,), daemon=True) for stream in (self.process.stderr, self.process.stdout)
+            threading.Thread(target=self._read, args=(stream,), daemon=True)
+            for stream in (self.process.stderr, self.process.stdout)
         ]
         for reader in self._readers:
             reader.start()
