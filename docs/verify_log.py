@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Checks a sealed record of use with nothing of the product: docs/record-of-use.md, chapters 2 to 8, and Ed25519.
 
-    python3 verify_log.py DIRECTORY PUBLIC_KEY_FILE
+    python3 verify_log.py DIRECTORY PUBLIC_KEY_FILE [CHECKPOINT ...]
 
 Every seal is read, the RFC 6962 tree is computed again, each checkpoint must name its root and be signed. Every record
 of every segment that is there is hashed and must be the one that was sealed. Segments that are not there must have been
-erased by a statement. Prints the last root; exits 1 with a sentence when anything does not hold.
+erased by a statement. The tree must hold the checkpoint in tree/checkpoint and every CHECKPOINT given besides: one kept by
+a witness or from an earlier visit shows that nothing was taken off the end together with its checkpoint. Prints the last
+root and how many segments are not sealed yet; exits 1 with a sentence when anything does not hold.
 """
 
 import base64
@@ -91,9 +93,17 @@ def check_segment(path, statement, entries):
     require(seen == records, f"{path}: {records - seen} records are missing")
 
 
-def main(directory, key_file):
+def check_checkpoint(path, key_text, roots):
+    """The tree had this signed root at this size."""
+    require(path.exists(), f"{path}: missing: nothing says how far the tree must go")
+    size, root = check_note(path.read_text(), key_text)
+    require(roots.get(size) == root, f"{path}: the tree does not hold this checkpoint of {size} leaves")
+
+
+def main(directory, key_file, *checkpoints):
     directory, key_text = pathlib.Path(directory), pathlib.Path(key_file).read_text().strip()
     tree, erased, segments, heads, root = Tree(), set(), [], {}, h()
+    roots = {}
     for number, path in enumerate(sorted((directory / "tree" / "seals").glob("*.seal"))):
         data = path.read_bytes()
         require(path.name == f"{number:012d}.seal", f"{path}: seal {number} is missing")
@@ -107,6 +117,7 @@ def main(directory, key_file):
         note = data[place + statement_bytes : place + statement_bytes + note_bytes].decode()
         root = tree.root()
         require(check_note(note, key_text) == (tree.size, root), f"{path}: does not lead to the signed root")
+        roots[tree.size] = root
         statement = msgspec.msgpack.decode(encoded[8:])
         if statement[0] == "segment":
             worker, segment, first, following = statement[4], statement[5], statement[7], statement[8]
@@ -122,7 +133,12 @@ def main(directory, key_file):
             check_segment(path, statement, entries)
         else:
             require((statement[4], statement[5]) in erased, f"{path}: missing, and not erased")
-    print(f"whole: {tree.size} leaves, root {root.hex()}")
+    for path in (directory / "tree" / "checkpoint", *checkpoints):
+        check_checkpoint(pathlib.Path(path), key_text, roots)
+    waiting = len(list(directory.glob("worker-*.rou"))) - sum(
+        (directory / f"worker-{one[4]:02d}-{one[5]:012d}.rou").exists() for one, _ in segments
+    )
+    print(f"whole: {tree.size} leaves, root {root.hex()}; {waiting} segments are not sealed yet and not checked")
 
 
 if __name__ == "__main__":

@@ -33,11 +33,16 @@ def kinds(report: VerifyReport) -> set[str]:
     return {finding.kind for finding in report.findings}
 
 
-def independent(directory: Path, key: PrivateKey = KEY) -> subprocess.CompletedProcess[str]:
+def independent(
+    directory: Path, key: PrivateKey = KEY, checkpoints: tuple[Path, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     file = directory.parent / "key.pub"
     file.write_text(key.public.encode())
     return subprocess.run(
-        [sys.executable, str(SCRIPT), str(directory), str(file)], capture_output=True, text=True, check=False
+        [sys.executable, str(SCRIPT), str(directory), str(file), *map(str, checkpoints)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -73,6 +78,27 @@ def test_software_that_is_not_ours_agrees(log: Path) -> None:
     assert "changed" in done.stdout + done.stderr
     path.unlink()
     assert independent(log).returncode == 1
+
+
+def test_software_that_is_not_ours_sees_a_tree_cut_short(log: Path, tmp_path: Path) -> None:
+    kept = Path(shutil.copy(log / "tree" / "checkpoint", tmp_path / "kept"))
+    assert independent(log, checkpoints=(kept,)).returncode == 0
+    last, before = sorted((log / "tree" / "seals").glob("*.seal"))[:-3:-1]
+    content = before.read_bytes()
+    entries, statement, note = (
+        int.from_bytes(content[at : at + size], "little") for at, size in ((32, 8), (40, 4), (44, 4))
+    )
+    earlier = content[48 + 104 * entries + statement :][:note]
+    last.unlink()
+    done = independent(log)
+    assert done.returncode == 1
+    assert "does not hold this checkpoint" in done.stderr
+    (log / "tree" / "checkpoint").write_bytes(earlier)
+    done = independent(log, checkpoints=(kept,))
+    assert done.returncode == 1, "the checkpoint taken back as well: only one kept elsewhere tells"
+    assert "kept: the tree does not hold this checkpoint" in done.stderr
+    shutil.rmtree(log / "tree")
+    assert "missing" in independent(log).stderr
 
 
 @pytest.mark.slow
