@@ -113,6 +113,8 @@ def seal(arguments: argparse.Namespace) -> int:
             seals += 1
             records += statement.records
         seals += inbox.take_in(sealer)
+        while sealer.mend() is not None:
+            pass
         years = arguments.retention_years
         while years and (month := erasure.due_month(sealer, years)) is not None:
             if erasure.erase_month(sealer, month, years) is None:

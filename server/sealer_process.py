@@ -111,7 +111,7 @@ class SealerProcess:
             return True
         taken = inbox.take_in(self._sealer)
         self._metrics.plain["seals_total"] += taken
-        return taken > 0 or self._keep_retention(self._sealer)
+        return taken > 0 or self._keep_retention(self._sealer) or self._sealer.mend() is not None
 
     def _keep_retention(self, sealer: Sealer) -> bool:
         years = self._configuration.sealing.retention_years
