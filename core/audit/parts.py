@@ -47,7 +47,7 @@ def list_parts(tree: Path) -> set[int]:
     directory = tree / PARTS
     found = set()
     if directory.is_dir():
-        for name in os.listdir(directory):
+        for name in (path.name for path in directory.iterdir()):
             stem = name.removesuffix(PARTS_SUFFIX)
             if stem != name and len(stem) >= SEAL_DIGITS and stem.isascii() and stem.isdigit():
                 found.add(int(stem))
