@@ -17,13 +17,12 @@ from jukinet.core.audit.parts import PartsReader
 from jukinet.core.audit.reader import SegmentReader, check_segment
 from jukinet.core.audit.run_check import RunCheck
 from jukinet.core.audit.seal import ENTRY_BYTES, RecordEntry, SealReader, SegmentStatement
-from jukinet.core.audit.tree_kernel import Commitments
+from jukinet.core.audit.tree_kernel import Commitments, entry_provisions
 from jukinet.core.errors import RecordOfUseError
 
 FINDINGS_PER_SEGMENT_MAX: Final = 20
 CONTENT_SALT: Final = 2**32 - 1
 GROUP_MAGIC: Final = 0x50555247
-ENTRY_COUNT: Final = struct.Struct("<36xI64x")
 
 
 class Finding(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -149,7 +148,7 @@ class SegmentCheck:
                         return False
                     expected = seal.entries(self.records, raw.records)
                     taken = None if self._deep else expected
-                    made, _ = commitments.commit(raw.data, raw.offset, raw.records, taken)
+                    made, _ = commitments.commit(raw.data, raw.offset, raw.records, taken, leaves=False)
                     if made != expected:
                         return False
                     if parts is not None:
@@ -157,7 +156,7 @@ class SegmentCheck:
                     if self._runs is not None:
                         self._runs.records(raw.data, seal.first_leaf + self.records, raw.records)
                     self.records += raw.records
-                    self.provisions += sum_counts(expected)
+                    self.provisions += entry_provisions(expected)
                     self.bytes = raw.offset + len(raw.data)
                 report = reader.report
             if self.records != seal.records or report.next_sequence != statement.next_sequence:
@@ -268,11 +267,6 @@ class SegmentCheck:
             self._add("damaged", str(error))
             return
         self._add("damaged", "is not the segment that was sealed", report.end_bytes)
-
-
-def sum_counts(entries: bytes) -> int:
-    """Provisions of packed entries."""
-    return sum(count for (count,) in ENTRY_COUNT.iter_unpack(entries))
 
 
 def check_unsealed(

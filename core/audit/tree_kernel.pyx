@@ -15,6 +15,12 @@ cdef extern from "sha256.h" nogil:
     void jukinet_sha256_two_pieces_pair(
         const unsigned char *front_one, const unsigned char *front_two, size_t front_bytes, const unsigned char *one,
         const unsigned char *two, size_t data_bytes, unsigned char *digest_one, unsigned char *digest_two)
+    void jukinet_sha256_two_pieces_mixed(
+        const unsigned char *front_one, const unsigned char *front_two, size_t front_bytes, const unsigned char *one,
+        size_t one_bytes, const unsigned char *two, size_t two_bytes, unsigned char *digest_one,
+        unsigned char *digest_two)
+    size_t JUKINET_SHA256_SHORT
+    void jukinet_sha256_leaf_pair(const unsigned char *entries, size_t length, unsigned char *digests)
     size_t jukinet_sha256_level(unsigned char *hashes, size_t count)
     void jukinet_sha256_fold(unsigned char *hashes, size_t count)
     void jukinet_sha256_begin(uint32_t *state)
@@ -225,14 +231,15 @@ cdef class Commitments:
             self._scratch_hashes = hashes
         return 0
 
-    def commit(self, const unsigned char[::1] data, uint64_t offset, size_t records, expected=None):
+    def commit(self, const unsigned char[::1] data, uint64_t offset, size_t records, expected=None, bint leaves=True):
         """``(entries, leaf_hashes)`` of ``records`` whole records in ``data``, which begins at ``offset`` in its segment.
 
-        Headers of groups between them are passed over. 104 and 32 bytes a record. expected: entries of these records whose ``parts`` are taken over. Raises ValueError
-        when the records do not fill ``data`` or ``expected`` is not as many.
+        Headers of groups between them are passed over. 104 and 32 bytes a record. expected: entries of these records
+        whose ``parts`` are taken over. leaves: False leaves the leaf hashes out. Raises ValueError when the records do
+        not fill ``data`` or ``expected`` is not as many.
         """
         cdef bytes entries = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(records * ENTRY))
-        cdef bytes hashes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(records * HASH))
+        cdef bytes hashes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(records * HASH if leaves else 0))
         cdef unsigned char *entry = <unsigned char *>PyBytes_AS_STRING(entries)
         cdef unsigned char *leaf = <unsigned char *>PyBytes_AS_STRING(hashes)
         cdef const unsigned char *salt = <const unsigned char *>PyBytes_AS_STRING(self._salt)
@@ -294,11 +301,11 @@ cdef class Commitments:
                     memcpy(entry + 72, self._scratch, HASH)
                 else:
                     memcpy(entry + 72, taken + done * ENTRY + 72, HASH)
-                # Two records of one length are hashed together: the second with the first, which waited for it.
+                # Two records of one length, or two short ones, are hashed together: the first waits for the second.
                 if before == NULL:
                     before = record
-                elif before_total == total:
-                    content_pair(before, record, total, salt, entry - ENTRY, entry)
+                elif before_total == total or before_total + total <= JUKINET_SHA256_SHORT:
+                    content_pair(before, before_total, record, total, salt, entry - ENTRY, entry)
                     before = NULL
                 else:
                     content_one(before, before_total, salt, entry - ENTRY)
@@ -308,7 +315,8 @@ cdef class Commitments:
                 place += total
             if before != NULL:
                 content_one(before, before_total, salt, entry - ENTRY)
-            leaves_write(entry - records * ENTRY, records, leaf)
+            if leaves:
+                leaves_write(entry - records * ENTRY, records, leaf)
         return entries, hashes
 
     cdef size_t _parts(self, const unsigned char *record, const unsigned char *salt, unsigned char *middle) noexcept nogil:
@@ -440,32 +448,45 @@ cdef void content_one(
 
 
 cdef void content_pair(
-    const unsigned char *one, const unsigned char *two, size_t total, const unsigned char *salt,
+    const unsigned char *one, size_t one_total, const unsigned char *two, size_t two_total, const unsigned char *salt,
     unsigned char *entry_one, unsigned char *entry_two,
 ) noexcept nogil:
-    """Both records have ``total`` bytes."""
+    """Two records of one length, or together no longer than JUKINET_SHA256_SHORT."""
     cdef unsigned char block_one[64]
     cdef unsigned char block_two[64]
     cdef unsigned char front[64]
     salt_input(block_one, salt, load_u64(one + 8))
     salt_input(block_two, salt, load_u64(two + 8))
     salt_pair(block_one, block_two, CONTENT_SALT, CONTENT_SALT, front)
-    jukinet_sha256_two_pieces_pair(
-        front, front + 32, 32, one + 8, two + 8, total - 8, entry_one + 40, entry_two + 40
-    )
+    if one_total + two_total <= JUKINET_SHA256_SHORT:
+        jukinet_sha256_two_pieces_mixed(
+            front, front + 32, 32, one + 8, one_total - 8, two + 8, two_total - 8, entry_one + 40, entry_two + 40
+        )
+    else:
+        jukinet_sha256_two_pieces_pair(
+            front, front + 32, 32, one + 8, two + 8, one_total - 8, entry_one + 40, entry_two + 40
+        )
 
 
 cdef void leaves_write(const unsigned char *entries, size_t count, unsigned char *hashes) noexcept nogil:
     cdef unsigned char zero = 0
     cdef size_t place = 0
     while place + 2 <= count:
-        jukinet_sha256_two_pieces_pair(
-            &zero, &zero, 1, entries + place * ENTRY, entries + (place + 1) * ENTRY, ENTRY, hashes + place * HASH,
-            hashes + (place + 1) * HASH,
-        )
+        jukinet_sha256_leaf_pair(entries + place * ENTRY, ENTRY, hashes + place * HASH)
         place += 2
     if place < count:
         jukinet_sha256_two_pieces(&zero, 1, entries + place * ENTRY, ENTRY, hashes + place * HASH)
+
+
+def entry_provisions(const unsigned char[::1] entries):
+    """How many provisions the records of these entries hold together. ValueError unless they are 104 bytes each."""
+    cdef size_t count = <size_t>entries.shape[0] // ENTRY, place
+    cdef uint64_t total = 0
+    if count * ENTRY != <size_t>entries.shape[0]:
+        raise ValueError("entries are 104 bytes each")
+    for place in range(count):
+        total += load_u32(&entries[place * ENTRY + 36])
+    return total
 
 
 def entry_hashes(const unsigned char[::1] entries):
