@@ -29,13 +29,22 @@ from jukinet.core.audit.layout import (
 )
 from jukinet.core.audit.ledger import JAPAN
 from jukinet.core.audit.merkle import HASH_BYTES, leaf_hash, root_of_path
-from jukinet.core.audit.parts import PartsReader, hashes_of
+from jukinet.core.audit.parts import PARTS_HEADER, PartsReader, hashes_of, parts_path
+from jukinet.core.audit.read_ahead import will_need
 from jukinet.core.audit.reader import SegmentReader
 from jukinet.core.audit.record import ProvisionHead
 from jukinet.core.audit.row_proof import HEAD_SALT, RowProof, short_proof
 from jukinet.core.audit.run_kernel import scan_codes
-from jukinet.core.audit.runs import Run, RunName, list_runs, outermost
-from jukinet.core.audit.seal import RecordEntry, WithholdingStatement, open_seal
+from jukinet.core.audit.runs import RunName, find_in_runs, list_runs, outermost
+from jukinet.core.audit.seal import (
+    ENTRY_BYTES,
+    SEAL_HEADER,
+    SEALS,
+    RecordEntry,
+    WithholdingStatement,
+    open_seal,
+    seal_name,
+)
 from jukinet.core.audit.sealing import CHECKPOINT, open_tree
 from jukinet.core.audit.tree_files import TreeFiles
 from jukinet.core.audit.tree_kernel import Commitments
@@ -44,6 +53,10 @@ from jukinet.core.errors import RecordOfUseError
 
 FORMAT: Final = 1
 ATTEMPTS: Final = 3
+AROUND_BYTES: Final = 2_048
+"""Before and behind a row: the head before it and the 256 rows that are hashed with it."""
+TOGETHER: Final = 256
+"""Provisions whose places in the files are asked for together."""
 _heads = msgspec.msgpack.Decoder(ProvisionHead)
 
 
@@ -175,11 +188,8 @@ class DisclosureReader:
     def find(self, code: int) -> list[tuple[int, int]]:
         """(leaf, row) of every sealed provision of a code. Raises TreeDamagedError."""
         for attempt in range(ATTEMPTS):
-            found: list[tuple[int, int]] = []
             try:
-                for name in self._runs:
-                    with Run(self.tree, name) as run:
-                        found += run.find(code)
+                found = find_in_runs(self.tree, self._runs, code)
             except TreeDamagedError as error:
                 # The sealer may have merged runs meanwhile.
                 if attempt + 1 == ATTEMPTS or error.path.exists():
@@ -188,6 +198,24 @@ class DisclosureReader:
                 continue
             return [(leaf, row) for leaf, row in found if self._erased <= leaf < self.size]
         raise AssertionError("unreachable")
+
+    def expect(self, places: Sequence[tuple[int, int]]) -> None:
+        """Have the kernel read what ``provision`` of these (leaf, row) will, without waiting. TreeDamagedError."""
+        for leaf, _ in places:
+            number = self.rows.seal_of(leaf)
+            entry = SEAL_HEADER.size + (leaf - self.rows.rows[number].first_leaf) * ENTRY_BYTES
+            will_need(self.tree / SEALS / seal_name(number), [(0, SEAL_HEADER.size), (entry, ENTRY_BYTES)])
+            will_need(parts_path(self.tree, number), [(0, PARTS_HEADER.size)])
+        self._hashes.expect([leaf for leaf, _ in places])
+        for leaf, row in places:
+            number = self.rows.seal_of(leaf)
+            with open_seal(self.tree, number) as seal:
+                found = RecordEntry.decode(seal.entries(leaf - seal.first_leaf, 1))
+            rows = found.offset + row * PROVISION_BYTES
+            will_need(
+                self.directory / segment_name(found.worker, found.segment),
+                [(0, SEGMENT_HEADER_BYTES), (found.offset, AROUND_BYTES), (rows - AROUND_BYTES, 2 * AROUND_BYTES)],
+            )
 
     def provision(self, leaf: int, row: int, *, prove: bool = True) -> tuple[Provision, ProvisionHead]:
         """One sealed provision. Raises TreeDamagedError and RecordOfUseDamagedError."""
@@ -422,7 +450,10 @@ def disclose(
         return True
 
     for code in codes:
-        for leaf, row in reader.find(code):
+        found = reader.find(code)
+        for number, (leaf, row) in enumerate(found):
+            if number % TOGETHER == 0:
+                reader.expect(found[number : number + TOGETHER])
             provision, head = reader.provision(leaf, row)
             if consider(provision, head, leaf):
                 shown.append(provision)
