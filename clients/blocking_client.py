@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import deque
@@ -11,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from jukinet.clients import requests
 from jukinet.clients.answers import Answer, HistoryAnswer, LookupAnswer, LookupRow, StatusAnswer, VerifyAnswer
+from jukinet.clients.card_watch import CardWatch
 from jukinet.clients.codes import Code, Codes, code_number
 from jukinet.clients.cohorts import (
     NO_CODES,
@@ -110,11 +112,15 @@ class BlockingClient:
         affair = Affair(schedule, item, number, operator, reason, case_reference)
         session = BlockingSession(self, affair, credential)
         session._retrying(session._ready)
+        watch = CardWatch(credential, session._socket)
+        watch.begin()
         try:
             yield session
         except BaseException:
             session._leave()
             raise
+        finally:
+            watch.end()
         session._close()
 
     def _connected(self) -> BlockingLink:
@@ -365,6 +371,10 @@ class BlockingSession:
             if self._link is not None:
                 self._link.close()
             raise
+
+    def _socket(self) -> socket.socket | None:
+        """What the session lies on, for its card's watch."""
+        return None if self._link is None else self._link.socket
 
     def _log_in(self, link: BlockingLink) -> None:
         """Prove on this connection who the operator is, once."""

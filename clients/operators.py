@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ class OperatorCredential(ABC):
     """What an operator has to prove itself with; given to ``client.session(credential=...)``."""
 
     method: str
+    can_go = False
+    """Whether it can be taken away while a session is open, as a card can."""
 
     @abstractmethod
     def prove(self, challenge: m.OperatorChallenge, text: bytes) -> bytes:
@@ -62,6 +65,7 @@ class OperatorCard(OperatorCredential):
     """
 
     method = operator_proof.KEY
+    can_go = True
 
     def __init__(self, module: str, token: str, label: str, pin: str) -> None:
         try:
@@ -70,6 +74,8 @@ class OperatorCard(OperatorCredential):
             raise MissingExtraError("smart cards need the extra 'card': pip install 'jukinet[card]'") from None
         self._pkcs11: Any = pkcs11
         self._token_label = token
+        self._turn = threading.Lock()
+        self._gone = False
         try:
             self._library = pkcs11.lib(module)
             self._session = self._library.get_token(token_label=token).open(user_pin=pin)
@@ -84,22 +90,30 @@ class OperatorCard(OperatorCredential):
         return f"OperatorCard(token={self._token_label!r})"
 
     def check_present(self) -> None:
-        """Ask the card's slots whether the token is still there, and its session still open."""
+        """Ask the card's slots whether the token is still there, and its session still open. From any thread.
+
+        Once gone, always gone: a card that is put back needs its PIN, and so a new OperatorCard.
+        """
         errors = self._pkcs11.exceptions
+        if self._gone:
+            raise OperatorCardRemovedError("the operator's card was taken out; insert it and log in again")
         try:
-            self._library.get_token(token_label=self._token_label)
-            _ = self._key.label
+            with self._turn:
+                self._library.get_token(token_label=self._token_label)
+                _ = self._key.label
         except (errors.PKCS11Error, RuntimeError):
+            self._gone = True
             raise OperatorCardRemovedError("the operator's card is gone; insert it and log in again") from None
 
     def prove(self, challenge: m.OperatorChallenge, text: bytes) -> bytes:  # noqa: ARG002
         pkcs11 = self._pkcs11
         try:
-            if self._key.key_type == pkcs11.KeyType.EC:
-                digest = hashlib.sha256(text).digest()
-                raw = bytes(self._key.sign(digest, mechanism=pkcs11.Mechanism.ECDSA))
-                return _der_signature(raw)
-            return bytes(self._key.sign(text, mechanism=pkcs11.Mechanism.SHA256_RSA_PKCS))
+            with self._turn:
+                if self._key.key_type == pkcs11.KeyType.EC:
+                    digest = hashlib.sha256(text).digest()
+                    raw = bytes(self._key.sign(digest, mechanism=pkcs11.Mechanism.ECDSA))
+                    return _der_signature(raw)
+                return bytes(self._key.sign(text, mechanism=pkcs11.Mechanism.SHA256_RSA_PKCS))
         except (pkcs11.exceptions.PKCS11Error, RuntimeError):
             raise OperatorCardRemovedError("the operator's card is gone or does not sign") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ import trio
 
 from jukinet.clients import requests
 from jukinet.clients.answers import Answer, HistoryAnswer, LookupAnswer, LookupRow, StatusAnswer, VerifyAnswer
+from jukinet.clients.card_watch import CardWatch
 from jukinet.clients.codes import Code, Codes, code_number
 from jukinet.clients.cohorts import (
     NO_CODES,
@@ -110,11 +112,15 @@ class Client:
         affair = Affair(schedule, item, number, operator, reason, case_reference)
         session = Session(self, affair, credential)
         await session._retrying(session._ready)
+        watch = CardWatch(credential, session._socket)
+        watch.begin()
         try:
             yield session
         except BaseException:
             session._leave()
             raise
+        finally:
+            watch.end()
         await session._close()
 
     async def _connected(self) -> Link:
@@ -365,6 +371,10 @@ class Session:
             if self._link is not None:
                 await self._link.aclose()
             raise
+
+    def _socket(self) -> socket.socket | None:
+        """What the session lies on, for its card's watch."""
+        return None if self._link is None else self._link.socket
 
     async def _log_in(self, link: Link) -> None:
         """Prove on this connection who the operator is, once."""

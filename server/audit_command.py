@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,10 @@ from jukinet.core.audit.tree_kernel import entry_hashes
 from jukinet.core.audit.verification import Verification, VerifyReport
 from jukinet.core.errors import ConfigurationError
 from jukinet.server import ledger_page
+from jukinet.server.recorded_changes import RecordedChanges, statements_of_changes, told
+
+CHANGES = "changes.jsonl"
+"""In an export: what `jukinet audit changes --json` gives."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seal = commands.add_parser("seal", help="seal what is closed, with no server running")
     seal.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     seal.add_argument("--key", required=True, metavar="FILE", help="the private key")
+    seal.add_argument("--authority", default="", metavar="PATH", help="put its new versions on record too")
+    seal.add_argument("--operators", default="", metavar="FILE", help="database whose changes are put on record too")
     seal.add_argument("--retention-years", type=int, default=0, help="also erase months past so many years")
     verify = commands.add_parser("verify", help="check everything from the first byte; exit 1 when anything is wrong")
     verify.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
@@ -65,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ledger = commands.add_parser("ledger", help="what each recipient was provided, month by month, for ever")
     ledger.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     ledger.add_argument("--json", action="store_true", help="one JSON object a row, with affair and function")
+    changes = commands.add_parser("changes", help="changes of authority and operators, erasures and notes on record")
+    changes.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
+    changes.add_argument("--json", action="store_true", help="one JSON object a row")
     report = commands.add_parser("report", help="the yearly report: recipient, month, count, method")
     report.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     report.add_argument("--year", type=int, required=True, help="calendar year")
@@ -82,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         "seal": seal,
         "verify": verify,
         "ledger": show_ledger,
+        "changes": show_changes,
         "report": show_report,
         "export": export,
     }
@@ -113,6 +124,12 @@ def seal(arguments: argparse.Namespace) -> int:
             seals += 1
             records += statement.records
         seals += inbox.take_in(sealer)
+        following = RecordedChanges(arguments.authority, arguments.operators)
+        seals += following.take_in(sealer)
+        for fault in following.faults:
+            print(f"not put on record: {fault}", file=sys.stderr)
+        while sealer.mend() is not None:
+            pass
         years = arguments.retention_years
         while years and (month := erasure.due_month(sealer, years)) is not None:
             if erasure.erase_month(sealer, month, years) is None:
@@ -194,6 +211,23 @@ def show_ledger(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def changes_of(tree: Path) -> Iterator[dict[str, object]]:
+    """A row for each change on record, in the order of the tree. Raises TreeDamagedError."""
+    rows = [(number, row.kind) for number, row in enumerate(SealDirectory.load(tree).rows)]
+    for leaf, statement in statements_of_changes(tree, rows):
+        yield from told(leaf, statement)
+
+
+def show_changes(arguments: argparse.Namespace) -> int:
+    """Print them. Raises TreeDamagedError."""
+    for row in changes_of(open_tree(arguments.directory)):
+        if arguments.json:
+            print(json.dumps(row, ensure_ascii=False))
+        else:
+            print("\t".join(" ".join(value) if isinstance(value, list) else str(value) for value in row.values()))
+    return 0
+
+
 def show_report(arguments: argparse.Namespace) -> int:
     """Print or write the report of a year. Raises TreeDamagedError and OSError."""
     ledger, note = current_ledger(arguments.directory)
@@ -206,7 +240,7 @@ def show_report(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Copy seals and checkpoint, and the segments on demand, durably. Raises ConfigurationError and OSError.
+    """Copy seals and checkpoint, and the segments on demand; write the changes on record. ConfigurationError, OSError.
 
     Seals are complete before they have their names, so a running sealer does no harm; the checkpoint is that of the
     last seal copied.
@@ -233,6 +267,8 @@ def export(arguments: argparse.Namespace) -> int:
                     shutil.copyfile(path, target / path.name)
                     copied += 1
     restore_derived(target / TREE)
+    with (target / CHANGES).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in changes_of(target / TREE))
     print(f"{target}: {len(numbers):,} seals and {copied:,} segments")
     return 0
 

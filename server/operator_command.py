@@ -135,7 +135,7 @@ def _set(arguments: argparse.Namespace, database: OperatorDatabase, *, disabled:
 def _list(arguments: argparse.Namespace, database: OperatorDatabase) -> int:
     if arguments.changes:
         for change in database.changes():
-            print(*change, sep="\t")
+            print(*change[1:], sep="\t")
         return EXIT_OK
     today = day_in_japan()
     for operator in database.operators(arguments.body):

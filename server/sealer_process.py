@@ -24,6 +24,7 @@ from jukinet.core.errors import ConfigurationError, RecordOfUseError
 from jukinet.server import control
 from jukinet.server.event_log import EventLog, operating_error
 from jukinet.server.metrics import Metrics, Snapshot
+from jukinet.server.recorded_changes import RecordedChanges
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 5
@@ -48,6 +49,12 @@ class SealerProcess:
         self._sealer: Sealer | None = None
         self._stopped_for = ""
         self._retention_due = 0.0
+        self._changes = self._following()
+        self._faults: list[str] = []
+
+    def _following(self) -> RecordedChanges:
+        """What the sealer has to put on record beside segments; it begins anew with each sealer."""
+        return RecordedChanges(self._configuration.authority.file, self._configuration.operators.database)
 
     async def run(self) -> int:
         """Seal until told to end: the exit code."""
@@ -109,9 +116,17 @@ class SealerProcess:
         if statement is not None:
             self._note(statement)
             return True
-        taken = inbox.take_in(self._sealer)
+        taken = inbox.take_in(self._sealer) + self._changes.take_in(self._sealer)
+        self._tell_faults()
         self._metrics.plain["seals_total"] += taken
-        return taken > 0 or self._keep_retention(self._sealer)
+        return taken > 0 or self._keep_retention(self._sealer) or self._sealer.mend() is not None
+
+    def _tell_faults(self) -> None:
+        """Say once what of authority and operators cannot be put on record."""
+        for fault in self._changes.faults:
+            if fault not in self._faults:
+                self._events.error("changes_not_recorded", reason=fault)
+        self._faults = self._changes.faults
 
     def _keep_retention(self, sealer: Sealer) -> bool:
         years = self._configuration.sealing.retention_years
@@ -154,6 +169,7 @@ class SealerProcess:
         if self._sealer is not None:
             self._sealer.close()
             self._sealer = None
+            self._changes = self._following()
         known = (SealingStoppedError, TreeDamagedError, RecordOfUseDamagedError, RecordOfUseError)
         reason = str(error) if isinstance(error, known) else operating_error(error)
         if reason != self._stopped_for:

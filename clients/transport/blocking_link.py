@@ -41,6 +41,11 @@ class BlockingLink:
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
+    @property
+    def socket(self) -> ssl.SSLSocket:
+        """The connection itself, for whoever has to cut it from another thread."""
+        return self._sock
+
     # -- requests
 
     def start(self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None = None) -> Pending:

@@ -62,6 +62,11 @@ class Link:
 
     # -- requests
 
+    @property
+    def socket(self) -> ssl.SSLSocket:
+        """The connection itself, for whoever has to cut it from another thread."""
+        return self._sock
+
     async def start(self, kind: Any, arguments: tuple[Any, ...], progress: ProgressCallback | None = None) -> Pending:
         """Send a request, waiting for room among the requests under way."""
         if self.slots_used >= self.exchange.slots or self._queue:

@@ -15,8 +15,10 @@ from typing import Final, NamedTuple
 
 from jukinet.core.audit.errors import TreeDamagedError
 from jukinet.core.audit.seal import (
+    AuthorityStatement,
     ErasureStatement,
     NoteStatement,
+    OperatorsStatement,
     SegmentStatement,
     Statement,
     WithholdingStatement,
@@ -29,11 +31,14 @@ DIRECTORY: Final = "directory"
 ROW: Final = struct.Struct("<QQIIIIQQQQ")
 ROW_BYTES: Final = ROW.size
 KIND_SEGMENT, KIND_ERASURE, KIND_WITHHOLDING, KIND_NOTE, KIND_OTHER = 1, 2, 3, 4, 0
+KIND_AUTHORITY, KIND_OPERATORS = 5, 6
 KINDS: Final[dict[type[Statement], int]] = {
     SegmentStatement: KIND_SEGMENT,
     ErasureStatement: KIND_ERASURE,
     WithholdingStatement: KIND_WITHHOLDING,
     NoteStatement: KIND_NOTE,
+    AuthorityStatement: KIND_AUTHORITY,
+    OperatorsStatement: KIND_OPERATORS,
 }
 
 assert ROW_BYTES == 64

@@ -29,20 +29,34 @@ from jukinet.core.audit.layout import (
 )
 from jukinet.core.audit.ledger import JAPAN
 from jukinet.core.audit.merkle import HASH_BYTES, leaf_hash, root_of_path
+from jukinet.core.audit.parts import PARTS_HEADER, PartsReader, hashes_of, parts_path
+from jukinet.core.audit.read_ahead import will_need
 from jukinet.core.audit.reader import SegmentReader
 from jukinet.core.audit.record import ProvisionHead
+from jukinet.core.audit.row_proof import HEAD_SALT, RowProof, short_proof
 from jukinet.core.audit.run_kernel import scan_codes
-from jukinet.core.audit.runs import Run, RunName, list_runs, outermost
-from jukinet.core.audit.seal import RecordEntry, WithholdingStatement, open_seal
+from jukinet.core.audit.runs import RunName, find_in_runs, list_runs, outermost
+from jukinet.core.audit.seal import (
+    ENTRY_BYTES,
+    SEAL_HEADER,
+    SEALS,
+    RecordEntry,
+    WithholdingStatement,
+    open_seal,
+    seal_name,
+)
 from jukinet.core.audit.sealing import CHECKPOINT, open_tree
 from jukinet.core.audit.tree_files import TreeFiles
 from jukinet.core.audit.tree_kernel import Commitments
 from jukinet.core.audit.withholding import Rule, read_rules
 from jukinet.core.errors import RecordOfUseError
 
-HEAD_SALT: Final = 2**32 - 2
 FORMAT: Final = 1
 ATTEMPTS: Final = 3
+AROUND_BYTES: Final = 2_048
+"""Before and behind a row: the head before it and the 256 rows that are hashed with it."""
+TOGETHER: Final = 256
+"""Provisions whose places in the files are asked for together."""
 _heads = msgspec.msgpack.Decoder(ProvisionHead)
 
 
@@ -128,9 +142,13 @@ class DisclosureReader:
         self._runs = self._covering_runs()
         self._hashes = TreeFiles(self.tree)
         self._headers: dict[tuple[int, int], SegmentHeader] = {}
+        self._parts: tuple[int, PartsReader] | None = None
 
     def close(self) -> None:
         self._hashes.close()
+        if self._parts is not None:
+            self._parts[1].close()
+            self._parts = None
 
     def __enter__(self) -> DisclosureReader:
         return self
@@ -170,11 +188,8 @@ class DisclosureReader:
     def find(self, code: int) -> list[tuple[int, int]]:
         """(leaf, row) of every sealed provision of a code. Raises TreeDamagedError."""
         for attempt in range(ATTEMPTS):
-            found: list[tuple[int, int]] = []
             try:
-                for name in self._runs:
-                    with Run(self.tree, name) as run:
-                        found += run.find(code)
+                found = find_in_runs(self.tree, self._runs, code)
             except TreeDamagedError as error:
                 # The sealer may have merged runs meanwhile.
                 if attempt + 1 == ATTEMPTS or error.path.exists():
@@ -184,12 +199,33 @@ class DisclosureReader:
             return [(leaf, row) for leaf, row in found if self._erased <= leaf < self.size]
         raise AssertionError("unreachable")
 
+    def expect(self, places: Sequence[tuple[int, int]]) -> None:
+        """Have the kernel read what ``provision`` of these (leaf, row) will, without waiting. TreeDamagedError."""
+        for leaf, _ in places:
+            number = self.rows.seal_of(leaf)
+            entry = SEAL_HEADER.size + (leaf - self.rows.rows[number].first_leaf) * ENTRY_BYTES
+            will_need(self.tree / SEALS / seal_name(number), [(0, SEAL_HEADER.size), (entry, ENTRY_BYTES)])
+            will_need(parts_path(self.tree, number), [(0, PARTS_HEADER.size)])
+        self._hashes.expect([leaf for leaf, _ in places])
+        for leaf, row in places:
+            number = self.rows.seal_of(leaf)
+            with open_seal(self.tree, number) as seal:
+                found = RecordEntry.decode(seal.entries(leaf - seal.first_leaf, 1))
+            rows = found.offset + row * PROVISION_BYTES
+            will_need(
+                self.directory / segment_name(found.worker, found.segment),
+                [(0, SEGMENT_HEADER_BYTES), (found.offset, AROUND_BYTES), (rows - AROUND_BYTES, 2 * AROUND_BYTES)],
+            )
+
     def provision(self, leaf: int, row: int, *, prove: bool = True) -> tuple[Provision, ProvisionHead]:
         """One sealed provision. Raises TreeDamagedError and RecordOfUseDamagedError."""
         number = self.rows.seal_of(leaf)
         with open_seal(self.tree, number) as seal:
-            packed = seal.entries(leaf - seal.first_leaf, 1)
+            first_leaf = seal.first_leaf
+            packed = seal.entries(leaf - first_leaf, 1)
         entry = RecordEntry.decode(packed)
+        if prove and (short := self._short(number, first_leaf, leaf, entry, packed, row)) is not None:
+            return short
         path = self.directory / segment_name(entry.worker, entry.segment)
         record = self._record(path, entry.offset, entry.record_bytes)
         provision, head = self._provision(record, path, entry.offset, row)
@@ -197,6 +233,56 @@ class DisclosureReader:
             return provision, head
         proof = self._prove(record, packed, entry, leaf, row)
         return msgspec.structs.replace(provision, proof=proof), head
+
+    def _short(
+        self, number: int, first_leaf: int, leaf: int, entry: RecordEntry, packed: bytes, row: int
+    ) -> tuple[Provision, ProvisionHead] | None:
+        """A row of a long record without reading all of it; None when that cannot be, for whatever reason."""
+        if entry.kind != KIND_PROVISION or not hashes_of(entry.count) or row >= entry.count:
+            return None
+        middle = self._middle(number, first_leaf, leaf - first_leaf, entry.count)
+        if middle is None:
+            return None
+        path = self.directory / segment_name(entry.worker, entry.segment)
+        try:
+            with path.open("rb", buffering=0) as file:
+                commitments = self._commitments(path, file.read(SEGMENT_HEADER_BYTES))
+                found = short_proof(file.fileno(), entry, commitments, middle, row)
+        except OSError as error:
+            raise RecordOfUseError(f"{path}: cannot be read ({error.strerror})") from error
+        if found is None:
+            return None
+        proof = self._proof(found, commitments, packed, entry, leaf, row)
+        try:
+            head = _heads.decode(found.head[RECORD_HEADER_BYTES - 8 :])
+            return msgspec.structs.replace(_said(entry, head, found.row_bytes, row), proof=proof), head
+        except (msgspec.DecodeError, ValueError):
+            return None
+
+    def _middle(self, number: int, first_leaf: int, record: int, count: int) -> bytes | None:
+        """The kept hashes of a long record; None where there are none, or none that can be used."""
+        if self._parts is None or self._parts[0] != number:
+            try:
+                parts = PartsReader(self.tree, number, first_leaf)
+            except TreeDamagedError:
+                return None
+            if self._parts is not None:
+                self._parts[1].close()
+            self._parts = number, parts
+        try:
+            return self._parts[1].of(record, count)
+        except TreeDamagedError:
+            return None
+
+    def _commitments(self, path: Path, encoded: bytes) -> Commitments:
+        """Those of a segment. Raises RecordOfUseDamagedError."""
+        key = self._key(path)
+        if key not in self._headers:
+            try:
+                self._headers[key] = SegmentHeader.decode(encoded)
+            except LayoutError as error:
+                raise RecordOfUseDamagedError(path, 0, str(error)) from error
+        return Commitments(*key, self._headers[key].salt)
 
     def _record(self, path: Path, offset: int, size: int) -> bytes:
         try:
@@ -239,15 +325,22 @@ class DisclosureReader:
         if root != entry.parts:
             path = self.directory / segment_name(entry.worker, entry.segment)
             raise RecordOfUseDamagedError(path, entry.offset, "a record that is not the one that was sealed")
+        head = record[8 : RECORD_HEADER_BYTES + header.head_bytes]
+        found = RowProof(head, head_path, shown_row(record, header, row), row_path)
+        return self._proof(found, commitments, packed, entry, leaf, row)
+
+    def _proof(
+        self, found: RowProof, commitments: Commitments, packed: bytes, entry: RecordEntry, leaf: int, row: int
+    ) -> Proof:
         pair = commitments.salt(entry.sequence, row // 2)
         return Proof(
-            head=record[8 : RECORD_HEADER_BYTES + header.head_bytes],
+            head=found.head,
             head_salt=commitments.salt(entry.sequence, HEAD_SALT),
-            head_path=head_path,
+            head_path=found.head_path,
             row=row,
-            row_bytes=shown_row(record, header, row),
+            row_bytes=found.row_bytes,
             row_salt=pair[16 * (row % 2) : 16 * (row % 2) + 16],
-            row_path=row_path,
+            row_path=found.row_path,
             entry=packed,
             leaf=leaf,
             path=self._hashes.inclusion_path(leaf, self.size),
@@ -318,6 +411,20 @@ def disclosed(head: ProvisionHead, header: RecordHeader, row_bytes: bytes, row: 
     )
 
 
+def _said(entry: RecordEntry, head: ProvisionHead, row_bytes: bytes, row: int) -> Provision:
+    """What a resident is told of a row of the record with this entry. Raises ValueError."""
+    header = RecordHeader(
+        record_bytes=entry.record_bytes,
+        sequence=entry.sequence,
+        worker=entry.worker,
+        kind=entry.kind,
+        head_bytes=0,
+        count=entry.count,
+        match_bytes=0,
+    )
+    return disclosed(head, header, row_bytes, row)
+
+
 def disclose(
     reader: DisclosureReader, codes: Sequence[int], now_ns: int, rules: Sequence[Rule] | None = None
 ) -> tuple[Disclosure, int]:
@@ -343,7 +450,10 @@ def disclose(
         return True
 
     for code in codes:
-        for leaf, row in reader.find(code):
+        found = reader.find(code)
+        for number, (leaf, row) in enumerate(found):
+            if number % TOGETHER == 0:
+                reader.expect(found[number : number + TOGETHER])
             provision, head = reader.provision(leaf, row)
             if consider(provision, head, leaf):
                 shown.append(provision)
@@ -402,17 +512,8 @@ def _check_provision(provision: Provision, proof: Proof, point: Checkpoint) -> N
         raise NotProvedError("the row is not one of the record")
     if root_of_path(leaf_hash(proof.entry), proof.leaf, point.size, proof.path) != point.root:
         raise NotProvedError("the record does not stand in the tree that was signed")
-    header = RecordHeader(
-        record_bytes=entry.record_bytes,
-        sequence=sequence,
-        worker=worker,
-        kind=kind,
-        head_bytes=head_bytes,
-        count=count,
-        match_bytes=0,
-    )
     try:
-        said = disclosed(head, header, proof.row_bytes, proof.row)
+        said = _said(entry, head, proof.row_bytes, proof.row)
     except ValueError:
         raise NotProvedError("a row that cannot be") from None
     if said != msgspec.structs.replace(provision, proof=None):

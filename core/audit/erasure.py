@@ -11,6 +11,7 @@ from jukinet.core.audit.directory import KIND_ERASURE, KIND_SEGMENT, SealDirecto
 from jukinet.core.audit.errors import TreeDamagedError
 from jukinet.core.audit.layout import segment_name
 from jukinet.core.audit.ledger import JAPAN
+from jukinet.core.audit.parts import parts_path
 from jukinet.core.audit.runs import list_runs
 from jukinet.core.audit.seal import ErasedSegments, ErasureStatement, open_seal
 from jukinet.core.audit.sealing import Sealer
@@ -119,6 +120,8 @@ def _delete(sealer: Sealer, statement: ErasureStatement) -> int:
         if statement.first_leaf <= run.first_leaf and run.next_leaf <= statement.next_leaf:
             run.path(sealer.tree).unlink(missing_ok=True)
             deleted += 1
+    for number in range(sealer.rows.seal_of(statement.first_leaf), sealer.rows.seal_of(statement.next_leaf - 1) + 1):
+        parts_path(sealer.tree, number).unlink(missing_ok=True)
     if deleted:
         sync_directory(sealer.directory)
     return deleted

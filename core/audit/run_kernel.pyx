@@ -284,13 +284,33 @@ cdef size_t block_read(
     return count if place == end else 0
 
 
-def find_code(
-    const unsigned char[::1] blocks, const unsigned char[::1] table, uint64_t first_leaf, size_t entries, uint64_t code
-):
-    """``[(leaf, row), ...]`` of a code in a run, in the order of the tree. Raises ValueError when a block is not whole."""
-    cdef size_t count = <size_t>table.shape[0] // TABLE_ROW, low = 0, high = count, middle, found, number
-    cdef Entry block[BLOCK_ENTRIES]
-    cdef list places = []
+cdef (size_t, size_t) blocks_of(const unsigned char[::1] table, uint64_t code) noexcept:
+    """First and next of the blocks that may hold a code: the last that begins below it, and all that begin with it.
+
+    Codes are random, so the search begins where the code would stand among evenly spread ones and goes on from there in
+    growing steps: one page of the table instead of one for each halving, and right for any codes.
+    """
+    cdef size_t count = <size_t>table.shape[0] // TABLE_ROW, low = 0, high = count, middle, step = 32, place
+    if count == 0:
+        return 0, 0
+    place = <size_t>(<double>min(code, CODE_END - 1) / <double>CODE_END * <double>count)
+    place = min(place, count - 1)
+    if load_u64(&table[place * TABLE_ROW]) < code:
+        low = place + 1
+        while step < count - place:
+            if load_u64(&table[(place + step) * TABLE_ROW]) >= code:
+                high = place + step
+                break
+            low = place + step + 1
+            step *= 2
+    else:
+        high = place
+        while step <= place:
+            if load_u64(&table[(place - step) * TABLE_ROW]) < code:
+                low = place - step + 1
+                break
+            high = place - step
+            step *= 2
     while low < high:                       # the first block whose first code is not below
         middle = (low + high) // 2
         if load_u64(&table[middle * TABLE_ROW]) < code:
@@ -299,7 +319,26 @@ def find_code(
             high = middle
     if low > 0:
         low -= 1
-    while low < count and load_u64(&table[low * TABLE_ROW]) <= code:
+    high = low
+    while high < count and load_u64(&table[high * TABLE_ROW]) <= code:
+        high += 1
+    return low, high
+
+
+def find_blocks(const unsigned char[::1] table, uint64_t code):
+    """``(first, next)``: which blocks of a run with this table may hold a code."""
+    return blocks_of(table, code)
+
+
+def find_code(
+    const unsigned char[::1] blocks, const unsigned char[::1] table, uint64_t first_leaf, size_t entries, uint64_t code
+):
+    """``[(leaf, row), ...]`` of a code in a run, in the order of the tree. Raises ValueError when a block is not whole."""
+    cdef size_t low, high, found, number
+    cdef Entry block[BLOCK_ENTRIES]
+    cdef list places = []
+    low, high = blocks_of(table, code)
+    while low < high:
         found = block_read(
             blocks, &table[low * TABLE_ROW], first_leaf, min(entries - low * BLOCK_ENTRIES, <size_t>BLOCK_ENTRIES), block
         )

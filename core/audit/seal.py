@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
 import msgspec
 
@@ -142,7 +142,51 @@ class NoteStatement(msgspec.Struct, array_like=True, frozen=True, tag="note", kw
     text: str
 
 
-Statement = SegmentStatement | ErasureStatement | WithholdingStatement | NoteStatement
+class AuthorityStatement(msgspec.Struct, array_like=True, frozen=True, tag="authority", kw_only=True):
+    """Says that there is another authority: a version of the history, or number 0 for a single file."""
+
+    time_ns: int
+    month: int
+    number: int
+    record: str
+    """SHA-256 of the version's record, in hexadecimal; '' for a single file."""
+    content: str
+    """SHA-256 of the authority file, in hexadecimal."""
+    begin: str
+    """When it comes into force, Japan's time; '' for a single file."""
+    approvers: list[str]
+    applied_at: int
+    """Seconds since 1970-01-01 UTC."""
+    applied_by: str
+
+
+class OperatorChange(msgspec.Struct, array_like=True, frozen=True):
+    """One change of an operator. at: seconds since 1970-01-01 UTC. what: add, change, disable, unlock or lock."""
+
+    number: int
+    at: int
+    what: str
+    by: str
+    role: str
+    body: str
+    name: str
+    detail: str
+    """Class and method; of a key also the SHA-256 of its text. '' where nothing of that changed."""
+
+
+class OperatorsStatement(msgspec.Struct, array_like=True, frozen=True, tag="operators", kw_only=True):
+    """Says what changed among the operators, in order."""
+
+    time_ns: int
+    month: int
+    database: str
+    """Which operators' database numbers the changes."""
+    changes: Annotated[list[OperatorChange], msgspec.Meta(min_length=1)]
+
+
+Statement = (
+    SegmentStatement | ErasureStatement | WithholdingStatement | NoteStatement | AuthorityStatement | OperatorsStatement
+)
 _decoder: msgspec.msgpack.Decoder[Statement] = msgspec.msgpack.Decoder(Statement)
 
 
@@ -159,7 +203,7 @@ def decode_statement(data: bytes) -> Statement | None:
         return _decoder.decode(data[len(STATEMENT_MAGIC) :])
     except msgspec.ValidationError:
         head = msgspec.msgpack.decode(data[len(STATEMENT_MAGIC) :])
-        known = ("segment", "erasure", "withholding", "note")
+        known = ("segment", "erasure", "withholding", "note", "authority", "operators")
         if isinstance(head, list) and head and isinstance(head[0], str) and head[0] not in known:
             return None
         raise ValueError("a statement with other fields than its kind has") from None

@@ -34,6 +34,7 @@ from jukinet.core.audit.layout import (
 )
 from jukinet.core.audit.ledger import Ledger, month_of, tallies_of
 from jukinet.core.audit.merkle import leaf_hash
+from jukinet.core.audit.parts import PARTS, PartsWriter, list_parts, tidy_parts
 from jukinet.core.audit.reader import SegmentEnd, SegmentReader
 from jukinet.core.audit.run_kernel import CodeBuffer, Tallies
 from jukinet.core.audit.runs import RUNS, MergePlan, RunName, tidy, write_run
@@ -101,7 +102,7 @@ class Sealer:
         if not self.directory.is_dir():
             raise RecordOfUseError(f"{self.directory}: no record of use is there")
         try:
-            for path in (self.tree, self.tree / SEALS, self.tree / RUNS):
+            for path in (self.tree, self.tree / SEALS, self.tree / RUNS, self.tree / PARTS):
                 path.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self.directory)
             lock = os.open(self.tree / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -163,6 +164,8 @@ class Sealer:
         self._last_time_ns = self._last.time_ns if self._last else 0
         self.workers = workers | set(self._heads) | set(self._list())
         tidy(self.tree, self.size)
+        tidy_parts(self.tree, self.seals)
+        self._without_parts = self._seals_without_parts()
         self._plan = MergePlan(self.tree)
         self._plan.begin()
         self.ledger = Ledger(self.tree)
@@ -283,7 +286,7 @@ class Sealer:
             commitments = Commitments(worker, segment, header.salt)
             for raw in reader.raw_records():
                 entries, hashes = commitments.commit(raw.data, raw.offset, raw.records)
-                addition.add(raw.data, entries, hashes)
+                addition.add(raw.data, entries, hashes, commitments.middle)
             report = reader.report
             if report.end not in (SegmentEnd.WHOLE, SegmentEnd.BOUNDED):
                 raise SealingStoppedError(f"{path}: was closed and is open again")
@@ -304,6 +307,46 @@ class Sealer:
         self._times[worker] = addition.previous_ns or self._times.get(worker, 0)
         self._after(statement, addition)
         return statement
+
+    def _seals_without_parts(self) -> list[int]:
+        """Segments' seals whose parts file is missing, as in a tree of an earlier version; the oldest is last."""
+        there = list_parts(self.tree)
+        rows = enumerate(self.rows.rows)
+        return [number for number, row in rows if row.kind == KIND_SEGMENT and number not in there][::-1]
+
+    def mend(self) -> int | None:
+        """Make the next missing parts file from its segment: the seal's number, or None when none is missing.
+
+        Erased segments need none; one that cannot be read as it was sealed is left to verification. Raises OSError.
+        """
+        while self._without_parts:
+            number = self._without_parts.pop()
+            row = self.rows.rows[number]
+            path = self.directory / segment_name(row.worker, row.segment)
+            if not path.exists():
+                continue
+            writer = PartsWriter(self.tree, number, row.first_leaf)
+            try:
+                with open_seal(self.tree, number) as seal:
+                    statement = seal.decoded()
+                    assert isinstance(statement, SegmentStatement)
+                    with SegmentReader(path, statement.end_bytes, decode=False) as reader:
+                        commitments = Commitments(row.worker, row.segment, reader.header.salt)
+                        first = 0
+                        for raw in reader.raw_records():
+                            commitments.commit(raw.data, raw.offset, raw.records)
+                            writer.add(commitments.middle, first)
+                            first += raw.records
+                writer.commit()
+            except RecordOfUseError:
+                writer.abandon()
+                continue
+            except BaseException:
+                writer.abandon()
+                raise
+            sync_directory(self.tree / PARTS)
+            return number
+        return None
 
     def _check_header(self, reader: SegmentReader, worker: int, segment: int) -> None:
         header = reader.header
@@ -368,6 +411,7 @@ class Addition:
         self._month = sealer.month()
         self._writer = SealWriter(sealer.tree / SEALS, sealer.seals, self.first_leaf)
         self._codes = CodeBuffer()
+        self._parts: PartsWriter | None = None
         self._run_first = self.first_leaf
         self._tallies: Tallies | None = None
 
@@ -379,14 +423,18 @@ class Addition:
             return
         with contextlib.suppress(OSError):
             self._writer.abandon()
+            if self._parts is not None:
+                self._parts.abandon()
+                self._parts.path.unlink(missing_ok=True)
         for name, _entries in self.runs:
             with contextlib.suppress(OSError):
                 name.path(self._sealer.tree).unlink(missing_ok=True)
         self._sealer._hashes.rewind(self.first_leaf)
 
-    def add(self, data: memoryview, entries: bytes, hashes: bytes) -> None:
+    def add(self, data: memoryview, entries: bytes, hashes: bytes, middle: tuple[bytes, bytes]) -> None:
         """Verified records. Raises OSError."""
         sealer = self._sealer
+        self._parts_writer().add(middle, self.records)
         if self._tallies is None:
             worker = int.from_bytes(entries[4:6], "little")
             self._tallies = Tallies(limits.INTERACTIVE_PROVISIONS_MAX, sealer._times.get(worker, 0))
@@ -399,6 +447,11 @@ class Addition:
         self.records += records
         if self._codes.entries >= RUN_FLUSH_ENTRIES:
             self._write_run(self.leaf)
+
+    def _parts_writer(self) -> PartsWriter:
+        if self._parts is None:
+            self._parts = PartsWriter(self._sealer.tree, self._sealer.seals, self.first_leaf)
+        return self._parts
 
     @property
     def previous_ns(self) -> int:
@@ -458,7 +511,9 @@ class Addition:
         sealer._hashes.append(leaf_hash(encoded))
         if isinstance(statement, SegmentStatement):
             self._write_run(self.leaf + 1)
+            self._parts_writer().commit()
             sync_directory(sealer.tree / RUNS)
+            sync_directory(sealer.tree / PARTS)
         sealer._hashes.sync()
         key = sealer._key
         self.checkpoint = Checkpoint(key.public.name, sealer._hashes.size, sealer._hashes.root())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 from collections.abc import Callable
@@ -10,18 +11,18 @@ from typing import Final
 
 import msgspec
 
-from jukinet.core.audit.errors import RecordOfUseDamagedError
+from jukinet.core.audit.errors import RecordOfUseDamagedError, TreeDamagedError
 from jukinet.core.audit.layout import SEGMENT_HEADER_BYTES, LayoutError, SegmentHeader
+from jukinet.core.audit.parts import PartsReader
 from jukinet.core.audit.reader import SegmentReader, check_segment
 from jukinet.core.audit.run_check import RunCheck
 from jukinet.core.audit.seal import ENTRY_BYTES, RecordEntry, SealReader, SegmentStatement
-from jukinet.core.audit.tree_kernel import Commitments
+from jukinet.core.audit.tree_kernel import Commitments, entry_provisions
 from jukinet.core.errors import RecordOfUseError
 
 FINDINGS_PER_SEGMENT_MAX: Final = 20
 CONTENT_SALT: Final = 2**32 - 1
 GROUP_MAGIC: Final = 0x50555247
-ENTRY_COUNT: Final = struct.Struct("<36xI64x")
 
 
 class Finding(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -65,11 +66,13 @@ class SegmentCheck:
         self.provisions = 0
         self.bytes = 0
         self._seal = seal
+        self._tree = seal.path.parent.parent
         self._statement = statement
         self._tell = found
         self._told = 0
         self._deep = deep
         self._runs = runs
+        self._parts_held = 0
 
     def _add(self, kind: str, text: str, offset: int = -1, sequence: int = -1) -> None:
         self._told += 1
@@ -83,8 +86,11 @@ class SegmentCheck:
     def run(self) -> None:
         """Read it. What is wrong is told."""
         try:
-            if self._check_header() and not self._compare():
-                self._diagnose()
+            if self._check_header():
+                with self._kept_parts() as parts:
+                    same = self._compare(parts)
+                if not same:
+                    self._diagnose()
         except OSError as error:
             self._add("missing", f"cannot be read ({error.strerror})")
         except ValueError:
@@ -109,7 +115,29 @@ class SegmentCheck:
             self._add("changed", "segment header: not the one that was sealed", 0)
         return False
 
-    def _compare(self) -> bool:
+    def _kept_parts(self) -> contextlib.AbstractContextManager[PartsReader | None]:
+        """The segment's parts file, when it is to be compared."""
+        if self._deep:
+            try:
+                return PartsReader(self._tree, self._seal.number, self._seal.first_leaf)
+            except TreeDamagedError as error:
+                self._tell_parts(error)
+        return contextlib.nullcontext()
+
+    def _tell_parts(self, error: TreeDamagedError) -> None:
+        text = f"{error.found}; remove it, and the sealer makes it anew"
+        self._tell(Finding(kind="derived", path=str(error.path), text=text))
+
+    def _compare_parts(self, parts: PartsReader, middle: tuple[bytes, bytes]) -> PartsReader | None:
+        """The same parts file for the records that follow, or None when its fault was told."""
+        try:
+            self._parts_held += parts.compare(middle, self.records)
+        except TreeDamagedError as error:
+            self._tell_parts(error)
+            return None
+        return parts
+
+    def _compare(self, parts: PartsReader | None) -> bool:
         """Whether every record is the one of its entry, in one pass in native code."""
         statement, seal = self._statement, self._seal
         try:
@@ -120,18 +148,22 @@ class SegmentCheck:
                         return False
                     expected = seal.entries(self.records, raw.records)
                     taken = None if self._deep else expected
-                    made, _ = commitments.commit(raw.data, raw.offset, raw.records, taken)
+                    made, _ = commitments.commit(raw.data, raw.offset, raw.records, taken, leaves=False)
                     if made != expected:
                         return False
+                    if parts is not None:
+                        parts = self._compare_parts(parts, commitments.middle)
                     if self._runs is not None:
                         self._runs.records(raw.data, seal.first_leaf + self.records, raw.records)
                     self.records += raw.records
-                    self.provisions += sum_counts(expected)
+                    self.provisions += entry_provisions(expected)
                     self.bytes = raw.offset + len(raw.data)
                 report = reader.report
             if self.records != seal.records or report.next_sequence != statement.next_sequence:
                 return False
             self.bytes = report.end_bytes
+            if parts is not None and parts.records != self._parts_held:
+                self._tell_parts(TreeDamagedError(parts.path, "holds more records than there are"))
         except (RecordOfUseError, ValueError):
             return False
         return True
@@ -235,11 +267,6 @@ class SegmentCheck:
             self._add("damaged", str(error))
             return
         self._add("damaged", "is not the segment that was sealed", report.end_bytes)
-
-
-def sum_counts(entries: bytes) -> int:
-    """Provisions of packed entries."""
-    return sum(count for (count,) in ENTRY_COUNT.iter_unpack(entries))
 
 
 def check_unsealed(

@@ -3,6 +3,7 @@
 #ifndef JUKINET_SHA256_H
 #define JUKINET_SHA256_H
 
+#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -178,10 +179,8 @@ static inline void jukinet_sha256_begin(uint32_t *state) { memcpy(state, jukinet
 
 static inline void jukinet_sha256_end(const uint32_t *state, unsigned char *digest) {
     for (int i = 0; i < 8; i++) {
-        digest[4 * i] = (unsigned char)(state[i] >> 24);
-        digest[4 * i + 1] = (unsigned char)(state[i] >> 16);
-        digest[4 * i + 2] = (unsigned char)(state[i] >> 8);
-        digest[4 * i + 3] = (unsigned char)state[i];
+        uint32_t word = htobe32(state[i]);
+        memcpy(digest + 4 * i, &word, 4);
     }
 }
 
@@ -265,6 +264,34 @@ static inline void jukinet_sha256_two_pieces_pair(const unsigned char *front_one
     jukinet_sha256_end(state[1], digest_two);
 }
 
+/* Two such messages of any lengths up to JUKINET_SHA256_SHORT each: side by side as far as the shorter one goes. */
+#define JUKINET_SHA256_SHORT 1000
+static inline void jukinet_sha256_two_pieces_mixed(const unsigned char *front_one, const unsigned char *front_two,
+                                                   size_t front_bytes, const unsigned char *one, size_t one_bytes,
+                                                   const unsigned char *two, size_t two_bytes,
+                                                   unsigned char *digest_one, unsigned char *digest_two) {
+    uint32_t state[2][8];
+    unsigned char laid[2][JUKINET_SHA256_SHORT + 2 * JUKINET_SHA256_BLOCK];
+    size_t total[2] = {front_bytes + one_bytes, front_bytes + two_bytes}, blocks[2], both;
+    memcpy(laid[0], front_one, front_bytes);
+    memcpy(laid[1], front_two, front_bytes);
+    memcpy(laid[0] + front_bytes, one, one_bytes);
+    memcpy(laid[1] + front_bytes, two, two_bytes);
+    for (int i = 0; i < 2; i++) {
+        size_t whole = total[i] / JUKINET_SHA256_BLOCK;
+        unsigned char *tail = laid[i] + whole * JUKINET_SHA256_BLOCK;
+        blocks[i] = whole + jukinet_sha256_pad(tail, total[i] % JUKINET_SHA256_BLOCK, total[i]);
+        jukinet_sha256_begin(state[i]);
+    }
+    both = blocks[0] < blocks[1] ? blocks[0] : blocks[1];
+    jukinet_sha256_pair(state[0], state[1], laid[0], laid[1], both);
+    for (int i = 0; i < 2; i++) {
+        jukinet_sha256_blocks(state[i], laid[i] + both * JUKINET_SHA256_BLOCK, blocks[i] - both);
+    }
+    jukinet_sha256_end(state[0], digest_one);
+    jukinet_sha256_end(state[1], digest_two);
+}
+
 /* RFC 6962, 2.1: H(0x01 || left || right) of hashes that lie side by side; ``digest`` may be where they lie. */
 static inline void jukinet_sha256_node(const unsigned char *children, unsigned char *digest) {
     uint32_t state[8];
@@ -283,6 +310,25 @@ static inline void jukinet_sha256_node_pair(const unsigned char *children, unsig
         block[i][0] = 1;
         memcpy(block[i] + 1, children + 64 * i, 64);
         jukinet_sha256_pad(block[i], 65, 65);
+    }
+    jukinet_sha256_begin(one);
+    jukinet_sha256_begin(two);
+    jukinet_sha256_pair(one, two, block[0], block[1], 2);
+    jukinet_sha256_end(one, digests);
+    jukinet_sha256_end(two, digests + 32);
+}
+
+/* RFC 6962, 2.1: H(0x00 || entry) of two entries of ``length`` bytes that lie one behind the other, 55 < length < 119. */
+static inline void jukinet_sha256_leaf_pair(const unsigned char *entries, size_t length, unsigned char *digests) {
+    uint32_t one[8], two[8];
+    unsigned char block[2][2 * JUKINET_SHA256_BLOCK];
+    for (int i = 0; i < 2; i++) {
+        block[i][0] = 0;
+        memcpy(block[i] + 1, entries + length * i, length);
+        memset(block[i] + 1 + length, 0, 2 * JUKINET_SHA256_BLOCK - 1 - length);
+        block[i][1 + length] = 0x80;
+        block[i][126] = (unsigned char)((length + 1) >> 5);
+        block[i][127] = (unsigned char)((length + 1) << 3);
     }
     jukinet_sha256_begin(one);
     jukinet_sha256_begin(two);

@@ -15,6 +15,12 @@ cdef extern from "sha256.h" nogil:
     void jukinet_sha256_two_pieces_pair(
         const unsigned char *front_one, const unsigned char *front_two, size_t front_bytes, const unsigned char *one,
         const unsigned char *two, size_t data_bytes, unsigned char *digest_one, unsigned char *digest_two)
+    void jukinet_sha256_two_pieces_mixed(
+        const unsigned char *front_one, const unsigned char *front_two, size_t front_bytes, const unsigned char *one,
+        size_t one_bytes, const unsigned char *two, size_t two_bytes, unsigned char *digest_one,
+        unsigned char *digest_two)
+    size_t JUKINET_SHA256_SHORT
+    void jukinet_sha256_leaf_pair(const unsigned char *entries, size_t length, unsigned char *digests)
     size_t jukinet_sha256_level(unsigned char *hashes, size_t count)
     void jukinet_sha256_fold(unsigned char *hashes, size_t count)
     void jukinet_sha256_begin(uint32_t *state)
@@ -33,6 +39,10 @@ cdef enum:
     ENTRY = 104
     SALT_INPUT = 52             # tag, segment salt, sequence, number
     MATCHES = 1                 # record flag
+    MIDDLE_LEVEL = 8            # docs/record-of-use.md, 7.4
+    MIDDLE_LEAVES = 256
+    MIDDLE_PARTS_MIN = 1024     # below this, hashing all of a record again takes 0.1 ms
+    MIDDLE_ROW = 8
 
 cdef uint32_t GROUP_MAGIC = 0x50555247
 cdef uint32_t CONTENT_SALT = <uint32_t>-1
@@ -104,6 +114,10 @@ cdef inline uint32_t load_u32(const unsigned char *place) noexcept nogil:
     return value
 
 
+cdef inline void store_u32(unsigned char *place, uint32_t value) noexcept nogil:
+    memcpy(place, &value, 4)
+
+
 cdef inline uint64_t load_u64(const unsigned char *place) noexcept nogil:
     cdef uint64_t value
     memcpy(&value, place, 8)
@@ -143,9 +157,9 @@ cdef inline void salt_pair(
 
 cdef void row_leaves(
     const unsigned char *rows, const unsigned char *matches, size_t count, const unsigned char *segment_salt,
-    uint64_t sequence, unsigned char *hashes,
+    uint64_t sequence, size_t first, unsigned char *hashes,
 ) noexcept nogil:
-    """Leaf hashes of the rows, 32 bytes each; four rows take two salts."""
+    """Leaf hashes of the rows, 32 bytes each; four rows take two salts. first: number of the first row, a multiple of 4."""
     cdef unsigned char one[64]
     cdef unsigned char two[64]
     cdef unsigned char salts[64]
@@ -160,7 +174,7 @@ cdef void row_leaves(
     row = 0
     while row < count:
         if row % 4 == 0:
-            salt_pair(one, two, <uint32_t>(row // 2), <uint32_t>(row // 2) + 1, salts)
+            salt_pair(one, two, <uint32_t>((first + row) // 2), <uint32_t>((first + row) // 2) + 1, salts)
         for lane in range(2):
             if row + lane < count:
                 memcpy(block[lane] + 1, salts + (row + lane) % 4 * 16, 16)
@@ -184,6 +198,9 @@ cdef class Commitments:
     ``commit`` must be given records that were verified before (kernel.check_records or the reader); lengths are still
     held to. With ``parts`` the parts of each record are hashed; otherwise those of ``expected`` entries are taken over,
     so that a check of the content costs one hash over each record.
+
+    ``middle``: what the last ``commit`` that hashed parts left for a parts file (7.4): a table of u32 number of the
+    record in that call and u32 hashes of it, and the hashes.
     """
 
     cdef bytes _salt
@@ -191,6 +208,7 @@ cdef class Commitments:
     cdef uint64_t _segment
     cdef unsigned char *_scratch
     cdef size_t _scratch_hashes
+    cdef readonly tuple middle
 
     def __cinit__(self, uint16_t worker, uint64_t segment, bytes salt):
         if len(salt) != 32:
@@ -198,6 +216,7 @@ cdef class Commitments:
         self._worker = worker
         self._segment = segment
         self._salt = salt
+        self.middle = (b"", b"")
 
     def __dealloc__(self):
         free(self._scratch)
@@ -212,14 +231,15 @@ cdef class Commitments:
             self._scratch_hashes = hashes
         return 0
 
-    def commit(self, const unsigned char[::1] data, uint64_t offset, size_t records, expected=None):
+    def commit(self, const unsigned char[::1] data, uint64_t offset, size_t records, expected=None, bint leaves=True):
         """``(entries, leaf_hashes)`` of ``records`` whole records in ``data``, which begins at ``offset`` in its segment.
 
-        Headers of groups between them are passed over. 104 and 32 bytes a record. expected: entries of these records whose ``parts`` are taken over. Raises ValueError
-        when the records do not fill ``data`` or ``expected`` is not as many.
+        Headers of groups between them are passed over. 104 and 32 bytes a record. expected: entries of these records
+        whose ``parts`` are taken over. leaves: False leaves the leaf hashes out. Raises ValueError when the records do
+        not fill ``data`` or ``expected`` is not as many.
         """
         cdef bytes entries = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(records * ENTRY))
-        cdef bytes hashes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(records * HASH))
+        cdef bytes hashes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(records * HASH if leaves else 0))
         cdef unsigned char *entry = <unsigned char *>PyBytes_AS_STRING(entries)
         cdef unsigned char *leaf = <unsigned char *>PyBytes_AS_STRING(hashes)
         cdef const unsigned char *salt = <const unsigned char *>PyBytes_AS_STRING(self._salt)
@@ -228,7 +248,10 @@ cdef class Commitments:
         cdef const unsigned char *record
         cdef size_t place = 0, done, total, length = <size_t>data.shape[0], largest = 0
         cdef const unsigned char *before = NULL
-        cdef size_t before_total = 0
+        cdef size_t before_total = 0, middle_records = 0, middle_hashes = 0, parts
+        cdef bytes middle_table, middle_nodes
+        cdef unsigned char *table_out = NULL
+        cdef unsigned char *node_out = NULL
         if expected is not None:
             given = expected
             if <size_t>given.shape[0] != records * ENTRY:
@@ -245,12 +268,21 @@ cdef class Commitments:
                 raise ValueError("records that do not fill the group")
             if not record_fits(&data[place], total):
                 raise ValueError("a record longer than itself")
-            largest = max(largest, load_u32(&data[place + 24]))
+            parts = 1 + <size_t>load_u32(&data[place + 24])
+            largest = max(largest, parts)
+            if parts >= MIDDLE_PARTS_MIN:
+                middle_records += 1
+                middle_hashes += (parts + MIDDLE_LEAVES - 1) // MIDDLE_LEAVES
             place += total
         if place != length:
             raise ValueError("records that do not fill the group")
         if taken == NULL:
-            self._reserve(largest + 1)
+            self._reserve(largest)
+            middle_table = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(middle_records * MIDDLE_ROW))
+            middle_nodes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(middle_hashes * HASH))
+            table_out = <unsigned char *>PyBytes_AS_STRING(middle_table)
+            node_out = <unsigned char *>PyBytes_AS_STRING(middle_nodes)
+            self.middle = (middle_table, middle_nodes)
         place = 0
         with nogil:
             for done in range(records):
@@ -260,15 +292,20 @@ cdef class Commitments:
                 total = load_u32(record + 4)
                 entry_fields(record, self._worker, self._segment, offset + place, entry)
                 if taken == NULL:
-                    self._parts(record, salt)
+                    parts = self._parts(record, salt, node_out)
+                    if parts:
+                        store_u32(table_out, <uint32_t>done)
+                        store_u32(table_out + 4, <uint32_t>parts)
+                        table_out += MIDDLE_ROW
+                        node_out += parts * HASH
                     memcpy(entry + 72, self._scratch, HASH)
                 else:
                     memcpy(entry + 72, taken + done * ENTRY + 72, HASH)
-                # Two records of one length are hashed together: the second with the first, which waited for it.
+                # Two records of one length, or two short ones, are hashed together: the first waits for the second.
                 if before == NULL:
                     before = record
-                elif before_total == total:
-                    content_pair(before, record, total, salt, entry - ENTRY, entry)
+                elif before_total == total or before_total + total <= JUKINET_SHA256_SHORT:
+                    content_pair(before, before_total, record, total, salt, entry - ENTRY, entry)
                     before = NULL
                 else:
                     content_one(before, before_total, salt, entry - ENTRY)
@@ -278,13 +315,44 @@ cdef class Commitments:
                 place += total
             if before != NULL:
                 content_one(before, before_total, salt, entry - ENTRY)
-            leaves_write(entry - records * ENTRY, records, leaf)
+            if leaves:
+                leaves_write(entry - records * ENTRY, records, leaf)
         return entries, hashes
 
-    cdef void _parts(self, const unsigned char *record, const unsigned char *salt) noexcept nogil:
-        """The root of the record's parts, as the first hash of the scratch memory."""
+    cdef size_t _parts(self, const unsigned char *record, const unsigned char *salt, unsigned char *middle) noexcept nogil:
+        """The root of the record's parts, as the first hash of the scratch memory; hashes written to ``middle``."""
+        cdef size_t count = 1 + <size_t>load_u32(record + 24), kept = 0, level
         parts_write(record, salt, self._scratch)
-        jukinet_sha256_fold(self._scratch, 1 + load_u32(record + 24))
+        if count >= MIDDLE_PARTS_MIN:
+            for level in range(MIDDLE_LEVEL):
+                count = jukinet_sha256_level(self._scratch, count)
+            kept = count
+            memcpy(middle, self._scratch, kept * HASH)
+        jukinet_sha256_fold(self._scratch, count)
+        return kept
+
+    def row_leaves(self, uint64_t sequence, size_t first, const unsigned char[::1] rows, matches=None):
+        """Leaf hashes of rows ``first`` (a multiple of 4) and on of the record with this sequence, 32 bytes each.
+
+        rows: 6 bytes each, and matches: a byte each, of the same rows. Raises ValueError for lengths that do not fit.
+        """
+        cdef size_t count = <size_t>rows.shape[0] // PROVISION
+        cdef const unsigned char[::1] told
+        cdef const unsigned char *told_by_row = NULL
+        cdef bytes hashes
+        if count == 0 or count * PROVISION != <size_t>rows.shape[0] or first % 4:
+            raise ValueError("rows are 6 bytes each, at least one, from a multiple of 4")
+        if matches is not None:
+            told = matches
+            if <size_t>told.shape[0] != count:
+                raise ValueError("as many matches as rows")
+            told_by_row = &told[0]
+        hashes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(count * HASH))
+        row_leaves(
+            &rows[0], told_by_row, count, <const unsigned char *>PyBytes_AS_STRING(self._salt), sequence, first,
+            <unsigned char *>PyBytes_AS_STRING(hashes),
+        )
+        return hashes
 
     def parts(self, const unsigned char[::1] record):
         """Leaf hashes of one whole record's parts: head, then rows, 32 bytes each. Raises ValueError."""
@@ -350,7 +418,8 @@ cdef void parts_write(const unsigned char *record, const unsigned char *salt, un
     salt_of(block, HEAD_SALT, front + 1)
     jukinet_sha256_two_pieces(front, 33, record + 8, RECORD_HEADER - 8 + head, hashes)
     row_leaves(
-        rows, rows + count * PROVISION if load_u32(record + 28) & MATCHES else NULL, count, salt, sequence, hashes + HASH
+        rows, rows + count * PROVISION if load_u32(record + 28) & MATCHES else NULL, count, salt, sequence, 0,
+        hashes + HASH,
     )
 
 
@@ -379,32 +448,45 @@ cdef void content_one(
 
 
 cdef void content_pair(
-    const unsigned char *one, const unsigned char *two, size_t total, const unsigned char *salt,
+    const unsigned char *one, size_t one_total, const unsigned char *two, size_t two_total, const unsigned char *salt,
     unsigned char *entry_one, unsigned char *entry_two,
 ) noexcept nogil:
-    """Both records have ``total`` bytes."""
+    """Two records of one length, or together no longer than JUKINET_SHA256_SHORT."""
     cdef unsigned char block_one[64]
     cdef unsigned char block_two[64]
     cdef unsigned char front[64]
     salt_input(block_one, salt, load_u64(one + 8))
     salt_input(block_two, salt, load_u64(two + 8))
     salt_pair(block_one, block_two, CONTENT_SALT, CONTENT_SALT, front)
-    jukinet_sha256_two_pieces_pair(
-        front, front + 32, 32, one + 8, two + 8, total - 8, entry_one + 40, entry_two + 40
-    )
+    if one_total + two_total <= JUKINET_SHA256_SHORT:
+        jukinet_sha256_two_pieces_mixed(
+            front, front + 32, 32, one + 8, one_total - 8, two + 8, two_total - 8, entry_one + 40, entry_two + 40
+        )
+    else:
+        jukinet_sha256_two_pieces_pair(
+            front, front + 32, 32, one + 8, two + 8, one_total - 8, entry_one + 40, entry_two + 40
+        )
 
 
 cdef void leaves_write(const unsigned char *entries, size_t count, unsigned char *hashes) noexcept nogil:
     cdef unsigned char zero = 0
     cdef size_t place = 0
     while place + 2 <= count:
-        jukinet_sha256_two_pieces_pair(
-            &zero, &zero, 1, entries + place * ENTRY, entries + (place + 1) * ENTRY, ENTRY, hashes + place * HASH,
-            hashes + (place + 1) * HASH,
-        )
+        jukinet_sha256_leaf_pair(entries + place * ENTRY, ENTRY, hashes + place * HASH)
         place += 2
     if place < count:
         jukinet_sha256_two_pieces(&zero, 1, entries + place * ENTRY, ENTRY, hashes + place * HASH)
+
+
+def entry_provisions(const unsigned char[::1] entries):
+    """How many provisions the records of these entries hold together. ValueError unless they are 104 bytes each."""
+    cdef size_t count = <size_t>entries.shape[0] // ENTRY, place
+    cdef uint64_t total = 0
+    if count * ENTRY != <size_t>entries.shape[0]:
+        raise ValueError("entries are 104 bytes each")
+    for place in range(count):
+        total += load_u32(&entries[place * ENTRY + 36])
+    return total
 
 
 def entry_hashes(const unsigned char[::1] entries):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import hmac
 import os
 import secrets
@@ -33,6 +34,7 @@ PASSWORD_CHARACTERS_MAX: Final = 128
 PASSWORD_DIFFERENT_MIN: Final = 6
 BUSY_SECONDS: Final = 5.0
 OPERATORS_MAX: Final = 1_000_000
+BY_CHARACTERS_MAX: Final = 64
 SCHEMA: Final = """
 CREATE TABLE meta (format INTEGER NOT NULL, secret BLOB NOT NULL);
 CREATE TABLE operator (
@@ -43,7 +45,7 @@ CREATE TABLE operator (
 ) WITHOUT ROWID;
 CREATE TABLE change (
     at INTEGER NOT NULL, what TEXT NOT NULL, by TEXT NOT NULL,
-    role TEXT NOT NULL, body TEXT NOT NULL, name TEXT NOT NULL
+    role TEXT NOT NULL, body TEXT NOT NULL, name TEXT NOT NULL, detail TEXT NOT NULL DEFAULT ''
 );
 """
 
@@ -142,6 +144,21 @@ class OperatorDatabase:
         format_, self._secret = connection.execute("SELECT format, secret FROM meta").fetchone()
         if format_ != FORMAT:
             raise ConfigurationError(f"{place}: is of format {format_}; this version reads {FORMAT}")
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(change)")]
+        self._has_detail = "detail" in columns  # a database of an earlier version gets it with its next change
+
+    def _complete(self) -> None:
+        """Within a transaction: bring the table of changes of an earlier version up to date."""
+        if not self._has_detail:
+            columns = [row[1] for row in self._connection.execute("PRAGMA table_info(change)")]
+            if "detail" not in columns:
+                self._connection.execute("ALTER TABLE change ADD COLUMN detail TEXT NOT NULL DEFAULT ''")
+            self._has_detail = True
+
+    @property
+    def identifier(self) -> str:
+        """Which database this is, whatever is changed in it."""
+        return hashlib.sha256(b"jukinet operators' database" + self._secret).hexdigest()[:32]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -219,6 +236,8 @@ class OperatorDatabase:
         row = [getattr(operator, name) for name in Operator.__struct_fields__]
         marks = ", ".join("?" * len(row))
         with self._changing():
+            who = Identifier(operator.role, operator.body, operator.name)
+            known = self.find(who) is not None
             count: int = self._connection.execute("SELECT count(*) FROM operator").fetchone()[0]
             if count >= OPERATORS_MAX:
                 raise OperatorsError(f"there are {OPERATORS_MAX:,} operators already")
@@ -226,7 +245,7 @@ class OperatorDatabase:
                 f"INSERT OR REPLACE INTO operator ({COLUMNS}) VALUES ({marks})",  # noqa: S608 - constants
                 row,
             )
-            self._note("add", by, Identifier(operator.role, operator.body, operator.name))
+            self._note("change" if known else "add", by, who, _detail(operator))
 
     def set_state(self, who: Identifier, *, disabled: bool, by: str) -> bool:
         """Disable an operator; or enable and unlock it. False when there is none. Raises OperatorsError."""
@@ -247,18 +266,43 @@ class OperatorDatabase:
         except sqlite3.Error as error:
             raise OperatorsError(f"the operators' database cannot be written: {type(error).__name__}") from error
 
-    def _note(self, what: str, by: str, who: Identifier) -> None:
+    def _note(self, what: str, by: str, who: Identifier, detail: str = "") -> None:
+        self._complete()
         self._connection.execute(
-            "INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)",
-            (int(time.time()), what, by, who.role, who.body, who.name),
+            "INSERT INTO change (at, what, by, role, body, name, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (int(time.time()), what, by[:BY_CHARACTERS_MAX], who.role, who.body, who.name, detail),
         )
 
-    def changes(self) -> list[tuple[int, str, str, str, str, str]]:
-        """Every change there was: (seconds since 1970, what, by, role, body, name). Raises OperatorsError."""
+    def last_change(self) -> int:
+        """Number of the last change, 0 when there is none. Raises OperatorsError."""
         try:
-            return self._connection.execute("SELECT * FROM change ORDER BY rowid").fetchall()
+            found: int = self._connection.execute("SELECT coalesce(max(rowid), 0) FROM change").fetchone()[0]
         except sqlite3.Error as error:
             raise OperatorsError(f"the operators' database cannot be read: {type(error).__name__}") from error
+        return found
+
+    def changes(self, after: int = 0, most: int = -1) -> list[tuple[int, int, str, str, str, str, str, str]]:
+        """Changes behind number ``after``, ``most`` of them, in order; -1: all. Raises OperatorsError.
+
+        Each: (number, seconds since 1970, what, by, role, body, name, detail).
+        """
+        detail = "detail" if self._has_detail else "''"
+        try:
+            return self._connection.execute(
+                f"SELECT rowid, at, what, by, role, body, name, {detail} FROM change "  # noqa: S608 - a constant
+                "WHERE rowid > ? ORDER BY rowid LIMIT ?",
+                (after, most),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise OperatorsError(f"the operators' database cannot be read: {type(error).__name__}") from error
+
+
+def _detail(operator: Operator) -> str:
+    """What is put on record of a credential: never anything that a password could be tried against."""
+    text = f"class {operator.operator_class}, by {operator.method}"
+    if operator.method == KEY:
+        text += f" {hashlib.sha256(operator.credential).hexdigest()}"
+    return text
 
 
 def password_fault(password: str, who: Identifier) -> str:

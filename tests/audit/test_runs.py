@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import struct
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from pathlib import Path
 
@@ -11,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jukinet.core.audit import runs as module
 from jukinet.core.audit.errors import TreeDamagedError
 from jukinet.core.audit.kernel import check_groups, pack_provisions
 from jukinet.core.audit.layout import GroupHeader, encode_record
 from jukinet.core.audit.ledger import month_of, tallies_of
 from jukinet.core.audit.reader import SegmentReader
 from jukinet.core.audit.record import ProvisionHead, encode_head
-from jukinet.core.audit.run_kernel import CodeBuffer, Tallies, find_code, scan_codes
+from jukinet.core.audit.run_kernel import CodeBuffer, Tallies, find_blocks, find_code, scan_codes
 from jukinet.core.audit.runs import MergePlan, Run, RunName, list_runs, outermost, tidy, write_run
 
 from .logs import append, crash, open_writer, record_twin, segments
@@ -43,6 +46,22 @@ def test_a_run_gives_back_what_it_was_given_sorted(entries: list[tuple[int, int,
     buffer.unpack(blocks, table, first, len(entries))
     assert (buffer.entries, buffer.digest(*keys)) == (len(entries), total)
     assert buffer.pack(first) == (blocks, table)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_the_blocks_of_a_code_are_those_of_a_plain_search(data: st.DataObject) -> None:
+    """Tables of many rows, evenly spread or heaped anywhere, with rows that begin with the same code."""
+    count = data.draw(st.sampled_from([0, 1, 2, 31, 32, 33, 64, 65, 500, 3_000]))
+    chance = random.Random(data.draw(st.integers(0, 2**32)))
+    low = data.draw(st.sampled_from([0, 10**11 - 2_000, 5 * 10**10]))
+    high = data.draw(st.sampled_from([low + 40, low + 1_000, 10**11 - 1]))
+    firsts = sorted(chance.randint(low, min(high, 10**11 - 1)) for _ in range(count))
+    table = b"".join(struct.pack("<QQII", first, 0, 0, 0) for first in firsts)
+    asked = {0, low, high, 10**11 - 1, *chance.choices(range(low, min(high, 10**11 - 1) + 1), k=20), *firsts[:3]}
+    for code in asked | set(chance.sample(firsts, min(count, 20))):
+        first = max(bisect_left(firsts, code) - 1, 0)
+        assert find_blocks(table, code) == (first, max(bisect_right(firsts, code), first)), code
 
 
 @settings(max_examples=60, deadline=None)
@@ -290,3 +309,22 @@ def test_a_segment_gives_way_when_it_is_old(tmp_path: Path) -> None:
         append(writer)
         writer.commit()
         assert not writer.segment_is_old
+
+
+def test_many_runs_are_searched_group_by_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "codes").mkdir()
+    names = [RunName(202611, leaf, leaf + 1) for leaf in range(10)]
+    for name in names:
+        buffer = CodeBuffer()
+        for code in (5, 7 + name.first_leaf, 10**11 - 1):
+            buffer.add(code, name.first_leaf, code % 100)
+        write_run(tmp_path, name, buffer)
+    for together in (1, 3, 10, 100):
+        monkeypatch.setattr(module, "OPEN_TOGETHER", together)
+        assert module.find_in_runs(tmp_path, names, 5) == [(leaf, 5) for leaf in range(10)]
+        assert module.find_in_runs(tmp_path, names, 9) == [(2, 9)]
+        assert module.find_in_runs(tmp_path, names, 10**11 - 1) == [(leaf, 99) for leaf in range(10)]
+        assert module.find_in_runs(tmp_path, names, 6) == []
+    names[4].path(tmp_path).unlink()
+    with pytest.raises(TreeDamagedError, match="cannot be opened"):
+        module.find_in_runs(tmp_path, names, 5)

@@ -15,7 +15,7 @@ from jukinet.core.audit import merkle, tree_kernel
 from jukinet.core.audit.errors import NotProvedError, TreeDamagedError
 from jukinet.core.audit.layout import encode_record
 from jukinet.core.audit.tree_files import TreeFiles, TreeFront
-from jukinet.core.audit.tree_kernel import Commitments, entry_hashes, tile_roots, tree_root
+from jukinet.core.audit.tree_kernel import Commitments, entry_hashes, entry_provisions, tile_roots, tree_root
 
 from . import tree_twin as twin
 
@@ -40,6 +40,39 @@ def test_sha256_of_every_short_length(native: bool) -> None:
         assert tree_kernel.sha256(data[:length]) == hashlib.sha256(data[:length]).digest()
 
 
+NIST = {
+    b"": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    b"abc": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq": (
+        "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"
+    ),
+    b"a" * 1_000_000: "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
+}
+"""The examples of FIPS 180-4 that NIST publishes."""
+
+
+@pytest.mark.parametrize("message", NIST, ids=["empty", "abc", "two blocks", "a million"])
+def test_sha256_examples_of_nist(native: bool, message: bytes) -> None:
+    assert tree_kernel.sha256(message).hex() == NIST[message]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=2_000))
+def test_sha256_agrees_with_hashlib(native: bool, data: bytes) -> None:
+    assert tree_kernel.sha256(data) == hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize("lengths", [(0, 0), (1, 500), (900, 1), (450, 470), (460, 470), (1_500, 1_500), (1_500, 9)])
+def test_contents_of_two_records_of_any_lengths(native: bool, lengths: tuple[int, int]) -> None:
+    """Hashed side by side or not: on both sides of the length up to which unequal ones are."""
+    made = [encode_record(number, 1, 4, os.urandom(length)) for number, length in enumerate(lengths)]
+    salt = os.urandom(32)
+    entries, _ = Commitments(1, 1, salt).commit(b"".join(made), 0, 2)
+    offsets = (0, len(made[0]))
+    expected = [twin.entry(record, 1, 1, offset, salt) for record, offset in zip(made, offsets, strict=True)]
+    assert entries == b"".join(expected)
+
+
 @pytest.mark.parametrize("count", EDGES)
 def test_roots_and_tiles(native: bool, count: int) -> None:
     hashes = leaves(count)
@@ -55,8 +88,9 @@ def test_hashes_of_a_wrong_length_are_refused(wrong: bytes) -> None:
         tree_root(wrong)
     with pytest.raises(ValueError, match="bytes each"):
         tile_roots(wrong + bytes(32))
-    with pytest.raises(ValueError, match="104"):
-        entry_hashes(bytes(103))
+    for called in (entry_hashes, entry_provisions):
+        with pytest.raises(ValueError, match="104"):
+            called(bytes(103))
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -181,6 +215,8 @@ def test_commitments_agree_with_the_twin(native: bool, records: list[tuple], sal
     assert entries == b"".join(expected)
     assert hashes == entry_hashes(entries) == b"".join(map(twin.leaf, expected))
     assert commitments.commit(data, 128, len(made), entries) == (entries, hashes), "without the parts"
+    assert commitments.commit(data, 128, len(made), leaves=False) == (entries, b"")
+    assert entry_provisions(entries) == sum(count for _, _, _, count, _, _ in records)
     assert commitments.salt(5, 9) == twin.salt(salt, 5, 9)
 
 

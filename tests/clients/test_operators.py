@@ -6,11 +6,13 @@ import argparse
 import base64
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 from cryptography.hazmat.primitives import serialization
 
 from jukinet.clients import (
@@ -21,6 +23,7 @@ from jukinet.clients import (
     OperatorRefusedError,
     OperatorRequiredError,
     Retry,
+    card_watch,
     connect,
     connect_blocking,
 )
@@ -113,9 +116,9 @@ def softhsm() -> str:
 class Token:
     """A SoftHSM token with one key; ``take_out`` is what a card reader does."""
 
-    def __init__(self, directory: Path, kind: str) -> None:
+    def __init__(self, directory: Path, kind: str, name: str = "") -> None:
         self.module = softhsm()
-        self.name = f"card-{kind}"
+        self.name = name or f"card-{kind}"
         configuration = Path(os.environ.get("SOFTHSM2_CONF", directory / "softhsm2.conf"))
         self.tokens = directory / "tokens"
         if not configuration.exists():
@@ -189,6 +192,70 @@ def test_a_card_signs_the_challenge_and_ends_the_session_when_it_is_gone(
             with pytest.raises(OperatorCardRemovedError):
                 session.lookup(place.codes[:3])
         assert not link.exchange.usable, "the connection was closed, and the session with it"
+
+
+@pytest.mark.parametrize("client_kind", ["blocking", "trio"])
+async def test_the_server_sees_a_session_end_when_its_card_is_taken_out_and_nothing_is_asked(
+    place: Place, server: Server, desk: Desk, tls: Credentials, hsm: Path, client_kind: str
+) -> None:
+    token = Token(hsm, "ec", name=f"idle-{client_kind}")
+    desk.put(with_key(CARD, "bulk", token.public, 0))
+    card = OperatorCard(token.module, token.name, "signing", "1234")
+    if client_kind == "trio":
+        async with connect(HOST, server.port, tls=tls) as client:
+            async with client.session(**AFFAIR, operator=CARD.name, credential=card) as session:
+                assert len(await session.lookup(place.codes[:3])) == 3
+                server.wait_for_metric("jukinet_connections 1")
+                token.take_out()
+                await trio.to_thread.run_sync(server.wait_for_metric, "jukinet_connections 0")
+                with pytest.raises(OperatorCardRemovedError):
+                    await session.lookup(place.codes[:3])
+        return
+    with connect_blocking(HOST, server.port, tls=tls) as client:
+        with client.session(**AFFAIR, operator=CARD.name, credential=card) as session:
+            assert len(session.lookup(place.codes[:3])) == 3
+            server.wait_for_metric("jukinet_connections 1")
+            token.take_out()
+            server.wait_for_metric("jukinet_connections 0")
+            with pytest.raises(OperatorCardRemovedError):
+                session.lookup(place.codes[:3])
+
+
+class Leaving(OperatorPassword):
+    """A credential that goes when it is told, as a card does, on machines without SoftHSM."""
+
+    can_go = True
+    gone = False
+
+    def check_present(self) -> None:
+        if Leaving.gone:
+            raise OperatorCardRemovedError("gone")
+
+
+def test_a_watch_cuts_when_the_credential_goes_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card_watch, "CARD_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(Leaving, "gone", True)
+    for credential, ended, cut in (
+        (Leaving(PASSWORD), False, True),
+        (Leaving(PASSWORD), True, False),
+        (OperatorPassword(PASSWORD), False, False),
+        (None, False, False),
+    ):
+        near, far = socket.socketpair()
+        with near, far:
+            watch = card_watch.CardWatch(credential, lambda near=near: near)
+            if ended:
+                watch.end()
+            watch.begin()
+            far.settimeout(30.0 if cut else 0.2)
+            if cut:
+                assert far.recv(1) == b""
+            else:
+                with pytest.raises(TimeoutError):
+                    far.recv(1)
+            watch.end()
+    card_watch.cut(None)
+    card_watch.cut(near)
 
 
 def run(*words: str) -> int:
