@@ -1,6 +1,6 @@
 # Candidates of a group of rows: where they come from, and their comparison (docs/matching.md, sections 2 and 6).
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from jukinet.core.identity.probe cimport TextProbe
 from jukinet.core.matching.items cimport Asked, Levels
@@ -11,7 +11,10 @@ cdef enum:
     GROUP = 64                  # rows under way
     EQUAL_ROOM = 64             # keys of one probe by text and date
     LIST_ROOM = 128             # keys of one list that have a near date
-    WIDE_ROOM = 1024            # keys of a list that is asked for without a date
+    WIDE_ROOM = 256             # keys of a list that is asked for without a date, all of them compared
+    LISTED_ROOM = 8192          # keys of a longer one, of which those in the address's municipality are compared
+    ELSEWHERE_KEPT = 16         # of the others, compared for all of them
+    AREAS_ROOM = 4096           # area numbers are 12 bits
     SCAN_ROOM = 4096            # keys of a scan, of which SCAN_KEPT with the nearest signatures are compared
     SCAN_KEPT = 96
     CANDIDATES_MAX = 1280       # of one row, all steps together
@@ -29,6 +32,7 @@ cdef enum:
     BY_NAME = 2
     BY_DATE = 4
     BY_EXCHANGED = 8
+    BY_ELSEWHERE = 16           # in another municipality, and one of several of whom few are compared
 
 ctypedef struct Candidate:
     uint64_t key
@@ -44,6 +48,7 @@ ctypedef struct Row:
     uint32_t count              # candidates
     uint8_t open                # not answered yet
     uint8_t more                # candidates were left out among those of the same name
+    uint32_t elsewhere          # people of the same name in other municipalities, of whom ELSEWHERE_KEPT stand for all
     Candidate *candidates       # CANDIDATES_MAX of them
 
 # A group under way, and memory for its steps.
@@ -56,6 +61,9 @@ ctypedef struct Gathering:
     uint32_t *notes             # SCAN_ROOM dates or signatures
     uint32_t *owners            # SWEEP_KEYS, row << 16 | place
     uint64_t compared           # records read and compared
+    uint64_t placed             # people of whom only the area was looked at
+    uint16_t municipalities[AREAS_ROOM]     # by area number, as folded addresses name them; 0: not known
+    uint8_t prefectures[AREAS_ROOM]
 
 cdef inline bint whole_name(uint8_t level) noexcept nogil:
     """The level of a text that an equal hash leads to."""

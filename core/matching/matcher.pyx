@@ -126,13 +126,18 @@ cdef class MatchBatch:
         self.judging.told.levels = <uint8_t *>self._take(answers.levels, LEVELS_ROW * n, True)
         self.judging.told.candidates = <uint16_t *>self._take(answers.candidates, 2 * n, True)
         memset(self.ended, 0, sizeof(self.ended))
-        self.gathering.compared = 0
+        self.gathering.compared = self.gathering.placed = 0
         self.count = n
 
     @property
     def work(self):
         """Rows that ended with each step, and records compared, of the batch so far: for measurements."""
         return [self.ended[step] for step in range(STEPS)], self.gathering.compared
+
+    @property
+    def placed(self):
+        """People of whom only the area was looked at, of the batch so far: for measurements."""
+        return self.gathering.placed
 
     def close(self):
         """Let the columns go."""
@@ -169,6 +174,7 @@ cdef class MatchBatch:
         if self.areas is snapshot.places.areas:
             return 0
         self.areas = snapshot.places.areas
+        self._place_areas()
         self.judging.not_connected_count = 0
         self.judging.not_all_known = False
         for area in snapshot.places.areas:
@@ -183,6 +189,20 @@ cdef class MatchBatch:
                 continue
             self.judging.not_connected[self.judging.not_connected_count] = parts.municipality
             self.judging.not_connected_count += 1
+        return 0
+
+    cdef int _place_areas(self) except -1:
+        """Municipality and prefecture of each area, as folded addresses name them."""
+        cdef Address parts
+        cdef uint8_t folded[ADDRESS_ROOM]
+        cdef bytes text
+        cdef size_t place
+        for place, area in enumerate(self.areas):
+            text = area.name.encode()
+            if fold_address(text, <int>len(text), folded, ADDRESS_ROOM, &parts) < 0:
+                parts.municipality = parts.prefecture = 0
+            self.gathering.municipalities[place] = parts.municipality
+            self.gathering.prefectures[place] = parts.prefecture
         return 0
 
     cdef int _group(self, Snapshot snapshot, size_t first, size_t count, histories, observe) except -1:
@@ -234,6 +254,7 @@ cdef class MatchBatch:
             asked = &row.asked
             row.count = 0
             row.more = False
+            row.elsewhere = 0
             row.open = True
             if self.judging.told.statuses[at] != 0:         # refused before; left as it is
                 tell_nothing(&self.judging, at, row, self.judging.told.statuses[at])
