@@ -104,6 +104,12 @@ class CsvBlocks:
         if self._stream is not None:
             yield from listed(self._csv.rows(iter(self._stream)))
 
+    def close(self) -> None:
+        """Let the file go, which stays its opener's to close."""
+        if self._stream is not None:
+            self._stream.detach()
+            self._stream = None
+
     def _block(self) -> bytes:
         """The next bytes up to the end of a line; nothing at the end, or when the rest is to be streamed."""
         if self._stream is not None:

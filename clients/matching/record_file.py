@@ -97,6 +97,7 @@ class CsvFile(RecordFile):
 
     def __init__(self, path: Path, encoding: str | None, separator: str | None, header: bool | None) -> None:
         self._file: BinaryIO = path.open("rb")
+        self._blocks: CsvBlocks | None = None
         try:
             self._bytes = path.stat().st_size
             self._look(path, encoding, separator, header)
@@ -131,12 +132,15 @@ class CsvFile(RecordFile):
     def pieces(self) -> Iterator[Columns | list[Row]]:
         if self.encoding not in ENCODINGS_OF_BLOCKS:
             return super().pieces()
-        return CsvBlocks(self._file, self.encoding, self.separator, len(self.names), self.has_names).pieces()
+        self._blocks = CsvBlocks(self._file, self.encoding, self.separator, len(self.names), self.has_names)
+        return self._blocks.pieces()
 
     def fraction(self) -> float | None:
         return min(1.0, self._file.tell() / self._bytes) if self._bytes else None
 
     def close(self) -> None:
+        if self._blocks is not None:
+            self._blocks.close()
         self._text.close()
 
 
