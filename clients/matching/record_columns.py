@@ -27,8 +27,6 @@ KANA_ONLY: Final = rf"\A[\x{{3041}}-\x{{3096}}\x{{30a1}}-\x{{30fa}}\x{{30fc}}\x{
 """record_rows' pattern of a name that is a reading, as Arrow's RE2 takes it."""
 TEXTS: Final = ("name", "kana", "address")
 
-assert not any(chr(point).isspace() for point in range(0x3001, 0x110000))
-
 
 class Piece(Struct, frozen=True):
     """Rows as they are asked, in columns: Arrow string arrays, numpy arrays of u32 decimal dates and u8 sexes."""

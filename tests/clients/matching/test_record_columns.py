@@ -197,6 +197,10 @@ def test_what_surrounds_a_text_is_taken_away_as_python_does(tmp_path: Path, name
     records.close()
 
 
+def test_no_space_is_left_out() -> None:
+    assert [chr(point) for point in range(0x110000) if chr(point).isspace()] == list(SPACES)
+
+
 def test_digits_of_an_era_are_read_as_asked(tmp_path: Path) -> None:
     path = tmp_path / "records.csv"
     path.write_text(written([("1", "山田", "", "", "5400220", "", "")] * 9, True, csv.QUOTE_MINIMAL), "utf-8")
