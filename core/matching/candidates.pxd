@@ -22,6 +22,10 @@ cdef enum:
     STEPS = 3
     SWEEP_KEYS = 4096           # keys of one sweep
     LIST_FILTERS = 2
+    SLIP_PROBES = 64            # readings one slip away that are looked up: at most 3 for each kana
+    SLIP_LENGTH_MAX = 21        # a longer reading is not looked up so
+    SLIP_LENGTH_MIN = 4
+    SLIP_ROOM = 64              # people of all of them who are taken
     SLIPS_BITS = 4              # bits of a signature that two slips change
     SLIP_BITS = 2
     SLIPS_LENGTH = 6
@@ -32,6 +36,7 @@ cdef enum:
     BY_NAME = 2
     BY_DATE = 4
     BY_EXCHANGED = 8
+    BY_SLIP = 32                # the reading is one slip away, the date near
     BY_ELSEWHERE = 16           # in another municipality, and one of several of whom few are compared
 
 ctypedef struct Candidate:

@@ -7,7 +7,7 @@ step, in which every access to memory was asked for in advance.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memmove, memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
 from jukinet.core.folding.dates cimport DATES_FAR, DATES_UNKNOWN, DATES_YEAR, compare_dates
@@ -20,11 +20,13 @@ from jukinet.core.identity.probe cimport (
 )
 from jukinet.core.index.gather cimport SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person
 from jukinet.core.matching.items cimport NAME_ROOM, Asked, compare_record
-from jukinet.core.matching.model cimport D_DIFFERENT, D_EQUAL, P_AREA, ModelView
+from jukinet.core.matching.model cimport D_DIFFERENT, D_EQUAL, N_PART, P_AREA, ModelView
 from jukinet.core.records.record cimport ResidentRecord, record_decode, status_area
 from jukinet.core.store.snapshot cimport IdentityView, RegisterView
 
 from jukinet.core import limits
+from jukinet.core.folding.kana import folded_kana
+from jukinet.core.matching.levels import LOOKALIKE_KANA
 
 codes_prepare()
 
@@ -34,11 +36,19 @@ cdef extern from *:
     """
     int popcount "jukinet_popcount" (uint32_t value) noexcept nogil
 
-assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 2 * SCAN_KEPT
+assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 3 * SCAN_KEPT + SLIP_ROOM
+assert SLIP_PROBES >= 3 * SLIP_LENGTH_MAX - 1
 assert CANDIDATES_MAX >= 2 * (WIDE_ROOM + ELSEWHERE_KEPT)
 assert CANDIDATES_MAX == limits.MATCH_CANDIDATES_MAX
 assert LISTED_ROOM == limits.MATCH_LISTED_MAX
 assert AREAS_ROOM > limits.AREAS_MAX
+
+
+cdef uint8_t lookalike[256]
+memset(lookalike, 0, sizeof(lookalike))
+for pair in LOOKALIKE_KANA:
+    one, other = folded_kana(pair)
+    lookalike[one], lookalike[other] = other, one
 
 
 # What a sweep's consumer needs.
@@ -100,6 +110,12 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
             comparing.model, &row.asked, &record, comparing.view, candidate.by == BY_DATE, &candidate.levels
         ):
             continue
+        # A reading with the same bits of its hash, or an earlier one, is not the one looked up.
+        if candidate.by & BY_SLIP and candidate.by & ~(BY_SLIP | BY_DATE) == 0 and candidate.levels.kana > N_PART:
+            if not candidate.by & BY_DATE or not compare_record(
+                comparing.model, &row.asked, &record, comparing.view, True, &candidate.levels
+            ):
+                continue
         candidate.compared = 1
         # The index says that this person had this text; when the record shown has another, an earlier one has it.
         if candidate.by & BY_KANA and not whole_name(candidate.levels.kana):
@@ -181,6 +197,9 @@ cdef bint gather(Gathering *work, const RegisterView *view, const IdentityView *
     if step == 2:
         if not scan_dates(work, identity, count):
             return False
+        for i in range(count):
+            if not take_slips(work, identity, &work.rows[i]):
+                return False
     elif not probe_texts(work, view, identity, step, count):
         return False
     if not compare(work, view, before, count):
@@ -441,6 +460,60 @@ cdef bint scan(Gathering *work, const IdentityView *identity, Row *row, uint32_t
                 return True
             add(row, work.keys[k], BY_DATE)
             taken += 1
+    return True
+
+
+cdef int slipped(const uint8_t *text, int length, int number, uint8_t *out) noexcept nogil:
+    """Reading number ``number`` of those one slip away: a kana fewer, two exchanged, one for its like. Its length, or 0."""
+    cdef int way = number // length, place = number % length
+    cdef uint8_t other
+    memcpy(out, text, length)
+    if way == 0:
+        if place and text[place] == text[place - 1]:
+            return 0
+        memmove(out + place, out + place + 1, length - 1 - place)
+        return length - 1
+    if way == 1:
+        if place + 1 >= length or text[place] == text[place + 1]:
+            return 0
+        out[place], out[place + 1] = text[place + 1], text[place]
+        return length
+    other = lookalike[text[place]]
+    out[place] = other
+    return length if other else 0
+
+
+cdef bint take_slips(Gathering *work, const IdentityView *identity, Row *row) noexcept nogil:
+    """People whose reading is one slip away and whose date is near. False: the store is damaged."""
+    cdef uint8_t text[NAME_ROOM]
+    cdef TextProbe probes[SLIP_PROBES]
+    cdef DateFilter filters[LIST_FILTERS]
+    cdef const Asked *asked = &row.asked
+    cdef uint32_t k, filters_count, taken = 0
+    cdef int i, length, count = 0
+    cdef Found found
+    if not row.open or not asked.birth_date or asked.kana_length < SLIP_LENGTH_MIN or asked.kana_length > SLIP_LENGTH_MAX:
+        return True
+    for i in range(3 * asked.kana_length):
+        length = slipped(asked.kana, asked.kana_length, i, text)
+        if length:
+            text_begin(identity, TABLE_KANA, text_hash(text, length), &probes[count])
+            count += 1
+    for i in range(count):
+        text_block(&probes[i])
+    for i in range(count):
+        if not text_check(&probes[i]):
+            return False
+    filters_count = near_filters(date_code(asked.birth_date), filters)
+    for i in range(count):
+        found = text_list(&probes[i], filters, filters_count, work.keys, work.notes, SCAN_ROOM)
+        for k in range(found.found):
+            # Those of the date itself are the scan's.
+            if packed_of_code(work.notes[k]) != asked.birth_date and near(asked.birth_date, packed_of_code(work.notes[k])):
+                if taken == SLIP_ROOM:
+                    return True
+                add(row, work.keys[k], BY_SLIP)
+                taken += 1
     return True
 
 
