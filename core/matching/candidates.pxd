@@ -19,6 +19,7 @@ cdef enum:
     SCAN_KEPT = 96
     CANDIDATES_MAX = 1280       # of one row, all steps together
     EARLIER_MAX = 16            # persons of one row whose history is looked at
+    CHANGES_MAX = 8             # codes that followed one another, of one person
     STEPS = 3
     SWEEP_KEYS = 4096           # keys of one sweep
     LIST_FILTERS = 2
@@ -41,6 +42,7 @@ cdef enum:
 
 ctypedef struct Candidate:
     uint64_t key
+    uint64_t successor          # of a retired code: the key that followed it, plus one; else 0
     Levels levels
     uint8_t by
     uint8_t compared            # 0 not yet; 1 yes; 2 nobody: no person is held under the key
@@ -80,6 +82,17 @@ cdef inline bint agrees_with_index(const Candidate *candidate) noexcept nogil:
         candidate.by & (BY_KANA | BY_NAME) == 0 or (candidate.by & BY_KANA and whole_name(candidate.levels.kana))
         or (candidate.by & BY_NAME and whole_name(candidate.levels.name)))
 
+# Where a chain of codes that followed one another leads: the key, compared with the row's question if it shows a person.
+ctypedef struct Followed:
+    const ModelView *model
+    const RegisterView *view
+    const Asked *asked
+    Levels levels
+    uint64_t successor          # as in Candidate
+    bint person
+
+# Looks at the entry of a key. False: the store is damaged.
+cdef bint follow(Followed *followed, uint64_t key) noexcept nogil
 # Memory; False when there is none, and nothing is to be freed.
 cdef bint gathering_prepare(Gathering *work, const ModelView *model) noexcept nogil
 cdef void gathering_free(Gathering *work) noexcept nogil

@@ -18,7 +18,9 @@ from jukinet.core.identity.probe cimport (
     CARE_KANA, CARE_NAME, MASK_DAY, MASK_MONTH, MASK_YEAR, DateFilter, Found, TextProbe, scan_date, scan_prefetch,
     text_begin, text_block, text_check, text_equal, text_list,
 )
-from jukinet.core.index.gather cimport SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person
+from jukinet.core.index.gather cimport (
+    OUTCOME_CODE_CHANGED, SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person,
+)
 from jukinet.core.matching.items cimport NAME_ROOM, Asked, compare_record
 from jukinet.core.matching.model cimport D_DIFFERENT, D_EQUAL, N_PART, P_AREA, ModelView
 from jukinet.core.records.record cimport ResidentRecord, record_decode, status_area
@@ -82,6 +84,7 @@ cdef void add(Row *row, uint64_t key, uint8_t by) noexcept nogil:
     row.candidates[row.count].key = key
     row.candidates[row.count].by = by
     row.candidates[row.count].compared = 0
+    row.candidates[row.count].successor = 0
     row.candidates[row.count].earlier = 0
     row.candidates[row.count].wants_history = 0
     row.count += 1
@@ -100,10 +103,16 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
         row = &comparing.rows[owner >> 16]
         candidate = &row.candidates[owner & 0xFFFF]
         candidate.compared = 2
-        if entries[i].record == NULL or not tells_of_person(entries[i].outcome):
+        if entries[i].record == NULL or not (tells_of_person(entries[i].outcome) or entries[i].outcome == OUTCOME_CODE_CHANGED):
             continue
         if record_decode(entries[i].record, entries[i].record_bytes, entries[i].status, &record) < 0:
             return SWEEP_DAMAGED
+        if entries[i].outcome == OUTCOME_CODE_CHANGED:
+            # Whoever had this code had this text: what was theirs under it is looked at, and who has the next code.
+            if candidate.by & (BY_KANA | BY_NAME):
+                candidate.successor = record.successor_key
+                candidate.wants_history = record.successor_key > 0
+            continue
         if record.name == NULL:
             continue
         if not compare_record(
@@ -128,6 +137,29 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
         ):
             candidate.wants_history = 1
     return SWEEP_DONE
+
+
+cdef int take_followed(void *context, size_t first, const Entry *entries, size_t count) noexcept nogil:
+    """Consumer of a sweep over one key."""
+    cdef Followed *followed = <Followed *>context
+    cdef ResidentRecord record
+    if entries[0].record == NULL:
+        return SWEEP_DONE
+    if record_decode(entries[0].record, entries[0].record_bytes, entries[0].status, &record) < 0:
+        return SWEEP_DAMAGED
+    if entries[0].outcome == OUTCOME_CODE_CHANGED:
+        followed.successor = record.successor_key
+    elif tells_of_person(entries[0].outcome) and record.name != NULL:
+        compare_record(followed.model, followed.asked, &record, followed.view, False, &followed.levels)
+        followed.person = True
+    return SWEEP_DONE
+
+
+cdef bint follow(Followed *followed, uint64_t key) noexcept nogil:
+    cdef uint64_t code = key * 10 + code_check_digit(key)
+    followed.successor = 0
+    followed.person = False
+    return sweep(followed.view, <const unsigned char *>&code, 0, 1, True, take_followed, followed) == SWEEP_DONE
 
 
 cdef inline bint near(uint32_t asked, uint32_t held) noexcept nogil:

@@ -12,7 +12,8 @@ from libc.string cimport memset
 
 from jukinet.core.folding.addresses cimport Address, fold_address
 from jukinet.core.matching.candidates cimport (
-    EARLIER_MAX, GROUP, STEPS, Candidate, Gathering, Row, agrees_with_index, gather, gathering_free, gathering_prepare,
+    CHANGES_MAX, EARLIER_MAX, GROUP, STEPS, Candidate, Followed, Gathering, Row, agrees_with_index, follow, gather,
+    gathering_free, gathering_prepare,
 )
 from jukinet.core.matching.items cimport (
     ADDRESS_ROOM, ITEM_BAD_ADDRESS, ITEM_BAD_KANA, ITEM_BAD_NAME, Asked, Levels, ask, compare_record,
@@ -26,6 +27,9 @@ from jukinet.core.records.record cimport ResidentRecord, record_decode
 from jukinet.core.store.snapshot cimport RegisterView, Snapshot
 
 from jukinet.core.errors import StoreCorruptError
+
+
+cdef double NOBODY = -1e300
 
 
 # The columns of the questions.
@@ -290,10 +294,51 @@ cdef class MatchBatch:
                 candidate.wants_history = 2
                 if looked < EARLIER_MAX:
                     looked += 1
+                    if candidate.successor:
+                        candidate.compared = 1
+                        candidate.levels.ratio = NOBODY
                     for status, data in histories(candidate.key):
                         self._compare_earlier(row, candidate, &snapshot.view, status, data)
-                if not agrees_with_index(candidate):
+                if candidate.compared == 1 and (
+                    candidate.levels.ratio == NOBODY or not agrees_with_index(candidate)
+                ):
                     candidate.compared = 2      # another name with the same bits of its hash
+                elif candidate.successor and candidate.compared == 1:
+                    self._follow(row, candidate, &snapshot.view)
+        return 0
+
+    cdef int _follow(self, Row *row, Candidate *candidate, const RegisterView *view) except -1:
+        """A candidate under a code that was changed becomes whoever has the code that followed; nobody, if nobody has."""
+        cdef Followed followed
+        cdef size_t k
+        cdef int steps
+        cdef uint64_t key = 0
+        followed.model, followed.view, followed.asked = &self.model.view, view, &row.asked
+        followed.successor, followed.person = candidate.successor, False
+        for steps in range(CHANGES_MAX):
+            if followed.successor == 0:
+                break
+            key = followed.successor - 1
+            if not follow(&followed, key):
+                raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
+        if not followed.person:
+            candidate.compared = 2
+            return 0
+        for k in range(row.count):
+            if row.candidates[k].key == key:
+                # Found by this code as well: the better of the two is theirs.
+                if row.candidates[k].compared == 1 and candidate.levels.ratio > row.candidates[k].levels.ratio:
+                    row.candidates[k].levels = candidate.levels
+                    row.candidates[k].earlier = 1
+                    row.candidates[k].by |= candidate.by
+                if row.candidates[k].compared == 1:
+                    candidate.compared = 2
+                    return 0
+                row.candidates[k].wants_history = 2
+        candidate.key = key
+        candidate.earlier = followed.levels.ratio < candidate.levels.ratio
+        if not candidate.earlier:
+            candidate.levels = followed.levels
         return 0
 
     cdef int _compare_earlier(
