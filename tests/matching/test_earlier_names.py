@@ -88,10 +88,11 @@ def new_code(directory: Path, day: datetime.date, *, twice: bool = False) -> int
     keys = [person.key, 7_654_321_098, 7_654_321_099][: 3 if twice else 2]
     changes = [
         Notification(
-            reason=int(ChangeReason.CODE_CHANGE_REQUESTED), code=code_from_key(after), code_before=code_from_key(before),
-            area=AREAS[person.area].jis, event_date=20261110 + place, update_number=person.update_number + 2 + place,
-            birth_date=person.birth_date, sex=person.sex, name="鵺野　" + person.name.split("　")[1],
-            kana="ヌエノ　" + person.kana.split("　")[1], address="東京都千代田区神田神保町9-9",
+            reason=int(ChangeReason.CODE_CHANGE_REQUESTED), code=code_from_key(after),
+            code_before=code_from_key(before), area=AREAS[person.area].jis, event_date=20261110 + place,
+            update_number=person.update_number + 2 + place, birth_date=person.birth_date, sex=person.sex,
+            name="鵺野　" + person.name.split("　")[1], kana="ヌエノ　" + person.kana.split("　")[1],
+            address="東京都千代田区神田神保町9-9",
         )
         for place, (before, after) in enumerate(pairwise(keys))
     ]  # fmt: skip
