@@ -78,6 +78,8 @@ SEARCH_HITS_MAX: Final = 64
 """Persons of one question of a SEARCH; the cap of an affair is at most this."""
 MATCH_CANDIDATES_MAX: Final = 1_280
 """Records read and compared for one row of a SEARCH or MATCH, all steps together (docs/matching.md, section 6)."""
+MATCH_LISTED_MAX: Final = 8_192
+"""People of one name or reading of whom a row without a birth date has the areas looked at; more are too many."""
 COHORT_NAME_BYTES: Final = 32
 """A cohort's name stands in so many bytes, filled up with zeros."""
 GOODBYE_REASON_BYTES_MAX: Final = 256

@@ -48,6 +48,7 @@ from jukinet.server.slices import (
     Question,
     SliceThread,
     asked_of,
+    find_slice_rows,
     finished,
     question_bytes,
     rows_of,
@@ -98,9 +99,6 @@ other take as long, and measured a sixth slower (docs/decisions.md)."""
 INLINE_CODES_PER_TURN_MAX: Final = 2_048
 HISTORY_SLICE_CODES: Final = 64
 """Some 2 ms of work, in the loop, for it reads LMDB; one slice a turn."""
-FIND_SLICE_ROWS: Final = 128
-"""Of a SEARCH or MATCH, in the thread for slices: about a millisecond of work in a realistic mix; docs/matching.md
-bounds what a row may cost at the worst."""
 FIND_INLINE_ROWS: Final = 1
 """A row that meets the most common name may cost a millisecond: more than one of them are worked off in the thread."""
 RECENT_SCRATCH_MAX: Final = 4
@@ -150,7 +148,6 @@ class Service:
         self._rule = Rule(configuration.retention.rule)
         self._interactive_codes_max = configuration.fairness.interactive_codes_max
         self._slice_codes = configuration.fairness.slice_codes
-        self._find_weight = max(1, self._slice_codes // FIND_SLICE_ROWS)
         self.models = Models()
         self.cohorts = Cohorts(self, cohorts)
         self.operators = Operators(self, configuration.operators)
@@ -470,8 +467,9 @@ class Service:
                 job.snapshot = self.reader.pin()
                 if isinstance(job.batch, BEGUN_BY_THE_LOOP):
                     self._begin_batch(job.batch, job.question, job.items, job.session)
-            if job.function in (SEARCH, MATCH):
-                slices.give(job, min(job.given + FIND_SLICE_ROWS, job.count), self._find_weight)
+            if isinstance(job.question, m.SearchRequest | m.MatchRequest):
+                rows = find_slice_rows(job.question, job.given)
+                slices.give(job, min(job.given + rows, job.count), max(1, self._slice_codes // rows))
                 if job.given == job.count:
                     self.queue.pass_on(connection.body_key, connection)
                     self.schedule(connection)

@@ -37,6 +37,11 @@ READABLE: Final = 1  # EPOLLIN
 TOLD_BY_ROW: Final = (VerifyBatch, SearchBatch, MatchBatch)
 """Batches whose record of use holds a byte a row besides the outcome."""
 BEGUN_BY_THE_LOOP: Final = (HistoryBatch, SearchBatch, MatchBatch)
+FIND_SLICE_ROWS: Final = 128
+"""Of a SEARCH or MATCH: about a millisecond of work in a realistic mix; docs/matching.md bounds what a row may cost at
+the worst."""
+FIND_SLICE_ROWS_UNDATED: Final = 16
+"""Of a slice with more rows than so many that have no birth date: each may look at limits.MATCH_LISTED_MAX people."""
 SLICES_GIVEN_MAX: Final = 16
 """Short requests are given many at once: each costs the loop more to hear of than the thread to answer."""
 
@@ -230,6 +235,14 @@ def state(batch: Batch, question: Question, items: int) -> None:
 def rows_of(question: Question) -> int:
     """The rows that a question asks about."""
     return question.count if isinstance(question, m.SearchRequest | m.MatchRequest) else len(question.codes)
+
+
+def find_slice_rows(question: m.SearchRequest | m.MatchRequest, start: int) -> int:
+    """How many rows make a slice that begins at ``start``: fewer where rows without a birth date cost more."""
+    dates = question.birth_dates
+    rows = min(FIND_SLICE_ROWS, question.count - start)
+    undated = rows if dates is None else dates[start : start + rows].tolist().count(0)
+    return FIND_SLICE_ROWS_UNDATED if undated > FIND_SLICE_ROWS_UNDATED else FIND_SLICE_ROWS
 
 
 def asked_of(question: m.SearchRequest | m.MatchRequest) -> Asked:

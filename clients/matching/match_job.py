@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 import zlib
 from collections import deque
@@ -11,8 +10,10 @@ from typing import Any, Final
 
 from jukinet.clients.errors import UsageError
 from jukinet.clients.matching.column_names import Mapping
-from jukinet.clients.matching.record_file import RecordFile, Row, undecodable
-from jukinet.clients.matching.record_rows import Batch, Reader, columns_of
+from jukinet.clients.matching.csv_blocks import Columns, Row
+from jukinet.clients.matching.record_columns import ColumnReader, Piece, joined, persons_of
+from jukinet.clients.matching.record_file import RecordFile, undecodable
+from jukinet.clients.matching.record_rows import Batch, Reader
 from jukinet.clients.matching.result_file import ResultWriter
 from jukinet.clients.persons import MatchAnswer, Persons
 from jukinet.clients.query.job import Job, Progress
@@ -47,35 +48,40 @@ class RecordSource:
         return self._file.fraction()
 
     def batches(self, size: int) -> Iterator[Batch]:
-        digest = 0
-        rows = self._file.rows()
-        while listed := list(itertools.islice(rows, size)):
-            batch = self._batch(listed, digest)
-            digest = batch.digest
-            yield batch
+        columns = ColumnReader(self._reader, self._mapping)
+        waiting: list[Piece] = []
+        digest = ready = 0
+        for found in self._file.pieces():
+            piece = columns.of_columns(found) if isinstance(found, Columns) else self._of_rows(columns, found)
+            waiting.append(piece)
+            ready += len(piece)
+            if ready < size:
+                continue
+            whole = joined(waiting)
+            for start in range(0, ready - size + 1, size):
+                batch = self._batch(whole.part(start, start + size), digest)
+                digest = batch.digest
+                yield batch
+            waiting, ready = [whole.part(ready - ready % size, ready)], ready % size
+        if ready:
+            yield self._batch(joined(waiting), digest)
 
-    def _batch(self, rows: list[Row], digest: int) -> Batch:
-        person_of = self._reader.person
-        people = [person_of(row) for row in rows]
-        self.beyond_era += sum(person.beyond_era for person in people)
-        persons = columns_of(people, self._mapping.items)
+    def _of_rows(self, columns: ColumnReader, rows: list[Row]) -> Piece:
+        kept = (
+            [clean(row.fields[place]) if place < len(row.fields) else "" for row in rows]
+            for place in self._mapping.kept
+        )
+        return columns.of_rows(rows, kept)
+
+    def _batch(self, piece: Piece, digest: int) -> Batch:
+        self.beyond_era += piece.beyond_era
+        persons = persons_of(piece, self._mapping.items)
         for column in (persons.names, persons.kana, persons.birth_dates, persons.sexes, persons.addresses):
             if isinstance(column, TextColumn):
                 digest = zlib.crc32(column.data, zlib.crc32(column.offsets, digest))
             elif column is not None:
                 digest = zlib.crc32(memoryview(column).cast("B"), digest)  # type: ignore[arg-type]
-        kept = [
-            [clean(row.fields[place]) if place < len(row.fields) else "" for row in rows]
-            for place in self._mapping.kept
-        ]
-        return Batch(
-            [row.number for row in rows],
-            persons,
-            [person.fault for person in people],
-            [person.reason for person in people],
-            kept,
-            digest,
-        )
+        return Batch(piece.numbers, persons, piece.faults, piece.reasons, piece.kept, digest)
 
 
 def clean(text: str) -> str:

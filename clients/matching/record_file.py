@@ -14,11 +14,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final
 
 from jukinet.clients.columns import optional
 from jukinet.clients.errors import UsageError
 from jukinet.clients.matching.column_names import looks_like_names
+from jukinet.clients.matching.csv_blocks import ENCODINGS as ENCODINGS_OF_BLOCKS
+from jukinet.clients.matching.csv_blocks import Columns, CsvBlocks, CsvRows, Row, listed
 
 SAMPLE_BYTES: Final = 1 << 18
 FIELD_CHARACTERS_MAX: Final = 131_072
@@ -36,14 +38,6 @@ ESCAPED: Final = re.compile("[\udc80-\udcff]")
 """The surrogates that stand for bytes which could not be decoded."""
 
 
-class Row(NamedTuple):
-    """One record: its number from 1, its fields, and why it could not be read ('' when it could)."""
-
-    number: int
-    fields: Sequence[str]
-    fault: str = ""
-
-
 class RecordFile(ABC):
     """A file of records, read once. ``names`` are its columns' names, or '1', '2', ... where it has none."""
 
@@ -57,6 +51,10 @@ class RecordFile(ABC):
     @abstractmethod
     def rows(self) -> Iterator[Row]:
         """Every record in order."""
+
+    def pieces(self) -> Iterator[Columns | list[Row]]:
+        """The same records, in columns where they can be had so. Of rows() and pieces() one is called, once."""
+        return listed(self.rows())
 
     def fraction(self) -> float | None:
         """How much has been read, 0 to 1; None when nobody knows."""
@@ -99,6 +97,7 @@ class CsvFile(RecordFile):
 
     def __init__(self, path: Path, encoding: str | None, separator: str | None, header: bool | None) -> None:
         self._file: BinaryIO = path.open("rb")
+        self._blocks: CsvBlocks | None = None
         try:
             self._bytes = path.stat().st_size
             self._look(path, encoding, separator, header)
@@ -128,27 +127,20 @@ class CsvFile(RecordFile):
         self._text = io.TextIOWrapper(self._file, encoding=self.encoding, errors=errors, newline="")
 
     def rows(self) -> Iterator[Row]:
-        reader = csv.reader(self._text, delimiter=self.separator)
-        number = -1 if self.has_names else 0
-        while True:
-            try:
-                fields = next(reader, None)
-            except csv.Error:
-                number += 1
-                yield Row(max(number, 1), (), "the line is not CSV: a quote is not closed, or a field is too long")
-                continue
-            if fields is None:
-                return
-            if not fields:
-                continue  # a blank line
-            number += 1
-            if number > 0:
-                yield Row(number, fields)
+        return CsvRows(self.separator, self.has_names).rows(iter(self._text))
+
+    def pieces(self) -> Iterator[Columns | list[Row]]:
+        if self.encoding not in ENCODINGS_OF_BLOCKS:
+            return super().pieces()
+        self._blocks = CsvBlocks(self._file, self.encoding, self.separator, len(self.names), self.has_names)
+        return self._blocks.pieces()
 
     def fraction(self) -> float | None:
         return min(1.0, self._file.tell() / self._bytes) if self._bytes else None
 
     def close(self) -> None:
+        if self._blocks is not None:
+            self._blocks.close()
         self._text.close()
 
 
@@ -169,17 +161,23 @@ class ParquetFile(RecordFile):
         self._read = 0
 
     def rows(self) -> Iterator[Row]:
+        for piece in self.pieces():
+            assert isinstance(piece, Columns)
+            for place, fields in enumerate(zip(*(column.to_pylist() for column in piece.columns), strict=True)):
+                self._read = piece.first + place
+                yield Row(piece.first + place, fields)
+
+    def pieces(self) -> Iterator[Columns | list[Row]]:
         pa, compute = optional("pyarrow"), optional("pyarrow.compute")
-        number = 0
+        first = 1
         for batch in self._file.iter_batches(batch_size=16_384):
             columns = []
             for column in batch.columns:
                 text = column if pa.types.is_string(column.type) else column.cast(pa.string())
-                columns.append(compute.fill_null(text, "").to_pylist())
-            for fields in zip(*columns, strict=True):
-                number += 1
-                self._read = number
-                yield Row(number, fields)
+                columns.append(compute.fill_null(text, ""))
+            self._read = first + batch.num_rows - 1
+            yield Columns(first, columns)
+            first += batch.num_rows
 
     def fraction(self) -> float | None:
         return self._read / self.rows_in_all if self.rows_in_all else None

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
 from jukinet.clients.matching.column_names import Mapping
-from jukinet.clients.matching.record_file import Row, undecodable
+from jukinet.clients.matching.csv_blocks import Row
+from jukinet.clients.matching.record_file import undecodable
 from jukinet.clients.persons import Persons
 from jukinet.core import limits
 from jukinet.core.folding.dates import DateTextError, EraDigits, ImpossibleDateError, OutOfEraError, read_date
-from jukinet.core.wire.columns import TextColumn
 
 SEX_WORDS: Final = {
     **dict.fromkeys(("", "0", "不明", "不詳", "-", "unknown"), 0),
@@ -79,6 +78,7 @@ class Reader:
 
     def __init__(self, mapping: Mapping, era_digits: EraDigits = EraDigits.IN_ORDER) -> None:
         items = mapping.items
+        self.era_digits = era_digits
         self._name = text_of(items.get("name", ()), " ")
         self._kana = text_of(items.get("kana", ()), " ")
         self._date = text_of(items.get("birth_date", ()), "")
@@ -163,29 +163,14 @@ def read_sex(text: str) -> int:
 class Batch(Struct, frozen=True):
     """Rows on their way: what is asked, the faults of those that cannot be, and what is passed on with the answers."""
 
-    numbers: list[int]
+    numbers: Sequence[int]
     persons: Persons
     faults: list[str]
     reasons: list[str]
-    kept: list[list[str]]
-    """A list for each column that is passed on."""
+    kept: list[Any]
+    """An Arrow string array for each column that is passed on."""
     digest: int = 0
     """CRC-32 of what is asked, the digest of the batches before being its beginning."""
 
     def __len__(self) -> int:
         return len(self.numbers)
-
-
-def columns_of(people: Sequence[Person], given: Iterable[str]) -> Persons:
-    """The persons as columns of a question; only the items that the file has."""
-    items = set(given)
-    # A name in kana is asked as a reading, whatever column it came from.
-    with_kana = "kana" in items or any(person.kana for person in people)
-    with_name = "name" in items and (any(person.name for person in people) or not with_kana)
-    return Persons(
-        names=TextColumn.from_texts(person.name for person in people) if with_name else None,
-        kana=TextColumn.from_texts(person.kana for person in people) if with_kana else None,
-        birth_dates=memoryview(array("I", [person.birth_date for person in people])) if "birth_date" in items else None,
-        sexes=memoryview(bytes(person.sex for person in people)) if "sex" in items else None,
-        addresses=TextColumn.from_texts(person.address for person in people) if "address" in items else None,
-    )

@@ -127,7 +127,7 @@ class ResultWriter:
                 arrays[name] = self._only(one, self._person_column(name, column))
         names = self.schema.names
         kept = dict(zip(names[1 : 1 + self._kept], batch.kept, strict=True))
-        columns = [pa.array(kept[name], pa.string()) if name in kept else arrays[name] for name in names]
+        columns = [kept[name] if name in kept else arrays[name] for name in names]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _person_column(self, name: str, column: Any) -> Any:

@@ -81,14 +81,21 @@ def add(tally: Tally, batch: Any) -> None:
         count(tally.areas, columns["area"])
     for item in LEVEL_ITEMS:
         count(tally.levels[item], columns[f"{item}_level"])
-    asked = {found.name for found in ASKED}
-    for found, reason in zip(columns["found"].to_pylist(), columns["reason"].to_pylist(), strict=True):
-        if found not in asked:
-            tally.reasons[found, reason or ""] += 1
-    compute = optional("pyarrow.compute")
+    compute, np = optional("pyarrow.compute"), optional("numpy")
+    refused = compute.invert(compute.is_in(columns["found"], value_set=asked_names()))
+    pairs = (columns["found"].filter(refused).to_pylist(), columns["reason"].filter(refused).to_pylist())
+    for found, reason in zip(*pairs, strict=True):
+        tally.reasons[found, reason or ""] += 1
     matched = compute.equal(columns["found"], Found.ONE.name)
-    for share in columns["probability"].filter(matched).to_pylist():
-        tally.probabilities[class_of(share)] += 1
+    shares = columns["probability"].filter(matched).to_numpy(zero_copy_only=False)
+    for place, rows in enumerate(np.bincount(class_of(shares), minlength=1).tolist()):
+        if rows:
+            tally.probabilities[place] += rows
+
+
+def asked_names() -> Any:
+    """The answers of rows that were looked for, as an Arrow array."""
+    return optional("pyarrow").array([found.name for found in ASKED])
 
 
 def count(counter: Counter[str], column: Any) -> None:
@@ -97,12 +104,9 @@ def count(counter: Counter[str], column: Any) -> None:
             counter[pair["values"]] += pair["counts"]
 
 
-def class_of(share: float) -> int:
-    """The last border that the share reaches; 1.0 is of the class below it."""
-    place = 0
-    while place < len(PROBABILITY_STEPS) - 2 and share >= PROBABILITY_STEPS[place + 1]:
-        place += 1
-    return place
+def class_of(shares: Any) -> Any:
+    """For each share (a numpy array) the place of the last border that it reaches; 1.0 is of the class below it."""
+    return optional("numpy").searchsorted(PROBABILITY_STEPS[1:-1], shares, side="right")
 
 
 def class_names() -> list[str]:

@@ -110,11 +110,12 @@ def registered_day(status: int) -> int:
 def persons_of(shown: tuple[int, bytes] | None, earlier: Iterable[tuple[int, bytes]]) -> list[bytes]:
     """The records by which a key is in the identity index: what is shown, and earlier records that took effect.
 
-    shown: status and record; earlier: standings and records of what is not shown. None when nobody is shown.
+    shown: status and record; earlier: standings and records of what is not shown. A retired code shows nobody, but what
+    was its person's before leads to the code that follows it. None when nobody is shown otherwise.
     """
-    if shown is None or shown[0] & 15 >= State.RETIRED:
+    if shown is None or shown[0] & 15 > State.RETIRED:
         return []
-    found = [shown[1]]
+    found = [shown[1]] if shown[0] & 15 != State.RETIRED else []
     found += [record for standing, record in earlier if standing in _TOOK_EFFECT and record[0] & PART_PERSON]
     return found
 

@@ -5,8 +5,9 @@ records of all of them in one sweep of the resident table (core.index.gather), a
 step, in which every access to memory was asked for in advance.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memmove, memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
 from jukinet.core.folding.dates cimport DATES_FAR, DATES_UNKNOWN, DATES_YEAR, compare_dates
@@ -17,13 +18,17 @@ from jukinet.core.identity.probe cimport (
     CARE_KANA, CARE_NAME, MASK_DAY, MASK_MONTH, MASK_YEAR, DateFilter, Found, TextProbe, scan_date, scan_prefetch,
     text_begin, text_block, text_check, text_equal, text_list,
 )
-from jukinet.core.index.gather cimport SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person
+from jukinet.core.index.gather cimport (
+    OUTCOME_CODE_CHANGED, SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person,
+)
 from jukinet.core.matching.items cimport NAME_ROOM, Asked, compare_record
-from jukinet.core.matching.model cimport D_DIFFERENT, D_EQUAL, P_AREA, ModelView
-from jukinet.core.records.record cimport ResidentRecord, record_decode
+from jukinet.core.matching.model cimport D_DIFFERENT, D_EQUAL, N_PART, P_AREA, ModelView
+from jukinet.core.records.record cimport ResidentRecord, record_decode, status_area
 from jukinet.core.store.snapshot cimport IdentityView, RegisterView
 
 from jukinet.core import limits
+from jukinet.core.folding.kana import folded_kana
+from jukinet.core.matching.levels import LOOKALIKE_KANA
 
 codes_prepare()
 
@@ -33,9 +38,19 @@ cdef extern from *:
     """
     int popcount "jukinet_popcount" (uint32_t value) noexcept nogil
 
-assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 2 * SCAN_KEPT
-assert CANDIDATES_MAX >= WIDE_ROOM
+assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 3 * SCAN_KEPT + SLIP_ROOM
+assert SLIP_PROBES >= 3 * SLIP_LENGTH_MAX - 1
+assert CANDIDATES_MAX >= 2 * (WIDE_ROOM + ELSEWHERE_KEPT)
 assert CANDIDATES_MAX == limits.MATCH_CANDIDATES_MAX
+assert LISTED_ROOM == limits.MATCH_LISTED_MAX
+assert AREAS_ROOM > limits.AREAS_MAX
+
+
+cdef uint8_t lookalike[256]
+memset(lookalike, 0, sizeof(lookalike))
+for pair in LOOKALIKE_KANA:
+    one, other = folded_kana(pair)
+    lookalike[one], lookalike[other] = other, one
 
 
 # What a sweep's consumer needs.
@@ -44,6 +59,17 @@ ctypedef struct Comparing:
     const ModelView *model
     Row *rows
     const uint32_t *owners      # row << 16 | place, of each key of the sweep
+
+
+# What the sweep over a long list needs.
+ctypedef struct Placing:
+    Gathering *work
+    Row *row
+    uint32_t first              # place of the sweep's first key in the list
+    uint32_t *elsewhere         # places of people in other municipalities
+    uint32_t elsewhere_count
+    uint32_t taken
+    uint8_t by
 
 
 cdef void add(Row *row, uint64_t key, uint8_t by) noexcept nogil:
@@ -58,6 +84,7 @@ cdef void add(Row *row, uint64_t key, uint8_t by) noexcept nogil:
     row.candidates[row.count].key = key
     row.candidates[row.count].by = by
     row.candidates[row.count].compared = 0
+    row.candidates[row.count].successor = 0
     row.candidates[row.count].earlier = 0
     row.candidates[row.count].wants_history = 0
     row.count += 1
@@ -76,16 +103,28 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
         row = &comparing.rows[owner >> 16]
         candidate = &row.candidates[owner & 0xFFFF]
         candidate.compared = 2
-        if entries[i].record == NULL or not tells_of_person(entries[i].outcome):
+        if entries[i].record == NULL or not (tells_of_person(entries[i].outcome) or entries[i].outcome == OUTCOME_CODE_CHANGED):
             continue
         if record_decode(entries[i].record, entries[i].record_bytes, entries[i].status, &record) < 0:
             return SWEEP_DAMAGED
+        if entries[i].outcome == OUTCOME_CODE_CHANGED:
+            # Whoever had this code had this text: what was theirs under it is looked at, and who has the next code.
+            if candidate.by & (BY_KANA | BY_NAME):
+                candidate.successor = record.successor_key
+                candidate.wants_history = record.successor_key > 0
+            continue
         if record.name == NULL:
             continue
         if not compare_record(
             comparing.model, &row.asked, &record, comparing.view, candidate.by == BY_DATE, &candidate.levels
         ):
             continue
+        # A reading with the same bits of its hash, or an earlier one, is not the one looked up.
+        if candidate.by & BY_SLIP and candidate.by & ~(BY_SLIP | BY_DATE) == 0 and candidate.levels.kana > N_PART:
+            if not candidate.by & BY_DATE or not compare_record(
+                comparing.model, &row.asked, &record, comparing.view, True, &candidate.levels
+            ):
+                continue
         candidate.compared = 1
         # The index says that this person had this text; when the record shown has another, an earlier one has it.
         if candidate.by & BY_KANA and not whole_name(candidate.levels.kana):
@@ -98,6 +137,29 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
         ):
             candidate.wants_history = 1
     return SWEEP_DONE
+
+
+cdef int take_followed(void *context, size_t first, const Entry *entries, size_t count) noexcept nogil:
+    """Consumer of a sweep over one key."""
+    cdef Followed *followed = <Followed *>context
+    cdef ResidentRecord record
+    if entries[0].record == NULL:
+        return SWEEP_DONE
+    if record_decode(entries[0].record, entries[0].record_bytes, entries[0].status, &record) < 0:
+        return SWEEP_DAMAGED
+    if entries[0].outcome == OUTCOME_CODE_CHANGED:
+        followed.successor = record.successor_key
+    elif tells_of_person(entries[0].outcome) and record.name != NULL:
+        compare_record(followed.model, followed.asked, &record, followed.view, False, &followed.levels)
+        followed.person = True
+    return SWEEP_DONE
+
+
+cdef bint follow(Followed *followed, uint64_t key) noexcept nogil:
+    cdef uint64_t code = key * 10 + code_check_digit(key)
+    followed.successor = 0
+    followed.person = False
+    return sweep(followed.view, <const unsigned char *>&code, 0, 1, True, take_followed, followed) == SWEEP_DONE
 
 
 cdef inline bint near(uint32_t asked, uint32_t held) noexcept nogil:
@@ -128,10 +190,12 @@ cdef bint gathering_prepare(Gathering *work, const ModelView *model) noexcept no
     cdef Candidate *candidates = <Candidate *>malloc(GROUP * CANDIDATES_MAX * sizeof(Candidate))
     cdef size_t i
     work.model = model
-    work.compared = 0
+    work.compared = work.placed = 0
+    memset(work.municipalities, 0, sizeof(work.municipalities))
+    memset(work.prefectures, 0, sizeof(work.prefectures))
     work.rows = <Row *>malloc(GROUP * sizeof(Row))
-    work.keys = <uint64_t *>malloc((SCAN_ROOM + SWEEP_KEYS) * sizeof(uint64_t))
-    work.notes = <uint32_t *>malloc((SCAN_ROOM + SWEEP_KEYS) * sizeof(uint32_t))
+    work.keys = <uint64_t *>malloc((LISTED_ROOM + SWEEP_KEYS) * sizeof(uint64_t))
+    work.notes = <uint32_t *>malloc((LISTED_ROOM + SWEEP_KEYS) * sizeof(uint32_t))
     if candidates == NULL or work.rows == NULL or work.keys == NULL or work.notes == NULL:
         free(candidates)
         free(work.rows)
@@ -139,8 +203,8 @@ cdef bint gathering_prepare(Gathering *work, const ModelView *model) noexcept no
         free(work.notes)
         work.rows = NULL
         return False
-    work.codes = work.keys + SCAN_ROOM
-    work.owners = work.notes + SCAN_ROOM
+    work.codes = work.keys + LISTED_ROOM
+    work.owners = work.notes + LISTED_ROOM
     for i in range(GROUP):
         work.rows[i].candidates = candidates + i * CANDIDATES_MAX
     return True
@@ -165,7 +229,10 @@ cdef bint gather(Gathering *work, const RegisterView *view, const IdentityView *
     if step == 2:
         if not scan_dates(work, identity, count):
             return False
-    elif not probe_texts(work, identity, step, count):
+        for i in range(count):
+            if not take_slips(work, identity, &work.rows[i]):
+                return False
+    elif not probe_texts(work, view, identity, step, count):
         return False
     if not compare(work, view, before, count):
         return False
@@ -177,7 +244,9 @@ cdef bint gather(Gathering *work, const RegisterView *view, const IdentityView *
     return True
 
 
-cdef bint probe_texts(Gathering *work, const IdentityView *identity, int step, size_t count) noexcept nogil:
+cdef bint probe_texts(
+    Gathering *work, const RegisterView *view, const IdentityView *identity, int step, size_t count
+) noexcept nogil:
     """Steps 1 and 2: by the reading's and the name's hashes. False: the store is damaged."""
     cdef size_t i
     cdef Row *row
@@ -208,8 +277,9 @@ cdef bint probe_texts(Gathering *work, const IdentityView *identity, int step, s
             take_near(work, row, probe, BY_NAME if i & 1 else BY_KANA)
             if not take_exchanged(work, identity, row, i & 1):
                 return False
-        elif i & 1 or row.asked.name_length == 0 or row.count == 0:
-            take_all(work, row, probe, BY_NAME if i & 1 else BY_KANA)
+        elif i & 1 or row.asked.name_length == 0:
+            if not take_without_date(work, view, row, probe, BY_NAME if i & 1 else BY_KANA):
+                return False
     return True
 
 
@@ -268,13 +338,98 @@ cdef bint take_exchanged(Gathering *work, const IdentityView *identity, Row *row
     return True
 
 
-cdef void take_all(Gathering *work, Row *row, const TextProbe *probe, uint8_t by) noexcept nogil:
-    """Everybody of the text, where no date is asked for."""
-    cdef uint32_t k
-    cdef Found found = text_list(probe, NULL, 0, work.keys, work.notes, WIDE_ROOM)
-    for k in range(found.found):
-        add(row, work.keys[k], by)
-    row.more |= found.more
+cdef bint take_without_date(
+    Gathering *work, const RegisterView *view, Row *row, const TextProbe *probe, uint8_t by
+) noexcept nogil:
+    """Everybody of the name and of the reading. Either list leads to whoever is meant, so one of them may be too long."""
+    cdef bint more
+    if not take_all(work, view, row, probe, by):
+        return False
+    if by == BY_KANA or row.asked.kana_length == 0:
+        return True
+    more, row.more = row.more, False
+    if not take_all(work, view, row, probe - 1, BY_KANA):
+        return False
+    row.more = (more and row.more) or ((more or row.more) and row.count == 0)
+    return True
+
+
+cdef bint take_all(Gathering *work, const RegisterView *view, Row *row, const TextProbe *probe, uint8_t by) noexcept nogil:
+    """Everybody of the text, where no date is asked for; of many, those who live where the address says, and some others.
+
+    With too many of them nobody is taken: whatever they were, the row could not be answered. False: the store is damaged.
+    """
+    cdef uint32_t k, step, before = row.count
+    cdef Placing placing
+    cdef Found found = text_list(probe, NULL, 0, work.keys, work.notes, LISTED_ROOM)
+    if found.more:
+        row.more = True
+        return True
+    if found.found <= WIDE_ROOM:
+        for k in range(found.found):
+            add(row, work.keys[k], by)
+        return True
+    work.placed += found.found
+    placing.work, placing.row, placing.by = work, row, by
+    placing.elsewhere, placing.elsewhere_count, placing.taken = work.notes, 0, 0
+    if not place_all(view, &placing, found.found):
+        return False
+    if row.more:
+        row.count = before
+        return True
+    if placing.elsewhere_count > row.elsewhere:
+        row.elsewhere = placing.elsewhere_count
+    # They stand by birth date: evenly spaced ones are of all ages.
+    step = placing.elsewhere_count // ELSEWHERE_KEPT + 1
+    k = 0
+    while k < placing.elsewhere_count:
+        add(row, work.keys[work.notes[k]], by | BY_ELSEWHERE)
+        k += step
+    return True
+
+
+cdef bint place_all(const RegisterView *view, Placing *placing, uint32_t count) noexcept nogil:
+    """Take those of a long list who live in the address's municipality. False: the store is damaged."""
+    cdef uint32_t first, n, k
+    cdef uint64_t key
+    first = 0
+    while first < count:
+        n = count - first if count - first < SWEEP_KEYS else SWEEP_KEYS
+        placing.first = first
+        for k in range(n):
+            key = placing.work.keys[first + k]
+            placing.work.codes[k] = key * 10 + code_check_digit(key)
+        if sweep(view, <const unsigned char *>placing.work.codes, 0, n, False, place_keys, placing) != SWEEP_DONE:
+            return False
+        first += SWEEP_KEYS
+    return True
+
+
+cdef int place_keys(void *context, size_t first, const Entry *entries, size_t count) noexcept nogil:
+    """Consumer of a sweep over a long list."""
+    cdef Placing *placing = <Placing *>context
+    cdef size_t i
+    for i in range(count):
+        if not tells_of_person(entries[i].outcome):
+            continue
+        if not may_live_there(placing.work, &placing.row.asked, status_area(entries[i].status)):
+            placing.elsewhere[placing.elsewhere_count] = placing.first + <uint32_t>(first + i)
+            placing.elsewhere_count += 1
+        elif placing.taken == WIDE_ROOM:
+            placing.row.more = True
+        else:
+            add(placing.row, placing.work.keys[placing.first + first + i], placing.by)
+            placing.taken += 1
+    return SWEEP_DONE
+
+
+cdef inline bint may_live_there(const Gathering *work, const Asked *asked, uint32_t area) noexcept nogil:
+    """Whether an area can be that of the address, as far as both are known."""
+    cdef uint16_t municipality = work.municipalities[area]
+    cdef uint8_t prefecture = work.prefectures[area]
+    if asked.address_parts.municipality and municipality and asked.address_parts.municipality != municipality:
+        return False
+    return not asked.address_parts.prefecture or not prefecture or asked.address_parts.prefecture == prefecture
 
 
 cdef bint scan_dates(Gathering *work, const IdentityView *identity, size_t count) noexcept nogil:
@@ -337,6 +492,60 @@ cdef bint scan(Gathering *work, const IdentityView *identity, Row *row, uint32_t
                 return True
             add(row, work.keys[k], BY_DATE)
             taken += 1
+    return True
+
+
+cdef int slipped(const uint8_t *text, int length, int number, uint8_t *out) noexcept nogil:
+    """Reading number ``number`` of those one slip away: a kana fewer, two exchanged, one for its like. Its length, or 0."""
+    cdef int way = number // length, place = number % length
+    cdef uint8_t other
+    memcpy(out, text, length)
+    if way == 0:
+        if place and text[place] == text[place - 1]:
+            return 0
+        memmove(out + place, out + place + 1, length - 1 - place)
+        return length - 1
+    if way == 1:
+        if place + 1 >= length or text[place] == text[place + 1]:
+            return 0
+        out[place], out[place + 1] = text[place + 1], text[place]
+        return length
+    other = lookalike[text[place]]
+    out[place] = other
+    return length if other else 0
+
+
+cdef bint take_slips(Gathering *work, const IdentityView *identity, Row *row) noexcept nogil:
+    """People whose reading is one slip away and whose date is near. False: the store is damaged."""
+    cdef uint8_t text[NAME_ROOM]
+    cdef TextProbe probes[SLIP_PROBES]
+    cdef DateFilter filters[LIST_FILTERS]
+    cdef const Asked *asked = &row.asked
+    cdef uint32_t k, filters_count, taken = 0
+    cdef int i, length, count = 0
+    cdef Found found
+    if not row.open or not asked.birth_date or asked.kana_length < SLIP_LENGTH_MIN or asked.kana_length > SLIP_LENGTH_MAX:
+        return True
+    for i in range(3 * asked.kana_length):
+        length = slipped(asked.kana, asked.kana_length, i, text)
+        if length:
+            text_begin(identity, TABLE_KANA, text_hash(text, length), &probes[count])
+            count += 1
+    for i in range(count):
+        text_block(&probes[i])
+    for i in range(count):
+        if not text_check(&probes[i]):
+            return False
+    filters_count = near_filters(date_code(asked.birth_date), filters)
+    for i in range(count):
+        found = text_list(&probes[i], filters, filters_count, work.keys, work.notes, SCAN_ROOM)
+        for k in range(found.found):
+            # Those of the date itself are the scan's.
+            if packed_of_code(work.notes[k]) != asked.birth_date and near(asked.birth_date, packed_of_code(work.notes[k])):
+                if taken == SLIP_ROOM:
+                    return True
+                add(row, work.keys[k], BY_SLIP)
+                taken += 1
     return True
 
 

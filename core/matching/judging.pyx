@@ -4,7 +4,7 @@ from libc.math cimport exp, log
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from jukinet.core.matching.candidates cimport STEPS, Candidate, Row, whole_name
+from jukinet.core.matching.candidates cimport BY_ELSEWHERE, STEPS, Candidate, Row, whole_name
 from jukinet.core.matching.items cimport Asked, Levels
 from jukinet.core.matching.model cimport (
     D_EQUAL, D_YEAR, N_FOLDED, N_MISSING, P_BUILDING, P_EQUAL, P_MISSING, P_TOWN, X_EQUAL, ModelView, found_share,
@@ -98,6 +98,18 @@ cdef void tell_nothing(Judging *judging, size_t at, Row *row, uint8_t status) no
     row.open = False
 
 
+cdef double not_compared(const ModelView *model, const Row *row, double highest) noexcept nogil:
+    """Weight of the people elsewhere who were not compared: each weighs what those of them weigh in the mean who were."""
+    cdef double weight = 0.0
+    cdef uint32_t k, compared = 0
+    for k in range(row.count):
+        if row.candidates[k].by & BY_ELSEWHERE:
+            compared += 1
+            if row.candidates[k].compared == 1:
+                weight += exp(model.log_in_register + row.candidates[k].levels.ratio - highest)
+    return weight / compared * (row.elsewhere - compared) if 0 < compared < row.elsewhere else 0.0
+
+
 cdef void judge(Judging *judging, Row *row, size_t at, int step) noexcept nogil:
     """Weigh a row's candidates; answer it when one is sure enough, or after the last step."""
     cdef const ModelView *model = judging.model
@@ -126,6 +138,7 @@ cdef void judge(Judging *judging, Row *row, size_t at, int step) noexcept nogil:
         if row.candidates[k].compared == 1:
             value = exp(model.log_in_register + row.candidates[k].levels.ratio - highest)
             weight += value
+    weight += not_compared(model, row, highest)
     total += weight
     chance = exp(best - highest) / total if any_found else 0.0
     next_chance = exp(second - highest) / total if second > -1e299 else 0.0
@@ -223,6 +236,7 @@ cdef void tell_hits(Judging *judging, Row *row, size_t at, int step, const Searc
     for k in range(row.count):
         if row.candidates[k].compared == 1:
             total += exp(model.log_in_register + row.candidates[k].levels.ratio - highest)
+    total += not_compared(model, row, highest)
     judging.told.statuses[at] = FOUND_ONE if hits == 1 else FOUND_SEVERAL
     told.found[at] = <uint8_t>hits
     for place in range(hits):

@@ -100,3 +100,6 @@ TOLD_OF_PLACE: Final = (
     Level.NOT_COMPARED, Level.EXACT, Level.FOLDED, Level.PARTIAL, Level.NEAR, Level.DIFFERENT,
 )  # fmt: skip
 """What an answer tells of each level, by its value; an address is EXACT only when it is equal before folding."""
+
+LOOKALIKE_KANA: Final = ("シツ", "ソン", "クワ", "ウワ", "ヌス", "チテ", "コユ", "マア")
+"""Kana that are taken for one another when they are read from paper; of several pairs of one kana the last counts."""

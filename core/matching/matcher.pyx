@@ -12,7 +12,8 @@ from libc.string cimport memset
 
 from jukinet.core.folding.addresses cimport Address, fold_address
 from jukinet.core.matching.candidates cimport (
-    EARLIER_MAX, GROUP, STEPS, Candidate, Gathering, Row, agrees_with_index, gather, gathering_free, gathering_prepare,
+    CHANGES_MAX, EARLIER_MAX, GROUP, STEPS, Candidate, Followed, Gathering, Row, agrees_with_index, follow, gather,
+    gathering_free, gathering_prepare,
 )
 from jukinet.core.matching.items cimport (
     ADDRESS_ROOM, ITEM_BAD_ADDRESS, ITEM_BAD_KANA, ITEM_BAD_NAME, Asked, Levels, ask, compare_record,
@@ -26,6 +27,9 @@ from jukinet.core.records.record cimport ResidentRecord, record_decode
 from jukinet.core.store.snapshot cimport RegisterView, Snapshot
 
 from jukinet.core.errors import StoreCorruptError
+
+
+cdef double NOBODY = -1e300
 
 
 # The columns of the questions.
@@ -126,13 +130,18 @@ cdef class MatchBatch:
         self.judging.told.levels = <uint8_t *>self._take(answers.levels, LEVELS_ROW * n, True)
         self.judging.told.candidates = <uint16_t *>self._take(answers.candidates, 2 * n, True)
         memset(self.ended, 0, sizeof(self.ended))
-        self.gathering.compared = 0
+        self.gathering.compared = self.gathering.placed = 0
         self.count = n
 
     @property
     def work(self):
         """Rows that ended with each step, and records compared, of the batch so far: for measurements."""
         return [self.ended[step] for step in range(STEPS)], self.gathering.compared
+
+    @property
+    def placed(self):
+        """People of whom only the area was looked at, of the batch so far: for measurements."""
+        return self.gathering.placed
 
     def close(self):
         """Let the columns go."""
@@ -169,6 +178,7 @@ cdef class MatchBatch:
         if self.areas is snapshot.places.areas:
             return 0
         self.areas = snapshot.places.areas
+        self._place_areas()
         self.judging.not_connected_count = 0
         self.judging.not_all_known = False
         for area in snapshot.places.areas:
@@ -183,6 +193,20 @@ cdef class MatchBatch:
                 continue
             self.judging.not_connected[self.judging.not_connected_count] = parts.municipality
             self.judging.not_connected_count += 1
+        return 0
+
+    cdef int _place_areas(self) except -1:
+        """Municipality and prefecture of each area, as folded addresses name them."""
+        cdef Address parts
+        cdef uint8_t folded[ADDRESS_ROOM]
+        cdef bytes text
+        cdef size_t place
+        for place, area in enumerate(self.areas):
+            text = area.name.encode()
+            if fold_address(text, <int>len(text), folded, ADDRESS_ROOM, &parts) < 0:
+                parts.municipality = parts.prefecture = 0
+            self.gathering.municipalities[place] = parts.municipality
+            self.gathering.prefectures[place] = parts.prefecture
         return 0
 
     cdef int _group(self, Snapshot snapshot, size_t first, size_t count, histories, observe) except -1:
@@ -234,6 +258,7 @@ cdef class MatchBatch:
             asked = &row.asked
             row.count = 0
             row.more = False
+            row.elsewhere = 0
             row.open = True
             if self.judging.told.statuses[at] != 0:         # refused before; left as it is
                 tell_nothing(&self.judging, at, row, self.judging.told.statuses[at])
@@ -269,10 +294,51 @@ cdef class MatchBatch:
                 candidate.wants_history = 2
                 if looked < EARLIER_MAX:
                     looked += 1
+                    if candidate.successor:
+                        candidate.compared = 1
+                        candidate.levels.ratio = NOBODY
                     for status, data in histories(candidate.key):
                         self._compare_earlier(row, candidate, &snapshot.view, status, data)
-                if not agrees_with_index(candidate):
+                if candidate.compared == 1 and (
+                    candidate.levels.ratio == NOBODY or not agrees_with_index(candidate)
+                ):
                     candidate.compared = 2      # another name with the same bits of its hash
+                elif candidate.successor and candidate.compared == 1:
+                    self._follow(row, candidate, &snapshot.view)
+        return 0
+
+    cdef int _follow(self, Row *row, Candidate *candidate, const RegisterView *view) except -1:
+        """A candidate under a code that was changed becomes whoever has the code that followed; nobody, if nobody has."""
+        cdef Followed followed
+        cdef size_t k
+        cdef int steps
+        cdef uint64_t key = 0
+        followed.model, followed.view, followed.asked = &self.model.view, view, &row.asked
+        followed.successor, followed.person = candidate.successor, False
+        for steps in range(CHANGES_MAX):
+            if followed.successor == 0:
+                break
+            key = followed.successor - 1
+            if not follow(&followed, key):
+                raise StoreCorruptError("a block or record is damaged; run `jukinet store check`")
+        if not followed.person:
+            candidate.compared = 2
+            return 0
+        for k in range(row.count):
+            if row.candidates[k].key == key:
+                # Found by this code as well: the better of the two is theirs.
+                if row.candidates[k].compared == 1 and candidate.levels.ratio > row.candidates[k].levels.ratio:
+                    row.candidates[k].levels = candidate.levels
+                    row.candidates[k].earlier = 1
+                    row.candidates[k].by |= candidate.by
+                if row.candidates[k].compared == 1:
+                    candidate.compared = 2
+                    return 0
+                row.candidates[k].wants_history = 2
+        candidate.key = key
+        candidate.earlier = followed.levels.ratio < candidate.levels.ratio
+        if not candidate.earlier:
+            candidate.levels = followed.levels
         return 0
 
     cdef int _compare_earlier(

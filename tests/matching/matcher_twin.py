@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from jukinet.core.matching.columns import MatchRules
 from jukinet.core.matching.comparing import Comparison, compare, compare_dates
-from jukinet.core.matching.folded import Folded
-from jukinet.core.matching.levels import NameLevel
+from jukinet.core.matching.folded import Folded, fold
+from jukinet.core.matching.levels import LOOKALIKE_KANA, NameLevel
 from jukinet.core.matching.weighing import NEAR_DATES, Weighing
 from jukinet.core.vocabulary import Found
 
@@ -87,6 +87,18 @@ class PlainMatcher:
                 found.add(place)
         return found
 
+    def _by_slips(self, asked: Folded) -> set[int]:
+        """Reading one of those one slip away that are looked up, and the date near."""
+        found: set[int] = set()
+        for kana in slipped(asked.kana) if 4 <= len(asked.kana) <= 21 else ():
+            found |= {
+                place
+                for place in self._kanas.get(kana, ())
+                if self.records[place].birth_date != asked.birth_date
+                and compare_dates(asked.birth_date, self.records[place].birth_date) in NEAR_DATES
+            }
+        return found
+
     def found_share(self, asked: Folded, step: int) -> float:
         return self.weighing.found_share(step, reading=bool(asked.kana), date=bool(asked.birth_date))
 
@@ -101,9 +113,13 @@ class PlainMatcher:
                 best[held.key] = candidate
         return sorted(best.values(), key=lambda candidate: (-candidate.ratio, candidate.key))
 
+    def _last(self, asked: Folded) -> set[int]:
+        """Step 3."""
+        return self._by_date(asked) | self._by_slips(asked)
+
     def all_candidates(self, asked: Folded) -> list[Candidate]:
         """The candidates of all steps together, for estimation."""
-        return self.candidates(asked, self._by_keys(asked) | self._by_lists(asked) | self._by_date(asked))
+        return self.candidates(asked, self._by_keys(asked) | self._by_lists(asked) | self._last(asked))
 
     def match(self, asked: Folded) -> Answer:
         """Answer one row."""
@@ -111,7 +127,7 @@ class PlainMatcher:
             return Answer(Found.TOO_FEW_ITEMS, None, 0.0, 0.0, 0)
         places: set[int] = set()
         answer = Answer(Found.NONE, None, 0.0, 0.0, 0)
-        for step, find in enumerate((self._by_keys, self._by_lists, self._by_date)):
+        for step, find in enumerate((self._by_keys, self._by_lists, self._last)):
             if not asked.birth_date and step != 1:
                 continue
             places |= find(asked)
@@ -132,3 +148,20 @@ class PlainMatcher:
         several = sum(chances) >= rules.candidate_threshold
         status = Found.SEVERAL if several else Found.NONE
         return Answer(status, found[0], chances[0], margin, count, step)
+
+
+def slipped(kana: str) -> set[str]:
+    """Readings one slip away that are looked up: a kana fewer, two exchanged, one for its like."""
+    found = set()
+    likes = {}
+    for pair in LOOKALIKE_KANA:
+        one, other = fold("", pair, 0, 0, "").kana
+        likes |= {one: other, other: one}
+    for place, one in enumerate(kana):
+        rest = kana[place + 1 :]
+        found.add(kana[:place] + rest)
+        if rest:
+            found.add(kana[:place] + rest[:1] + one + rest[1:])
+        if one in likes:
+            found.add(kana[:place] + likes[one] + rest)
+    return found - {kana}

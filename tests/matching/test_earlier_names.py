@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from jukinet.core.matching.columns import LEVELS, Answers, MatchRules, Questions
 from jukinet.core.matching.model import Model
 from jukinet.core.matching.parameters import shipped
 from jukinet.core.notifications import Notification, NotificationBatch
+from jukinet.core.store.check import check_register
 from jukinet.core.vocabulary import ChangeReason, Found, Grade, Level
 
 from ..core.stores import AREAS, TOWNS, build_store
@@ -75,6 +77,46 @@ def test_the_name_now_finds_the_same_person(directory: Path) -> None:
 
 
 def test_a_name_past_its_retention_finds_nobody(directory: Path) -> None:
+    answers, _ = ask(directory, datetime.date(2032, 1, 1), earlier=True)
+    assert answers.statuses[0] != Found.ONE
+    assert answers.keys[0] == 0
+
+
+def new_code(directory: Path, day: datetime.date, *, twice: bool = False) -> int:
+    """Change the code of the person who married, after the marriage; the key that they have then."""
+    person = next(p for p in residents(300, seed=5) if p.birth_date % 100 and "　" in p.kana and "　" in p.name)
+    keys = [person.key, 7_654_321_098, 7_654_321_099][: 3 if twice else 2]
+    changes = [
+        Notification(
+            reason=int(ChangeReason.CODE_CHANGE_REQUESTED), code=code_from_key(after),
+            code_before=code_from_key(before), area=AREAS[person.area].jis, event_date=20261110 + place,
+            update_number=person.update_number + 2 + place, birth_date=person.birth_date, sex=person.sex,
+            name="鵺野　" + person.name.split("　")[1], kana="ヌエノ　" + person.kana.split("　")[1],
+            address="東京都千代田区神田神保町9-9",
+        )
+        for place, (before, after) in enumerate(pairwise(keys))
+    ]  # fmt: skip
+    with FeedRegister(directory, today=lambda: day) as register, register.transaction() as transaction:
+        prefecture = AREAS[person.area].jis // 1000
+        applied = transaction.apply(prefecture, 2, NotificationBatch.from_notifications(changes))
+        assert applied.applied == len(changes)
+        transaction.commit()
+    return keys[-1]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_the_name_before_marriage_finds_its_person_under_the_new_code(directory: Path, twice: bool) -> None:
+    key = new_code(directory, DAY, twice=twice)
+    answers, _ = ask(directory, DAY, earlier=True)
+    assert (answers.statuses[0], answers.keys[0], answers.grades[0]) == (Found.ONE, key, Grade.EARLIER_NAME)
+    answers, _ = ask(directory, DAY, earlier=False)
+    assert (answers.statuses[0], answers.keys[0]) == (Found.ONE, key)
+    assert answers.grades[0] in (Grade.EXACT, Grade.FOLDED)
+    assert check_register(directory).faults == []
+
+
+def test_the_old_code_says_nothing_when_its_records_are_past_retention(directory: Path) -> None:
+    new_code(directory, DAY)
     answers, _ = ask(directory, datetime.date(2032, 1, 1), earlier=True)
     assert answers.statuses[0] != Found.ONE
     assert answers.keys[0] == 0

@@ -17,6 +17,7 @@ from jukinet.core.matching.columns import LEVELS, Answers, MatchRules, Questions
 from jukinet.core.matching.folded import fold
 from jukinet.core.matching.matcher import MatchBatch
 from jukinet.core.matching.model import Model
+from jukinet.core.matching.parameters import shipped
 from jukinet.core.matching.weighing import Weighing
 from jukinet.core.records.resident import Resident
 from jukinet.core.store.reader import RegisterReader
@@ -147,7 +148,8 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisterReader]:
     one = residents(1)[0]
     fields = {name: getattr(one, name) for name in one.__struct_fields__}
     keys = [number * 3_000_017 % 10_000_000_000 for number in range(3_000)]
-    build_store(directory, [Resident(**fields | {"key": key}) for key in keys])
+    area = TOWNS[one.town - 1].area
+    build_store(directory, [Resident(**fields | {"key": key, "area": area}) for key in keys])
     with RegisterReader(directory) as reader:
         yield reader
 
@@ -223,3 +225,93 @@ def test_estimation_sees_every_candidate(reader: RegisterReader, twin: PlainMatc
         best = {one.compared.kana for one in expected[:1]}
         assert len(found) >= len(expected[:1])
         assert not expected or best & {levels[0] for levels in found}
+
+
+NAMESAKES = 3_000
+"""More people of one name than are compared for a row, spread over the connected areas of the small register."""
+HOMES = [(0, 1), (2, 3), (3, 4), (4, 5)]
+"""(area, town) where they live in turn."""
+
+
+def namesake(number: int, one: Resident, share: int) -> Resident:
+    """The person of a number, at a house of their own; every ``share``-th in Naha, the first alone in Izumizaki."""
+    area, town = HOMES[3] if number % share == 0 else HOMES[number % 3]
+    town = 9 if area == 4 and number else town
+    fields = {name: getattr(one, name) for name in one.__struct_fields__}
+    date = (1930 + number % 70) * 10_000 + (1 + number % 12) * 100 + 1 + number % 28
+    key = number * 3_000_017 % 10_000_000_000
+    return Resident(
+        **fields | {"key": key, "area": area, "town": town, "birth_date": date, "address_rest": f"{number + 1}番地"}
+    )
+
+
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RegisterReader, list[Resident]]]:
+    """3,000 people of one name and reading: one in thirty in Naha, the others in three cities."""
+    directory = tmp_path_factory.mktemp("spread") / "register"
+    one = residents(1)[0]
+    people = [namesake(number, one, 30) for number in range(NAMESAKES)]
+    build_store(directory, people)
+    with RegisterReader(directory) as reader:
+        yield reader, people
+
+
+def crowd_rows(people: list[Resident], numbers: range) -> list[Row]:
+    """Name, reading and address of these people, and no birth date."""
+    found = [people[number] for number in numbers]
+    return [(p.name, p.kana, 0, 0, TEXTS[p.town - 1] + p.address_rest) for p in found]
+
+
+def test_the_address_finds_its_bearer_of_a_common_name_by_counted_work(
+    spread: tuple[RegisterReader, list[Resident]],
+) -> None:
+    reader, people = spread
+    rows = crowd_rows(people, range(1)) * 10
+    rows += [(name, "", 0, 0, address) for name, _, _, _, address in rows]
+    rows += [("", kana, 0, 0, address) for _, kana, _, _, address in rows[:10]]
+    batch = MatchBatch(Model(shipped(), NAMESAKES), RULES)
+    answers = Answers.empty(len(rows))
+    batch.begin(questions(rows), answers)
+    with reader.pin() as snapshot:
+        batch.run(snapshot, 0, len(rows), lambda _: [])
+    lists = 10 * 2 + 10 + 10
+    assert batch.placed == lists * NAMESAKES
+    assert batch.work[1] <= lists * (256 + 16)
+    # One has the address; how far that outweighs all other namesakes together is the model's, not the search's.
+    assert set(answers.statuses) <= {Found.ONE, Found.SEVERAL}
+    assert list(answers.candidates) == [1] * 30
+
+
+def test_namesakes_elsewhere_weigh_as_if_all_were_compared(
+    spread: tuple[RegisterReader, list[Resident]], twin: PlainMatcher
+) -> None:
+    reader, people = spread
+    rows = [(name, "", 0, 0, "沖縄県那覇市首里9-9") for name, _, _, _, _ in crowd_rows(people, range(1))]
+    rows += [(name, "", 0, 0, address) for name, _, _, _, address in crowd_rows(people, range(0, 90, 30))]
+    records = [record for person in people for record in records_of(person, TEXTS)]
+    plain = PlainMatcher(records, Weighing(twin.weighing.parameters, NAMESAKES), RULES)
+    with reader.pin() as snapshot:
+        answers = Matcher(
+            Model(twin.weighing.parameters, NAMESAKES), RULES, reader.databases, reader.meta.width, NOTHING
+        ).match(snapshot, questions(rows))
+    for place, row in enumerate(rows):
+        expected = plain.match(fold(*row))
+        status = answers.statuses[place]
+        assert status == expected.status or {status, expected.status} <= {Found.NONE, Found.NONE_NOT_CONNECTED}
+        if status in (Found.ONE, Found.SEVERAL):
+            assert answers.probabilities[place] == pytest.approx(expected.probability, abs=0.02)
+
+
+def test_too_many_of_one_municipality_are_too_many(
+    spread: tuple[RegisterReader, list[Resident]], twin: PlainMatcher
+) -> None:
+    reader, people = spread
+    rows = crowd_rows(people, range(1, 4))
+    batch = MatchBatch(Model(twin.weighing.parameters, NAMESAKES), RULES)
+    answers = Answers.empty(len(rows))
+    batch.begin(questions(rows), answers)
+    with reader.pin() as snapshot:
+        batch.run(snapshot, 0, len(rows), lambda _: [])
+    assert list(answers.statuses) == [Found.TOO_MANY] * 3
+    assert batch.work[1] == 0
+    assert not any(answers.keys)

@@ -6,8 +6,9 @@ import pytest
 
 from jukinet.clients.errors import UsageError
 from jukinet.clients.matching.column_names import guessed, looks_like_names, mapping_of
-from jukinet.clients.matching.record_file import Row
-from jukinet.clients.matching.record_rows import Person, Reader, columns_of
+from jukinet.clients.matching.csv_blocks import Row
+from jukinet.clients.matching.record_columns import ColumnReader, Piece, persons_of
+from jukinet.clients.matching.record_rows import Person, Reader
 from jukinet.core.folding.dates import EraDigits
 
 NAMES = ["整理番号", "氏名", "フリガナ", "生年月日", "性別", "住所"]
@@ -15,6 +16,11 @@ NAMES = ["整理番号", "氏名", "フリガナ", "生年月日", "性別", "�
 
 def read(*fields: str, names: list[str] = NAMES, digits: EraDigits = EraDigits.IN_ORDER) -> Person:
     return Reader(mapping_of(names, [], None), digits).person(Row(1, fields))
+
+
+def piece_of(*fields: str) -> Piece:
+    mapping = mapping_of(NAMES, [], None)
+    return ColumnReader(Reader(mapping), mapping).of_rows([Row(1, fields)], [])
 
 
 @pytest.mark.parametrize(
@@ -117,10 +123,11 @@ def test_bytes_that_could_not_be_decoded_matter_in_items_alone() -> None:
 def test_a_reading_in_the_column_of_names_is_asked_as_a_reading() -> None:
     person = read("1", "ﾀｶﾊｼ ﾖｼｺ", "", "1965-02-20", "女", "")
     assert (person.name, person.kana) == ("", "ﾀｶﾊｼ ﾖｼｺ")
-    persons = columns_of([person], ["name", "birth_date"])
+    persons = persons_of(piece_of("1", "ﾀｶﾊｼ ﾖｼｺ", "", "1965-02-20", "女", ""), ["name", "birth_date"])
     assert persons.names is None
     assert persons.kana is not None
-    assert columns_of([Person(fault="BAD_SEX")], ["name", "birth_date"]).names is not None
+    faulty = piece_of("1", "山田", "", "1965-02-20", "x", "")
+    assert persons_of(faulty, ["name", "birth_date"]).names is not None
 
 
 def test_nothing_shows_a_person() -> None:
