@@ -37,6 +37,7 @@ from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.writer import RegisterWriter
+from jukinet.core.vocabulary import State
 
 JAPAN: Final = datetime.timezone(datetime.timedelta(hours=9))
 _REPORTED: Final = {Standing.CONFLICT: Fault.ANOTHER_PERSON, Standing.AFTER_RETIREMENT: Fault.CODE_RETIRED}
@@ -405,6 +406,9 @@ class FeedTransaction:
         place = self._places.split(area, notification.address)
         if place is None:
             return Fault.BAD_ADDRESS
+        if notification.state == State.RETIRED:
+            stated = contribution.retirement(notification, area=area, day=self.day)
+            return [(notification.code // 10, stated)]
         try:
             own = contribution.from_notification(notification, area=area, town=place[0], rest=place[1], day=self.day)
         except RecordFormatError:

@@ -92,8 +92,8 @@ cdef class BlockSurvey:
             record_decode(
                 view.records + start, block_record_start(&view, i + 1) - start, block_status(&view, i), &record
             )
+            tally_add(self.digests.tally, view.bucket * self.width + block_delta(&view, i), &record)
             if state == STATE_CURRENT:
-                tally_add(self.digests.tally, view.bucket * self.width + block_delta(&view, i), &record)
                 continue
             self.retired += 1
             if record.successor_key == 0:

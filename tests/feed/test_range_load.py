@@ -36,7 +36,7 @@ from jukinet.core.store.snapshot import PlaceTables
 
 from ..core.strategies import residents
 from .registers import AREAS, CHUO, DAY, KUNITACHI, SAPPORO, TODAY, TOKYO, TOWNS, batch, build, dump
-from .test_convergence import PERSON, notifications
+from .test_convergence import NOBODY, PERSON, notifications
 
 PLACES = PlaceTables(AREAS, TOWNS)
 KEYS = [5, 6, 7, 130_000, 260_000, 4_000_000_007, 4_000_000_008, 10**10 - 1]
@@ -65,8 +65,9 @@ class RowByRow(FeedTransaction):
 
 @st.composite
 def stated(draw: st.DrawFn, key: int) -> Notification:
-    state = draw(st.sampled_from([1, 1, 1, 1, 2, 3, 4]))
-    reasons = {1: [0, 11, 12, 31, 41], 2: [22], 3: [21], 4: [23, 99]}
+    state = draw(st.sampled_from([1, 1, 1, 1, 2, 3, 4, 5, 5]))
+    reasons = {1: [0, 11, 12, 31, 41], 2: [22], 3: [21], 4: [23, 99], 5: [41, 41, 42]}
+    person = {name: draw(values) for name, values in PERSON.items()}
     return Notification(
         reason=draw(st.sampled_from(reasons[state])),
         state=state,
@@ -74,7 +75,8 @@ def stated(draw: st.DrawFn, key: int) -> Notification:
         area=draw(st.sampled_from([TOKYO, TOKYO, CHUO, KUNITACHI, SAPPORO])),
         event_date=draw(st.sampled_from([20261101, 20261102])),
         update_number=draw(st.integers(0, 9)),
-        **{name: draw(values) for name, values in PERSON.items()},
+        code_before=code_from_key(draw(st.sampled_from([*KEYS[:3], key]))) if state == 5 else 0,
+        **(NOBODY if state == 5 else person),
     )
 
 
@@ -290,9 +292,10 @@ def test_statements_of_ranges_are_what_the_blocks_hold(
             event_date=r.change_date, update_number=r.update_number, birth_date=r.birth_date, sex=r.sex, name=r.name,
             kana=r.kana, alias=r.alias,
             address=(TOWNS[r.town - 1].text if r.town else "") + r.address_rest,
+            code_before=code_from_key(r.successor_key) if r.state == 5 and r.successor_key is not None else 0,
         )
         for r in sorted(table.values(), key=lambda resident: resident.key)
-        if r.state <= 4 and AREAS[r.area].jis // 1000 == 13
+        if (r.state <= 4 or (r.state == 5 and r.successor_key is not None)) and AREAS[r.area].jis // 1000 == 13
     ]  # fmt: skip
     found: list[Notification] = []
     first = 0
