@@ -19,7 +19,7 @@ from jukinet.core.store.extent import refuse_cut_off
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 MAP_BYTES: Final = 1 << 40
 """Address space reserved once; the file grows only with its content."""
 READERS_MAX: Final = 512

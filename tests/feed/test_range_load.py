@@ -198,6 +198,71 @@ def test_plain_rows_are_shown_and_the_rest_of_the_range_is_removed(tmp_path: Pat
     assert check_register(tmp_path / "r").faults == []
 
 
+def retired(key: int, following: int, number: int = 1, **fields: Any) -> Notification:
+    return person(
+        key, number, reason=41, state=5, code_before=code_from_key(following), **{"name": "", "sex": 0, **fields}
+    )
+
+
+def test_retired_codes_are_loaded_and_lead_on(tmp_path: Path) -> None:
+    build(tmp_path / "r", [])
+    rows = [retired(7, 4_000_000_007, 2), person(9), retired(130_000, 9, 3)]
+    with FeedRegister(tmp_path / "r", today=lambda: DAY) as register:
+        applied = load(register, rows)
+        assert (applied.applied, applied.kept, applied.quarantined) == (3, 0, [])
+        assert applied.digest.count == 3
+        with register.writer.transaction() as change:
+            shown = change.get(7)
+            assert shown is not None
+            assert (shown.state, shown.successor_key, shown.update_number) == (5, 4_000_000_007, 2)
+        assert (register.meta().entries, register.meta().residents) == (3, 1)
+    report = check_register(tmp_path / "r")
+    assert (report.faults, report.retired, report.successors_awaited) == ([], 2, 1)
+    before = dump(tmp_path / "r", without=("journal", "changes", "feeds"))
+    with FeedRegister(tmp_path / "r", today=lambda: LATER) as register:
+        assert load(register, rows).applied == 3
+    after = dump(tmp_path / "r", without=("journal", "changes", "feeds"))
+    assert {**before, "meta": []} == {**after, "meta": []}, "loading the same again changes nothing"
+    with FeedRegister(tmp_path / "r", today=lambda: LATER) as register:
+        load(register, rows[1:])  # the source has lost one: a code once retired stays retired
+        assert register.holdings(13).count == 3
+        load(register, [retired(7, 9, 2), *rows[1:]])  # of the same rank: it led to the wrong code
+        with register.writer.transaction() as change:
+            mended = change.get(7)
+            assert mended is not None
+            assert mended.successor_key == 9
+        refused = load(register, [retired(7, 9, 1), person(9, 2), retired(10, 10)])
+        assert refused.quarantined == [(5, Fault.NUMBER_NOT_ASCENDING), (5, Fault.BAD_CODE_BEFORE)]
+    assert check_register(tmp_path / "r").faults == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_code_change_and_its_statement_are_the_same_in_either_order(tmp_path: Path, is_first: bool) -> None:
+    """A load under way meets the code changes of its days before or behind the keys that it has come to."""
+    build(tmp_path / "r", [])
+    change_of_code = person(9, 4, reason=41, state=0, code_before=code_from_key(7))
+    stated_rows = [retired(7, 9, 4), person(9, 4, reason=41)]
+    with FeedRegister(tmp_path / "r", today=lambda: DAY) as register:
+        load(register, [person(6)], 0, 7)
+        if is_first:
+            with register.transaction() as transaction:
+                assert transaction.apply(13, 2, batch(change_of_code)).quarantined == []
+                transaction.commit()
+        load(register, stated_rows if is_first else [person(7, 3)], 7, 10**10)
+        if not is_first:
+            with register.transaction() as transaction:
+                assert transaction.apply(13, 3, batch(change_of_code)).quarantined == []
+                transaction.commit()
+            load(register, [person(6), *stated_rows])
+        with register.writer.transaction() as change:
+            old, new = change.get(7), change.get(9)
+            assert old is not None
+            assert new is not None
+            assert (old.state, old.successor_key, old.notified, new.state) == (5, 9, True, 1)
+        assert register.holdings(13).count == 3
+    assert check_register(tmp_path / "r").faults == []
+
+
 @pytest.mark.parametrize(
     ("first", "stop", "rows"),
     [
