@@ -16,9 +16,8 @@ from jukinet.core import limits
 from jukinet.core.codes import code_from_key
 from jukinet.core.errors import StoreCorruptError, StoreError
 from jukinet.core.feed import history
-from jukinet.core.feed.contribution import Contribution
 from jukinet.core.feed.digest_kernel import DigestTotals
-from jukinet.core.feed.engine import Applied, FeedRegister, FeedTransaction
+from jukinet.core.feed.engine import Applied, FeedRegister, FeedTransaction, Outcomes
 from jukinet.core.feed.errors import RangeError
 from jukinet.core.feed.places import Places
 from jukinet.core.feed.range_kernel import SortedRows, TownIndex
@@ -47,9 +46,7 @@ Step = tuple[str, Any]
 class RowByRow(FeedTransaction):
     """The twin: every row goes through the fold, and every key of the range is looked at."""
 
-    def _load(
-        self, prefecture: int, first_key: int, stop_key: int, rows: NotificationBatch
-    ) -> list[Fault | list[tuple[int, Contribution]]]:
+    def _load(self, prefecture: int, first_key: int, stop_key: int, rows: NotificationBatch) -> Outcomes:
         outcomes = self._accept_all(prefecture, rows)
         width = self._change.meta.width
         keys = set(self._keys)
@@ -382,15 +379,17 @@ def test_statements_of_ranges_are_what_the_blocks_hold(
     assert found == wanted
 
 
-def test_many_rows_make_many_blocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [500, 3_000])
+def test_many_rows_make_many_blocks(tmp_path: Path, rows: int) -> None:
     drawn = random.Random(4)
     keys = sorted({drawn.randrange(10**10) for _ in range(3_000)})
     build(tmp_path / "r", [])
     with FeedRegister(tmp_path / "r", today=lambda: DAY) as register:
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
-            stop = keys[start + 500] if start + 500 < len(keys) else 10**10
-            applied = load(register, [person(key) for key in part], part[0], stop)
+        for start in range(0, len(keys), rows):
+            part = keys[start : start + rows]
+            stop = keys[start + rows] if start + rows < len(keys) else 10**10
+            people = [person(key, name=f"山{key % 977}", birth_date=19500101 + key % 28) for key in part]
+            applied = load(register, people, part[0], stop)
             assert applied.applied == len(part)
         assert register.holdings(13).count == len(keys)
     report = check_register(tmp_path / "r")
