@@ -366,9 +366,9 @@ def compare(arguments: argparse.Namespace, settings: FeedSettings) -> int:
         found = in_trio(compared)
         feed.line.end()
         cost = f"{found.exchanges} exchanges, {found.bytes:,} bytes"
-        sides = f"{found.held_here:,} residents here, {found.held_there:,} there"
+        sides = f"{found.held_here:,} held here, {found.held_there:,} there"
         if not found.count():
-            print(f"equal: {found.held_here:,} residents ({cost})")
+            print(f"equal: {found.held_here:,} residents and retired codes ({cost})")
             return 0
         more = "" if found.complete else " at least"
         only = f"{found.count('only_here'):,} only here, {found.count('only_there'):,} only there"
@@ -383,5 +383,9 @@ def compare(arguments: argparse.Namespace, settings: FeedSettings) -> int:
         print(f"{mend(holdings, found):,} rows put to mend it", file=sys.stderr)
         after = in_trio(compared)
         feed.line.end()
-        print(f"{after.count():,} codes differ now" if after.count() else f"equal now: {after.held_here:,} residents")
+        print(
+            f"{after.count():,} codes differ now"
+            if after.count()
+            else f"equal now: {after.held_here:,} residents and retired codes"
+        )
         return EXIT_ROWS_IN_ERROR if after.count() else 0

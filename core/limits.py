@@ -43,8 +43,8 @@ IDENTITY_DATE_BUCKETS_MAX: Final = 2_048
 """Buckets of one birth date: 3 million births a day at most."""
 IDENTITY_DIRECT_BUCKETS_MAX: Final = 16_384
 """Buckets up to which a range of a load, of 65,536 rows, is merged at once: beyond, each row has a block of its own."""
-IDENTITY_LATE_ROWS_MAX: Final = 2_000_000
-"""Rows of a load whose entries are merged together: 150 MB of memory, and each block takes a dozen of them."""
+IDENTITY_LATE_ROWS_MAX: Final = 4_000_000
+"""Rows of a load whose entries are merged together: 600 MB of memory while they are sorted."""
 IDENTITY_VISITED_MAX: Final = 65_536
 """Entries that one list or scan looks at; the nation's commonest birth date has about 6,000."""
 IDENTITY_DATE_FILTERS_MAX: Final = 16

@@ -67,6 +67,8 @@ def show_report(directory: Path, report: CheckReport, seconds: float) -> None:
         )
     size = report.identity_bytes / 1e6
     print(f"  identity index: {report.identity_entries:,} entries in {report.identity_blocks:,} blocks, {size:,.1f} MB")
+    if report.successors_awaited:
+        print(f"  {report.successors_awaited:,} stated retired codes lead to a code that no feed has brought yet")
     if report.notices:
         print(f"  {report.notices:,} move-in notices and receipts")
     for fault in report.faults:
@@ -148,7 +150,8 @@ def info(directory: Path, *, as_json: bool) -> int:
         elif name == "identity_index":
             shown = ", ".join(f"{table} {row['bytes']:,} bytes" for table, row in identity.items())
         elif name == "holdings":
-            shown = f"{len(held)} prefectures hold {sum(row['count'] for row in held.values()):,} current residents"
+            count = sum(row["count"] for row in held.values())
+            shown = f"{len(held)} prefectures hold {count:,} residents and retired codes"
         elif name == "feeds":
             counted = [sum(getattr(feed, count) for feed in feeds.values()) for count in ("applied", "quarantined")]
             shown = f"{len(feeds)} sent, {counted[0]:,} notifications applied, {counted[1]:,} refused"

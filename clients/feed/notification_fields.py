@@ -15,7 +15,7 @@ from jukinet.core.limits import UPDATE_NUMBER_MAX
 from jukinet.core.notifications import Fault, Notification
 from jukinet.core.vocabulary import ChangeReason, Sex, State
 
-STATES: Final = {state.name.lower(): int(state) for state in State if state <= State.REMOVED}
+STATES: Final = {state.name.lower(): int(state) for state in State if state <= State.RETIRED}
 REASONS: Final = {reason.name.lower(): int(reason) for reason in ChangeReason}
 SEXES: Final = {
     "": 0, "男": 1, "女": 2, "m": 1, "f": 2, "male": 1, "female": 2, "not known": 0, "not_known": 0, "不明": 0,
@@ -91,7 +91,7 @@ def _state(text: str) -> int:
     word = text.strip().lower().replace("-", "_").replace(" ", "_")
     if word in ("", "0"):
         return 0
-    if word in ("1", "2", "3", "4"):
+    if word in ("1", "2", "3", "4", "5"):
         return int(word)
     if word not in STATES:
         raise FieldError(f"leave it empty, or for a statement write {', '.join(STATES)} or its number")
@@ -122,6 +122,7 @@ READERS: Final[dict[str, Callable[[str], Any]]] = {
     "state": _state,
     "code": _code,
     "code_before": _optional_code,
+    "code_after": _optional_code,
     "area": _area,
     "event_date": _date_reader("write a full date: 2024-04-01, 20240401 or 令和6年4月1日", whole=True),
     "update_number": _update_number,
@@ -152,13 +153,16 @@ REMEDIES: Final[dict[Fault, tuple[str, str]]] = {
         "in name, kana, alias: no control characters, not too long; a name where there is a person",
     ),
     Fault.BAD_ADDRESS: ("address", "shorten it, and take out control characters"),
-    Fault.BAD_CODE_BEFORE: ("code_before", "write the code before the change, and only for a code change"),
+    Fault.BAD_CODE_BEFORE: (
+        "code_before",
+        "write the code before the change, and only for a code change; of a retired code, the code_after",
+    ),
     Fault.UNEXPECTED_PERSON: (
         "name",
-        "a removal carries no person: leave name, birth date, sex, address out",
+        "a removal or a retired code carries no person: leave name, birth date, sex, address out",
     ),
     Fault.BAD_UPDATE_NUMBER: ("update_number", f"write a whole number from 1 to {UPDATE_NUMBER_MAX}"),
-    Fault.BAD_STATE: ("state", "leave it empty, or for a statement write 1 to 4"),
+    Fault.BAD_STATE: ("state", "leave it empty, or for a statement write 1 to 5; it must agree with the reason"),
     Fault.NOT_ENTERED: ("code", "the municipality has not entered this resident: send the entry first"),
     Fault.NUMBER_NOT_ASCENDING: ("update_number", "a notification with this number or a higher one came before"),
     Fault.ANOTHER_PERSON: ("code", "another person is registered under this code: examine both records"),
@@ -194,7 +198,21 @@ def read_fields(line: int, fields: Mapping[str, Any]) -> Notification | LineFaul
             return LineFault(line, column, str(error) if text else f"is missing; {error}")
     if values["reason"] == 0 and not values["state"]:
         return LineFault(line, "reason", "is missing; write the reason's number or name")
-    return Notification(**values)
+    fault = _codes_of_change(line, values)
+    return fault if fault is not None else Notification(**values)
+
+
+def _codes_of_change(line: int, values: dict[str, Any]) -> LineFault | None:
+    """Take ``code_after`` out of the values: of a retired code it goes where a code change has the code before."""
+    after = values.pop("code_after")
+    if values["state"] != State.RETIRED:
+        return LineFault(line, "code_after", "leave it empty unless the state is retired") if after else None
+    if values["code_before"]:
+        return LineFault(line, "code_before", "leave it empty where the state is retired: code is the code before")
+    if not after:
+        return LineFault(line, "code_after", "is missing; write the code that followed the retired one")
+    values["code_before"] = after
+    return None
 
 
 def fault_of_line(line: int, fault: int) -> LineFault:

@@ -26,6 +26,7 @@ from jukinet.clients.feed.notification_fields import (
     read_fields,
 )
 from jukinet.core.notifications import Notification, NotificationBatch, faults_of
+from jukinet.core.vocabulary import State
 
 ENCODINGS: Final = ("utf-8", "cp932")
 FORMATS: Final = ("csv", "jsonl", "parquet")
@@ -289,8 +290,10 @@ def write_csv(file: io.TextIOBase, notifications: Iterable[Notification]) -> int
 
 def text_of(notification: Notification) -> dict[str, str]:
     """The columns of one notification as texts."""
-    texts = {column: str(getattr(notification, column)) for column in COLUMNS}
+    texts = {column: str(getattr(notification, column, "")) for column in COLUMNS}
     texts["code"] = f"{notification.code:011}"
-    texts["code_before"] = f"{notification.code_before:011}" if notification.code_before else ""
+    other = f"{notification.code_before:011}" if notification.code_before else ""
+    is_retired = notification.state == State.RETIRED
+    texts["code_before"], texts["code_after"] = ("", other) if is_retired else (other, "")
     texts["area"] = f"{notification.area:05}"
     return texts

@@ -83,6 +83,17 @@ class Contribution(msgspec.Struct, frozen=True, gc=False):
         return self.status >> 10 & 4095
 
     @property
+    def is_stated(self) -> bool:
+        """Whether a source stated it, or it was built in bulk, and no notification of a change made it."""
+        return not self.record[0] & PART_NOTIFIED
+
+    def retires_like(self, other: Contribution) -> bool:
+        """Whether both retire the code at one rank and lead to the same one, whoever told of it."""
+        is_one = self.kind is other.kind is Kind.RETIREMENT and self.rank == other.rank
+        alike = without_day(self.status) == without_day(other.status) and self.record[1:] == other.record[1:]
+        return is_one and alike
+
+    @property
     def order(self) -> tuple[Rank, int]:
         """Sort key: no two contributions under one key share it, except one that mends and the one that it mends."""
         return self.rank, self.kind
@@ -214,19 +225,24 @@ def from_notification(notification: Notification, *, area: int, town: int, rest:
 
 
 def retirement(notification: Notification, *, area: int, day: int) -> Contribution:
-    """What a code change contributes under the code before."""
+    """What a code change contributes under the code before, or a statement of a retired code under its own.
+
+    Only the first is marked as notified.
+    """
     n = notification
+    is_stated = n.state == State.RETIRED
+    own, following = (n.code, n.code_before) if is_stated else (n.code_before, n.code)
     status, data = record.encode(
         Resident(
-            key=n.code_before // 10,
+            key=own // 10,
             state=State.RETIRED,
             reason=n.reason,
             area=area,
             change_date=n.event_date,
             registered_day=day,
             update_number=n.update_number,
-            notified=True,
-            successor_key=n.code // 10,
+            notified=not is_stated,
+            successor_key=following // 10,
         )
     )
     return Contribution(status, data, (n.update_number, packed_date(n.event_date), n.area), Kind.RETIREMENT)

@@ -5,7 +5,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from jukinet.core.records.record cimport ResidentRecord
+from jukinet.core.records.record cimport STATE_CURRENT, STATE_RETIRED, ResidentRecord
 from jukinet.core.store.snapshot cimport PlaceTables
 
 cdef enum:
@@ -70,13 +70,21 @@ cdef inline uint32_t area_prefecture(const Places *places, uint32_t area) noexce
     cdef uint32_t prefecture = places.area_jis[area] // 1000
     return prefecture if prefecture < PREFECTURES_END else 0
 
+# Whether an entry in this state may belong to its area's holdings; of a retired code is_held tells.
+cdef inline bint may_be_held(uint32_t state) noexcept nogil:
+    return state == STATE_CURRENT or state == STATE_RETIRED
+
+# Whether an entry belongs to its area's holdings: a current resident, or a retired code that leads to another.
+cdef inline bint is_held(const ResidentRecord *record) noexcept nogil:
+    return record.state == STATE_CURRENT or (record.state == STATE_RETIRED and record.successor_key != 0)
+
 # The canonical bytes of an entry; returns their number. out has MESSAGE_BYTES_ROOM.
 cdef size_t entry_message(const Places *places, uint64_t key, const ResidentRecord *record, unsigned char *out) noexcept nogil
 # H(entry): two little-endian words, low first.
 cdef void entry_hash(const Places *places, uint64_t key, const ResidentRecord *record, uint64_t *digest) noexcept nogil
-# Adds a current entry; others are passed over.
+# Adds an entry of the holdings; others are passed over.
 cdef void tally_add(DigestTally *tally, uint64_t key, const ResidentRecord *record) noexcept nogil
-# Takes a current entry away, at once.
+# Takes an entry of the holdings away, at once.
 cdef void tally_take(DigestTally *tally, uint64_t key, const ResidentRecord *record) noexcept nogil
 cdef void tally_flush(DigestTally *tally) noexcept nogil
 # Adds all current entries of a block; False when a record does not decode.

@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from jukinet.core.records.record cimport (
-    STATE_CURRENT, ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_state,
+    STATE_RETIRED, ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_state,
 )
 from jukinet.core.store.block cimport (
     BlockView, block_delta, block_record_start, block_status, block_view,
@@ -84,7 +84,11 @@ cdef size_t entry_message(
     place += 2 + town_bytes
     if record.rest_bytes:
         memcpy(place, record.rest, record.rest_bytes)
-    return place + record.rest_bytes - out
+    place += record.rest_bytes
+    if record.state == STATE_RETIRED:
+        memcpy(place, &record.successor_key, 8)
+        place += 8
+    return place - out
 
 
 cdef void entry_hash(const Places *places, uint64_t key, const ResidentRecord *record, uint64_t *digest) noexcept nogil:
@@ -137,7 +141,7 @@ cdef void tally_add(DigestTally *tally, uint64_t key, const ResidentRecord *reco
     cdef LaneSet *lanes
     cdef unsigned char *place
     cdef size_t length, padded
-    if record.state != STATE_CURRENT:
+    if not is_held(record):
         return
     length = entry_message(&tally.places, key, record, message)
     padded = (length + HASH_BLOCK_BYTES - 1) & ~<size_t>(HASH_BLOCK_BYTES - 1)
@@ -156,7 +160,7 @@ cdef void tally_take(DigestTally *tally, uint64_t key, const ResidentRecord *rec
     cdef uint64_t digest[2]
     cdef DigestSum *leaf_sum
     cdef DigestSum *area_sum
-    if record.state != STATE_CURRENT:
+    if not is_held(record):
         return
     entry_hash(&tally.places, key, record, digest)
     tally_places(tally, key, record.area, &leaf_sum, &area_sum)
@@ -178,7 +182,7 @@ cdef bint tally_add_block(DigestTally *tally, const unsigned char *block, uint64
     block_view(block, &view)
     first = <uint64_t>view.bucket * width
     for i in range(view.count):
-        if status_state(block_status(&view, i)) != STATE_CURRENT:
+        if not may_be_held(status_state(block_status(&view, i))):
             continue
         if view_record(&view, i, &record) < 0 or first + block_delta(&view, i) >= KEYS_END:
             return False
@@ -222,7 +226,7 @@ cdef class DigestTotals:
             free(self.tally)
 
     def add_block(self, uint64_t width, const unsigned char[::1] block not None):
-        """Add the current entries of one whole block. StoreCorruptError when a record does not decode."""
+        """Add what one whole block holds. StoreCorruptError when a record does not decode."""
         cdef bint whole
         if block.shape[0] < limits.BLOCK_BYTES_MIN:
             raise StoreCorruptError("a block is too short")

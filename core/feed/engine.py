@@ -9,7 +9,7 @@ sequence number to the feed's state. All of it is committed together or not at a
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -37,8 +37,13 @@ from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.writer import RegisterWriter
+from jukinet.core.vocabulary import State
 
 JAPAN: Final = datetime.timezone(datetime.timedelta(hours=9))
+Outcomes = Mapping[int, Fault | list[tuple[int, Contribution]]]
+"""By row, ascending: why it was refused, or its contributions with their keys. A plain row of a range is not there: it
+was applied."""
+
 _REPORTED: Final = {Standing.CONFLICT: Fault.ANOTHER_PERSON, Standing.AFTER_RETIREMENT: Fault.CODE_RETIRED}
 _KEPT_ASIDE: Final = {Standing.NOT_HOLDER, Standing.CONFLICT, Standing.AFTER_RETIREMENT}
 
@@ -184,7 +189,7 @@ class FeedTransaction:
             new = batch if known == 0 else batch.part(known, batch.count)
             sequence = first_sequence + known
             rows = self._accept_all(prefecture, new)
-            for row, outcome in enumerate(rows):
+            for row, outcome in rows.items():
                 if isinstance(outcome, Fault):
                     self._quarantine(prefecture, sequence + row, [outcome], new.part(row, row + 1))
             entry = JournalEntry(
@@ -220,11 +225,10 @@ class FeedTransaction:
                 reports = self._quarantined_before(prefecture, sequence)
                 return Applied(position=feed.position, digest=self.holdings(prefecture), quarantined=reports)
             rows = self._load(prefecture, first_key, stop_key, batch)
-            bad = [row for row, outcome in enumerate(rows) if isinstance(outcome, Fault)]
+            bad = {row: outcome for row, outcome in rows.items() if isinstance(outcome, Fault)}
             if bad:
-                faults = [outcome for outcome in rows if isinstance(outcome, Fault)]
                 refused = NotificationBatch.from_notifications([batch.row(row) for row in bad])
-                self._quarantine(prefecture, sequence, faults, refused)
+                self._quarantine(prefecture, sequence, list(bad.values()), refused)
             entry = JournalEntry(
                 kind=EntryKind.RANGE,
                 prefecture=prefecture,
@@ -365,15 +369,15 @@ class FeedTransaction:
             state = self._keys[key] = KeyState(key, self._change.stored(key), kept, self._places.jis)
         return state
 
-    def _accept_all(self, prefecture: int, batch: NotificationBatch) -> list[Fault | list[tuple[int, Contribution]]]:
-        """Judge each row and take in the accepted ones: a Fault, or its contributions with their keys, for each."""
+    def _accept_all(self, prefecture: int, batch: NotificationBatch) -> Outcomes:
+        """Judge each row and take in the accepted ones."""
         stateless = faults_of(batch, prefecture, self.date)
         loading = self.feed(prefecture).loading
         awaited_from = None if loading is None else loading.next_key
-        return [
-            Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row), awaited_from)
+        return {
+            row: Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row), awaited_from)
             for row in range(batch.count)
-        ]
+        }
 
     def _accept(
         self, notification: Notification, awaited_from: int | None = None
@@ -405,6 +409,9 @@ class FeedTransaction:
         place = self._places.split(area, notification.address)
         if place is None:
             return Fault.BAD_ADDRESS
+        if notification.state == State.RETIRED:
+            stated = contribution.retirement(notification, area=area, day=self.day)
+            return [(notification.code // 10, stated)]
         try:
             own = contribution.from_notification(notification, area=area, town=place[0], rest=place[1], day=self.day)
         except RecordFormatError:
@@ -430,24 +437,23 @@ class FeedTransaction:
     def _finish(
         self,
         entry: JournalEntry,
-        rows: list[Fault | list[tuple[int, Contribution]]],
+        rows: Outcomes,
         reports: list[tuple[int, Fault]],
         sequences: range | list[int],
         loading: Loading | None,
     ) -> Applied:
         """Fold, write the journal entry and the feed's state, and say what the rows came to."""
         self._refold()
-        results = bytearray()
-        for sequence, outcome in zip(sequences, rows, strict=True):
+        results = bytearray((Result.APPLIED,)) * entry.count
+        for row, outcome in rows.items():
+            sequence = sequences[row]
             if isinstance(outcome, Fault):
-                results.append(Result.QUARANTINED)
+                results[row] = Result.QUARANTINED
                 reports.append((sequence, outcome))
                 continue
-            if not outcome:  # a plain row of a range
-                results.append(Result.APPLIED)
-                continue
             standings = [self._state(key).standing_of(c) for key, c in outcome]
-            results.append(Result.KEPT if not _KEPT_ASIDE.isdisjoint(standings) else Result.APPLIED)
+            if not _KEPT_ASIDE.isdisjoint(standings):
+                results[row] = Result.KEPT
             reports += [(sequence, _REPORTED[s]) for s in standings[-1:] if s in _REPORTED]
         key = schema.NUMBER.pack(self._journal_next)
         self._put("journal", key, journal.pack_entry(msgspec.structs.replace(entry, results=bytes(results))))
@@ -509,9 +515,7 @@ class FeedTransaction:
             reports += [(first_sequence + row, _REPORTED[s]) for s in standings if s in _REPORTED]
         return reports
 
-    def _load(
-        self, prefecture: int, first_key: int, stop_key: int, batch: NotificationBatch
-    ) -> list[Fault | list[tuple[int, Contribution]]]:
+    def _load(self, prefecture: int, first_key: int, stop_key: int, batch: NotificationBatch) -> Outcomes:
         """As _accept_all, with the plain rows of a range put into their blocks at once, without contributions here."""
         stateless = faults_of(batch, prefecture, self.date)
         loaded = load_range(
@@ -530,9 +534,10 @@ class FeedTransaction:
         )
         width = self._change.meta.width
         self._room.rewritten(range(first_key // width, -(-stop_key // width)), self._keys, self._stored_length)
-        rows: list[Fault | list[tuple[int, Contribution]]] = [[]] * batch.count
-        for row in loaded.general_rows:
-            rows[row] = Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row))
+        rows: Outcomes = {
+            row: Fault(stateless[row]) if stateless[row] else self._accept(batch.row(row))
+            for row in loaded.general_rows
+        }
         self._remove_others(prefecture, loaded.others)
         return rows
 

@@ -1,8 +1,9 @@
 """Digests of holdings as stored: what a transaction changes in them, and reading them (docs/store-format.md).
 
-A prefecture's holdings are its current entries. Their digest is how many they are and the sum of their hashes, so it
-says the same in whatever order they came. The register keeps it per area and per leaf, a 4,096th part of all keys, in
-the same transaction as the entries; finer ranges are summed from the blocks when they are asked for.
+A prefecture's holdings are its current entries and the codes that it retired. Their digest is how many they are and
+the sum of their hashes, so it says the same in whatever order they came. The register keeps it per area and per leaf,
+a 4,096th part of all keys, in the same transaction as the entries; finer ranges are summed from the blocks when they
+are asked for.
 
 Invariant: rows that would be all zero are not stored, so equal holdings are equal bytes.
 """
@@ -182,7 +183,7 @@ class HoldingsDelta:
         )
 
     def change_encoded(self, key: int, before: Entry | None, after: Entry | None) -> None:
-        """The same with encoded entries: no Resident is made. Other states than CURRENT count as no entry."""
+        """The same with encoded entries: no Resident is made. What is not held (digest_kernel) counts as no entry."""
         self.totals.change(key, before, after)
 
     def prefecture(self, stored: Digest, prefecture: int) -> Digest:

@@ -62,18 +62,22 @@ class KeyState:
         is_awaited: a load of its prefecture is under way and has not come to this key, so that the entry may follow.
         """
         last: Contribution | None = None
-        is_entered = False
+        is_entered = is_retired = False
         for present in self.contributions:
             if present.area == c.area:
                 last = present
                 is_entered |= present.kind is Kind.ENTRY or present.kind is Kind.STATEMENT
+                is_retired |= present.kind is Kind.RETIREMENT
+        is_retirement_stated = c.kind is Kind.RETIREMENT and c.is_stated
         if last is None:
-            if c.kind in {Kind.CORRECTION, Kind.REMOVAL, Kind.RETIREMENT}:
+            if c.kind in {Kind.CORRECTION, Kind.REMOVAL, Kind.RETIREMENT} and not is_retirement_stated:
                 return None if is_awaited and not self._is_of_the_dead() else Fault.NOT_ENTERED
             return Fault.CODE_EXPIRED if self._is_of_the_dead() else None
         if c.kind is Kind.STATEMENT:
             # What came while its entry was awaited has a higher number than an entry that says how it was before.
             return Fault.NUMBER_NOT_ASCENDING if is_entered and c.rank < last.rank else None
+        if is_retirement_stated:
+            return Fault.NUMBER_NOT_ASCENDING if (is_entered or is_retired) and c.rank < last.rank else None
         return Fault.NUMBER_NOT_ASCENDING if c.rank[0] <= last.rank[0] else None
 
     def _is_of_the_dead(self) -> bool:
@@ -85,8 +89,10 @@ class KeyState:
 
     def add(self, c: Contribution) -> None:
         """Take in an accepted contribution. A statement replaces what its area contributed at the same rank."""
-        self._keep_persons()
         present = self.contributions
+        if c.kind is Kind.RETIREMENT and any(c.retires_like(other) for other in present):
+            return
+        self._keep_persons()
         self.appended = not self.stale and (not present or present[-1].rank < c.rank)
         self.stale = True
         if self.appended:
@@ -98,6 +104,11 @@ class KeyState:
                     del present[at]
                     self.history_changed |= other.standing is not Standing.SHOWN
                     break
+        elif c.kind is Kind.RETIREMENT:
+            # Only a stated one can have the rank of another: it takes the place of all.
+            replaced = [other for other in present if other.rank == c.rank]
+            self.history_changed |= any(other.standing is not Standing.SHOWN for other in replaced)
+            present[:] = [other for other in present if other.rank != c.rank]
         present.insert(bisect_left(present, c.order, key=_order), c)
 
     def refold(self, day: int) -> None:

@@ -16,7 +16,7 @@ from jukinet.core.feed.digest_kernel cimport (
 )
 from jukinet.core.identity.changes cimport IdentityChanges
 from jukinet.core.records.record cimport (
-    STATE_CURRENT, ResidentRecord, packed_from_decimal, record_decode, record_encode, status_area, status_encode,
+    PART_NOTIFIED, STATE_CURRENT, STATE_RETIRED, ResidentRecord, packed_from_decimal, record_decode, record_encode, status_area, status_encode,
     status_state,
 )
 from jukinet.core.store.block cimport (
@@ -340,6 +340,12 @@ cdef class SortedRows:
         record.change_date = packed_from_decimal(load_u32(payload + columns.at[5] + 4 * row))
         record.birth_date = packed_from_decimal(load_u32(payload + columns.at[6] + 4 * row))
         record.registered_day = day
+        if record.state == STATE_RETIRED:
+            record.successor_key = load_u64(payload + columns.at[8] + 8 * row) // 10 + 1
+            written = record_encode(&record, out)
+            if written > 0:
+                self.statuses[row] = status_encode(&record)
+            return written
         record.name = text_of(columns, 9, row, &length)
         record.name_bytes = <uint16_t>length
         record.kana = text_of(columns, 12, row, &length)
@@ -366,12 +372,18 @@ cdef class SortedRows:
         return 0
 
     cdef bint same(self, size_t row, const BlockView *view, uint32_t i) noexcept nogil:
-        """Whether entry i is what the row states, but for the day of its registration."""
+        """Whether entry i is what the row states, but for the day of its registration.
+
+        A retired code is the same whether a code change or a statement made it: the mark of the first stays.
+        """
         cdef uint32_t start = block_record_start(view, i), length = block_record_start(view, i + 1) - start
         cdef uint32_t own = self.ends[row - 1] if row else 0
+        cdef const unsigned char *there = view.records + start
+        cdef const unsigned char *stated = self.records + own
+        cdef unsigned char ignored = PART_NOTIFIED if status_state(self.statuses[row]) == STATE_RETIRED else 0
         return (
             (block_status(view, i) ^ self.statuses[row]) & ~DAY_BITS == 0 and self.ends[row] - own == length
-            and memcmp(view.records + start, self.records + own, length) == 0
+            and (there[0] ^ stated[0]) & ~ignored == 0 and memcmp(there + 1, stated + 1, length - 1) == 0
         )
 
     cdef bint put_row(
@@ -384,10 +396,11 @@ cdef class SortedRows:
             return False
         record_decode(self.records + own, self.ends[row] - own, self.statuses[row], &record)
         tally_add(digests.tally, self.keys[row], &record)
-        if identity is not None:
-            identity.take_record(self.keys[row], &record, 1)
         self.entries_added += 1
-        self.persons_added += 1
+        if record.name != NULL:
+            self.persons_added += 1
+            if identity is not None:
+                identity.take_record(self.keys[row], &record, 1)
         return True
 
     cdef bint put_present(self, const BlockView *view, uint32_t i) noexcept nogil:

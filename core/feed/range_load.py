@@ -50,13 +50,18 @@ def load_range(
     rows = SortedRows(
         towns, batch.payload, batch.positions, batch.count, faults, prefecture, day, sorted(general)
     )  # fmt: skip
-    get, residents, pack = change.handle.get, databases["residents"], schema.NUMBER.pack
+    # Called for each block of the range, hundreds of thousands in a load.
+    handle, residents, pack, merge = change.handle, databases["residents"], schema.NUMBER.pack, rows.merge
+    get, put, totals = handle.get, handle.put, delta.totals
+    written: list[int] = []
     for bucket in buckets:
         name = pack(bucket)
         present = get(name, None, residents)
-        merged = rows.merge(bucket, width, wide, present, first_key, stop_key, delta.totals, identity)
+        merged = merge(bucket, width, wide, present, first_key, stop_key, totals, identity)
         if merged is not None:
-            change.put_block(bucket, merged)
+            put(name, merged, True, True, False, residents)
+            written.append(bucket)
+    change.note_blocks(written)
     change.count_entries(rows.entries_added, rows.persons_added)
     named = {code // 10 for code in batch.codes} if general else set()
     return LoadedRange(rows.general_rows(), sorted({*rows.others, *(general - named)}))

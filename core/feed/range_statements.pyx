@@ -6,9 +6,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
-from jukinet.core.feed.digest_kernel cimport AREA_NUMBERS, Places, area_prefecture, places_of
+from jukinet.core.feed.digest_kernel cimport AREA_NUMBERS, Places, area_prefecture, is_held, places_of
 from jukinet.core.records.record cimport (
-    STATE_RETIRED, ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_state,
+    STATE_ALLOTTED, STATE_RETIRED, ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_state,
 )
 from jukinet.core.store.block cimport (
     BlockView, block_bucket, block_delta, block_rank, block_record_start, block_status, block_view,
@@ -67,9 +67,11 @@ cdef bint take(Walk *walk, uint64_t key, uint64_t status, const unsigned char *d
     cdef uint64_t bytes = FIXED_BYTES + 4 * TEXTS
     cdef Found *found
     cdef int i
-    if record_decode(data, length, status, &record) < 0 or record.name == NULL:
+    if record_decode(data, length, status, &record) < 0 or (record.name == NULL) != (record.state == STATE_RETIRED):
         walk.damaged = True
         return False
+    if record.state == STATE_RETIRED and not is_held(&record):
+        return True                 # nobody knows what it leads to, so there is nothing to state
     texts[0], texts[1], texts[2] = record.name_bytes, kana_bytes(&record), record.alias_bytes
     texts[3] = town_bytes(&walk.places, record.town) + record.rest_bytes
     for i in range(TEXTS):
@@ -106,7 +108,7 @@ cdef void walk_range(Walk *walk, Snapshot snapshot, uint64_t first, uint64_t sto
             if key >= stop:
                 return
             status = block_status(&view, i)
-            if status_state(status) < STATE_RETIRED and walk.wanted[status_area(status)]:
+            if status_state(status) < STATE_ALLOTTED and walk.wanted[status_area(status)]:
                 start = block_record_start(&view, i)
                 if not take(walk, key, status, view.records + start, block_record_start(&view, i + 1) - start):
                     return
@@ -157,6 +159,9 @@ cdef void write_columns(const Walk *walk, unsigned char *out) noexcept nogil:
         put_u32(fixed[6], row, decimal_date(record.birth_date))
         code = found.key * 10 + code_check_digit(found.key)
         memcpy(fixed[7] + 8 * row, &code, 8)
+        if record.state == STATE_RETIRED:
+            code = (record.successor_key - 1) * 10 + code_check_digit(record.successor_key - 1)
+            memcpy(fixed[8] + 8 * row, &code, 8)
         ends[0] = put_text(ends[0], record.name, record.name_bytes)
         if record.kana_packed:
             ends[1] = put_text(ends[1], kana, kana_unpack(record.kana, record.kana_bytes, kana))
@@ -177,7 +182,7 @@ def statements(
 ):
     """(payload, rows, next key): what the prefecture's areas hold from first_key on, as NotificationBatch.parse takes it.
 
-    Current residents and those removed whose record is still kept. At most rows_max rows and about bytes_max bytes; next
+    Current residents, those removed whose record is still kept, and retired codes that lead to another. At most rows_max rows and about bytes_max bytes; next
     key is stop_key when everything below it is in. Raises ValueError for a range that is none, StoreCorruptError for a
     damaged block, StoreError when not even one entry fits.
     """

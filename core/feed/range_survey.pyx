@@ -1,14 +1,14 @@
-"""Sums and lists of a prefecture's entries in ranges of keys, read from the blocks of a snapshot: finer than stored leaves."""
+"""Sums and lists of a prefecture's holdings in ranges of keys, read from the blocks of a snapshot: finer than stored leaves."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from jukinet.core.feed.digest_kernel cimport (
-    AREA_NUMBERS, DigestSum, DigestTally, DigestTotals, area_prefecture, entry_hash, places_of, tally_add,
-    tally_add_block, tally_flush,
+    AREA_NUMBERS, DigestSum, DigestTally, DigestTotals, area_prefecture, entry_hash, is_held, may_be_held, places_of,
+    tally_add, tally_add_block, tally_flush,
 )
-from jukinet.core.records.record cimport STATE_CURRENT, ResidentRecord, record_decode, status_area, status_state
+from jukinet.core.records.record cimport ResidentRecord, record_decode, status_area, status_state
 from jukinet.core.store.block cimport (
     BlockView, block_bucket, block_delta, block_rank, block_record_start, block_status, block_view,
 )
@@ -40,7 +40,7 @@ ctypedef struct ListedEntry:
     uint64_t key
     uint64_t hash[2]
 
-# Where the current entries of a range go: into the sums of a tally, or into a list.
+# Where the held entries of a range go: into the sums of a tally, or into a list.
 ctypedef struct Survey:
     DigestTally tally
     uint8_t wanted[AREA_NUMBERS]
@@ -88,11 +88,11 @@ cdef int survey_block(
         if key >= stop:
             break
         status = block_status(&view, i)
-        if status_state(status) == STATE_CURRENT and survey.wanted[status_area(status)]:
+        if may_be_held(status_state(status)) and survey.wanted[status_area(status)]:
             start = block_record_start(&view, i)
             if record_decode(view.records + start, block_record_start(&view, i + 1) - start, status, &record) < 0:
                 return SURVEY_DAMAGED
-            result = take_entry(survey, key, &record)
+            result = take_entry(survey, key, &record) if is_held(&record) else SURVEY_DONE
             if result != SURVEY_DONE:
                 return result
         i += 1
@@ -154,7 +154,7 @@ cdef int raise_result(int result) except -1:
 
 
 def range_sums(Snapshot snapshot not None, uint32_t prefecture, const uint64_t[:, ::1] ranges not None):
-    """The sum of a prefecture's current entries in each range: 24 bytes a range (u64 count, 16 bytes).
+    """The sum of what a prefecture holds in each range: 24 bytes a range (u64 count, 16 bytes).
 
     ranges: shape (n, 2), first key and the key after the last. Raises ValueError for a range that is none,
     StoreCorruptError for a damaged block.
@@ -186,7 +186,7 @@ def range_sums(Snapshot snapshot not None, uint32_t prefecture, const uint64_t[:
 def range_entries(
     Snapshot snapshot not None, uint32_t prefecture, const uint64_t[:, ::1] ranges not None, size_t entries_max
 ):
-    """(counts, entries): how many current entries of the prefecture each range has, and all of them in order, 24 bytes each
+    """(counts, entries): how many entries each range has that the prefecture holds, and all of them in order, 24 bytes each
     (u64 key, hash of 16 bytes). None when there are more than ``entries_max``. Raises as range_sums does.
     """
     cdef Survey *survey
@@ -213,7 +213,7 @@ def range_entries(
 
 
 def add_buckets(DigestTotals totals not None, Snapshot snapshot not None, uint64_t first, uint64_t stop):
-    """Add all current entries of buckets [first, stop) to ``totals``; the GIL is released."""
+    """Add all that is held in buckets [first, stop) to ``totals``; the GIL is released."""
     cdef uint64_t bucket
     cdef bint whole = True
     cdef const unsigned char *block

@@ -35,6 +35,7 @@ cdef enum:
     DEAD = 2
     MOVED_AWAY = 3
     REMOVED = 4
+    RETIRED = 5
 
     POSITIONS = 21
     FIRST_DAY = 18680125               # the first day of Meiji, before which no register of today reaches
@@ -116,6 +117,8 @@ cdef inline bint state_fits(uint8_t state, uint8_t reason) noexcept nogil:
         return state == DEAD
     if reason == EX_OFFICIO_REMOVAL:
         return state == REMOVED
+    if state == RETIRED:
+        return reason == CODE_CHANGE_REQUESTED or reason == CODE_CHANGE_EX_OFFICIO
     return state == CURRENT
 
 
@@ -170,11 +173,11 @@ cdef uint8_t row_fault(const Columns *columns, size_t row) noexcept nogil:
     if update_number == 0 or update_number > update_number_max:
         return BAD_UPDATE_NUMBER
     if code_before == 0:
-        if reason == CODE_CHANGE_REQUESTED and state == 0:
+        if (reason == CODE_CHANGE_REQUESTED and state == 0) or state == RETIRED:
             return BAD_CODE_BEFORE
-    elif not is_code_change or state or not code_holds(code_before) or code_before == code:
+    elif not is_code_change or (state and state != RETIRED) or not code_holds(code_before) or code_before == code:
         return BAD_CODE_BEFORE
-    return person_fault(columns, row, state != 0 or not is_removal, event_date)
+    return person_fault(columns, row, state != RETIRED if state else not is_removal, event_date)
 
 
 def find_faults(payload, size_t count, tuple positions, uint32_t prefecture, uint32_t today, uint32_t last_day,

@@ -18,7 +18,7 @@ from jukinet.core.feed.notice_check import check_notices
 from jukinet.core.identity.check import IdentityCheck
 from jukinet.core.store import schema
 from jukinet.core.store.reader import RegisterReader
-from jukinet.core.store.snapshot import Directory
+from jukinet.core.store.snapshot import Directory, Snapshot
 from jukinet.core.store.survey import BlockSurvey
 
 FAULTS_LISTED_MAX = 100
@@ -38,6 +38,8 @@ class CheckReport(msgspec.Struct, kw_only=True):
     journal_entries: int = 0
     quarantined: int = 0
     notices: int = 0
+    successors_awaited: int = 0
+    """Retired codes that a source stated, whose following code nobody has brought: no fault."""
     identity_entries: int = 0
     identity_blocks: int = 0
     identity_bytes: int = 0
@@ -68,8 +70,7 @@ def check_register(directory: str | Path, progress: Callable[[int, int], None] |
             identity = IdentityCheck(reader, transaction, report.add)
             try:
                 _check_blocks(reader, transaction, survey, identity, report, progress)
-                for bucket in survey.dangling_successors(snapshot):
-                    report.add(f"bucket {bucket}: a retired code's successor does not exist or holds nobody")
+                _check_successors(reader, transaction, survey, snapshot, report)
                 _check_digests(reader, transaction, survey, report)
                 _check_changes(reader, transaction, report)
                 _check_towns(reader, transaction, report)
@@ -122,6 +123,23 @@ def _check_blocks(
         _check_gap(directory, expected_bucket, reader.buckets, report)
     if progress is not None:
         progress(reader.buckets, reader.buckets)
+
+
+def _check_successors(
+    reader: RegisterReader,
+    transaction: lmdb.Transaction,
+    survey: BlockSurvey,
+    snapshot: Snapshot,
+    report: CheckReport,
+) -> None:
+    """What a notified code change or a build left leads somewhere; a stated code may be ahead of what it names."""
+    buckets, awaited = survey.dangling_successors(snapshot)
+    for bucket in buckets:
+        report.add(f"bucket {bucket}: a retired code's successor does not exist or holds nobody")
+    if transaction.stat(reader.databases["feeds"])["entries"]:
+        report.successors_awaited = awaited
+    elif awaited:
+        report.add(f"{awaited} retired codes as built lead to a successor that does not exist or holds nobody")
 
 
 def _check_gap(directory: Directory, start: int, stop: int, report: CheckReport) -> None:

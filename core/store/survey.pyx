@@ -25,6 +25,8 @@ cdef enum:
     PAGE_HEADER_BYTES = 16
     SUCCESSORS_MAX = 1 << 28
 
+cdef uint64_t STATED = <uint64_t>1 << 63      # of a successor: no notified code change told of it
+
 
 cdef int keep_outcomes(void *context, size_t row, const Entry *entries, size_t count) noexcept nogil:
     cdef size_t i
@@ -92,8 +94,8 @@ cdef class BlockSurvey:
             record_decode(
                 view.records + start, block_record_start(&view, i + 1) - start, block_status(&view, i), &record
             )
+            tally_add(self.digests.tally, view.bucket * self.width + block_delta(&view, i), &record)
             if state == STATE_CURRENT:
-                tally_add(self.digests.tally, view.bucket * self.width + block_delta(&view, i), &record)
                 continue
             self.retired += 1
             if record.successor_key == 0:
@@ -106,7 +108,7 @@ cdef class BlockSurvey:
                 if memory == NULL:
                     return False
                 self.successors = <uint64_t *>memory
-            self.successors[self.successors_count] = record.successor_key - 1
+            self.successors[self.successors_count] = record.successor_key - 1 | (0 if record.notified else STATED)
             self.successors_count += 1
         return True
 
@@ -116,8 +118,14 @@ cdef class BlockSurvey:
         return {state.name.lower(): self.states[<int>state] for state in State}
 
     def dangling_successors(self, Snapshot snapshot not None):
-        """Buckets of successors that are not entries with a person or retired codes themselves (a chain of changes)."""
-        cdef size_t i
+        """(buckets, awaited) of successors that are not entries with a person or retired codes themselves (a chain).
+
+        awaited: how many were told of by no notified code change, which would have brought the successor with it: these
+        are not among the buckets. A load may state a retired code before anybody has stated what it leads to.
+        """
+        cdef size_t i, awaited = 0
+        cdef uint64_t key
+        cdef list buckets = []
         cdef int result
         cdef uint64_t *codes = <uint64_t *>malloc(self.successors_count * sizeof(uint64_t) + 1)
         cdef unsigned char *outcomes = <unsigned char *>malloc(self.successors_count + 1)
@@ -125,20 +133,24 @@ cdef class BlockSurvey:
             if codes == NULL or outcomes == NULL:
                 raise MemoryError
             for i in range(self.successors_count):
-                codes[i] = self.successors[i] * 10 + code_check_digit(self.successors[i])
+                key = self.successors[i] & ~STATED
+                codes[i] = key * 10 + code_check_digit(key)
             with nogil:
                 result = sweep(
                     &snapshot.view, <const unsigned char *>codes, 0, self.successors_count, False, keep_outcomes, outcomes
                 )
             # A sweep that found damage stops; the damage itself was found before.
             if result != SWEEP_DONE:
-                return []
-            return [
-                self.successors[i] // self.width
-                for i in range(self.successors_count)
-                if outcomes[i] > OUTCOME_CODE_CHANGED
-                and outcomes[i] != OUTCOME_EXPIRED and outcomes[i] != OUTCOME_NOT_CONNECTED
-            ]
+                return buckets, awaited
+            for i in range(self.successors_count):
+                if (outcomes[i] <= OUTCOME_CODE_CHANGED or outcomes[i] == OUTCOME_EXPIRED
+                        or outcomes[i] == OUTCOME_NOT_CONNECTED):
+                    continue
+                if self.successors[i] & STATED:
+                    awaited += 1
+                else:
+                    buckets.append(self.successors[i] // self.width)
+            return buckets, awaited
         finally:
             free(codes)
             free(outcomes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, groupby
 from pathlib import Path
 from types import TracebackType
@@ -173,6 +173,10 @@ class ChangeTransaction:
         """Write a whole block at once: entries of it that were put or removed one by one are merged at the commit."""
         self._open().put(schema.NUMBER.pack(bucket), block, db=self._writer.databases["residents"])
         self._rewritten.add(bucket)
+
+    def note_blocks(self, buckets: Iterable[int]) -> None:
+        """Remember blocks that a caller wrote whole, through ``handle``, as put_block() does."""
+        self._rewritten.update(buckets)
 
     def count_entries(self, entries: int, persons: int) -> None:
         """Add to the register's counts what blocks written whole have more than those before."""

@@ -164,7 +164,7 @@ cdef int64_t encode_bucket(
         population.resident(words[i] & ((<uint64_t>1 << NUMBER_BITS) - 1), key, &record, space.room)
         if wanted != NULL and not wanted[record.area]:
             continue
-        if end > BLOCK_ENTRIES_MAX * 128:
+        if kept == BLOCK_ENTRIES_MAX or end > BLOCK_ENTRIES_MAX * 128:
             return -FAULT_BLOCK
         written = record_encode(&record, space.records + end)
         if written < 0:
@@ -200,7 +200,7 @@ def encode(
     cdef uint64_t low_key = low, bucket_width = width, bucket, written = 0, room = out_view.count(), needed
     cdef bint wide_deltas = wide
     cdef int fault = FAULT_NONE
-    cdef int64_t kept
+    cdef int64_t kept, most
     cdef Workspace *space
     cdef const unsigned char *wanted_areas = NULL
     cdef View wanted_view
@@ -218,11 +218,10 @@ def encode(
         while place < last and blocks < blocks_max:
             bucket = (low_key + (entries[place] >> NUMBER_BITS)) // bucket_width
             following = bucket_end(entries, place, last, (bucket + 1) * bucket_width - low_key)
-            if following - place > BLOCK_ENTRIES_MAX:
-                fault = FAULT_BLOCK
-                break
+            # Of a prefecture alone a bucket may have far more entries than are made: its width is that of those.
+            most = following - place if following - place < BLOCK_ENTRIES_MAX else BLOCK_ENTRIES_MAX
             # Room for the records at their longest usual size; a longer block ends this output.
-            if written + block_bytes(following - place, (following - place) * 200, wide_deltas) > room:
+            if written + block_bytes(most, most * 200, wide_deltas) > room:
                 break
             kept = encode_bucket(
                 population, entries + place, following - place, low_key, bucket * bucket_width, wanted_areas, space,

@@ -279,7 +279,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run_store("info", str(tmp_path / "r"), "--json") == 0
     told = msgspec.json.decode(capsys.readouterr().out)
     assert told["entries"] == 501
-    assert {prefecture: held["count"] for prefecture, held in told["holdings"].items()} == {"13": 500}
+    assert {prefecture: held["count"] for prefecture, held in told["holdings"].items()} == {"13": 501}
     damage(tmp_path / "r", flip)
     assert run_store("check", str(tmp_path / "r")) == 1
     shown = capsys.readouterr().out

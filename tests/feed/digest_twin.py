@@ -27,6 +27,8 @@ def entry_bytes(resident: Resident, areas: list[Area], towns: list[Town]) -> byt
     )
     for text in (resident.name, resident.kana, resident.alias, address):
         out += struct.pack("<H", len(text.encode())) + text.encode()
+    if resident.state == State.RETIRED:
+        out += struct.pack("<Q", 0 if resident.successor_key is None else resident.successor_key + 1)
     return out
 
 
@@ -34,11 +36,16 @@ def entry_hash(resident: Resident, areas: list[Area], towns: list[Town]) -> byte
     return hashlib.blake2b(entry_bytes(resident, areas, towns), digest_size=16).digest()
 
 
+def is_held(resident: Resident) -> bool:
+    leads_on = resident.state == State.RETIRED and resident.successor_key is not None
+    return resident.state == State.CURRENT or leads_on
+
+
 def held_by(resident: Resident, prefecture: int, areas: list[Area]) -> bool:
-    return resident.state == State.CURRENT and areas[resident.area].jis // 1000 == prefecture
+    return is_held(resident) and areas[resident.area].jis // 1000 == prefecture
 
 
 def digest(residents: Iterable[Resident], areas: list[Area], towns: list[Town]) -> tuple[int, bytes]:
-    hashes = [entry_hash(r, areas, towns) for r in residents if r.state == State.CURRENT]
+    hashes = [entry_hash(r, areas, towns) for r in residents if is_held(r)]
     total = sum(int.from_bytes(found, "little") for found in hashes) % (1 << 128)
     return len(hashes), total.to_bytes(16, "little")

@@ -60,6 +60,12 @@ class Twin:
             return Fault.BAD_ADDRESS
         rank = (n.update_number, n.event_date, n.area)
         kind = "statement" if n.state else {1: "entry", 2: "removal", 3: "correction", 4: "entry"}[n.reason // 10]
+        if n.state == 5:
+            retired = Resident(
+                key=n.code // 10, state=5, reason=n.reason, area=numbers[0], change_date=n.event_date,
+                update_number=n.update_number, successor_key=n.code_before // 10,
+            )  # fmt: skip
+            return self.retire(Item("retirement", rank, retired))
         own = Resident(
             key=n.code // 10, state=n.state or REMOVED_STATE.get(n.reason, 1), reason=n.reason, sex=n.sex,
             area=numbers[0], change_date=n.event_date, birth_date=n.birth_date, update_number=n.update_number,
@@ -80,6 +86,23 @@ class Twin:
             present = self.items.setdefault(key, [])
             if item.kind == "statement":
                 present[:] = [other for other in present if other.rank != rank or other.kind == "retirement"]
+            present.append(item)
+        return None
+
+    def retire(self, item: Item) -> Fault | None:
+        """A stated retirement: like a statement, and it takes the place of all its area has at its rank."""
+        key = item.record.key
+        present = self.items.setdefault(key, [])
+        mine = [other for other in present if other.rank[2] == item.rank[2]]
+        base = self.base.get(key)
+        if not mine and base is not None and (base.state, base.reason) == (7, 22):
+            return Fault.CODE_EXPIRED
+        settled = any(other.kind in {"entry", "statement", "retirement"} for other in mine)
+        if settled and item.rank < max(other.rank for other in mine):
+            return Fault.NUMBER_NOT_ASCENDING
+        same = [other.record for other in mine if other.kind == "retirement" and other.rank == item.rank]
+        if not same or (same[0].reason, same[0].successor_key) != (item.record.reason, item.record.successor_key):
+            present[:] = [other for other in present if other.rank != item.rank]
             present.append(item)
         return None
 

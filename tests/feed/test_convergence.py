@@ -64,12 +64,15 @@ def notifications(draw: st.DrawFn, prefecture: int) -> Notification:
     reason = draw(st.sampled_from([11, 11, 11, 12, 13, 21, 21, 22, 23, 31, 31, 33, 41, 41, 42, 99]))
     key, other = draw(st.permutations(KEYS))[:2]
     state = draw(st.sampled_from([0, 0, 0, 0, 0, 1, 1, 2, 3]))
-    person: dict[str, Any] = NOBODY if 21 <= reason <= 23 and not state else {k: draw(s) for k, s in PERSON.items()}
+    if reason in {41, 42} and draw(st.integers(0, 2)) == 1:
+        state = 5
+    is_empty = state == 5 or (21 <= reason <= 23 and not state)
+    person: dict[str, Any] = NOBODY if is_empty else {k: draw(s) for k, s in PERSON.items()}
     return Notification(
         reason=reason,
         state=state,
         code=code_from_key(key) + (draw(st.integers(0, 19)) == 7),
-        code_before=code_from_key(other) if reason in {41, 42} and not state else 0,
+        code_before=code_from_key(other) if reason in {41, 42} and state in {0, 5} else 0,
         area=draw(st.sampled_from(FEEDS[prefecture])),
         event_date=draw(st.sampled_from([20261101, 20261102])),
         update_number=draw(st.integers(1, 9)),
@@ -85,7 +88,9 @@ def ranges(draw: st.DrawFn, prefecture: int) -> Range:
         first_key,
         stop_key,
         tuple(
-            replace(rows[key], code_before=0, state=rows[key].state or 1, **stated(draw, rows[key]))
+            rows[key]
+            if rows[key].state == 5
+            else replace(rows[key], code_before=0, state=rows[key].state or 1, **stated(draw, rows[key]))
             for key in sorted(rows)
             if first_key <= key < stop_key
         ),

@@ -16,9 +16,8 @@ from jukinet.core import limits
 from jukinet.core.codes import code_from_key
 from jukinet.core.errors import StoreCorruptError, StoreError
 from jukinet.core.feed import history
-from jukinet.core.feed.contribution import Contribution
 from jukinet.core.feed.digest_kernel import DigestTotals
-from jukinet.core.feed.engine import Applied, FeedRegister, FeedTransaction
+from jukinet.core.feed.engine import Applied, FeedRegister, FeedTransaction, Outcomes
 from jukinet.core.feed.errors import RangeError
 from jukinet.core.feed.places import Places
 from jukinet.core.feed.range_kernel import SortedRows, TownIndex
@@ -36,7 +35,7 @@ from jukinet.core.store.snapshot import PlaceTables
 
 from ..core.strategies import residents
 from .registers import AREAS, CHUO, DAY, KUNITACHI, SAPPORO, TODAY, TOKYO, TOWNS, batch, build, dump
-from .test_convergence import PERSON, notifications
+from .test_convergence import NOBODY, PERSON, notifications
 
 PLACES = PlaceTables(AREAS, TOWNS)
 KEYS = [5, 6, 7, 130_000, 260_000, 4_000_000_007, 4_000_000_008, 10**10 - 1]
@@ -47,9 +46,7 @@ Step = tuple[str, Any]
 class RowByRow(FeedTransaction):
     """The twin: every row goes through the fold, and every key of the range is looked at."""
 
-    def _load(
-        self, prefecture: int, first_key: int, stop_key: int, rows: NotificationBatch
-    ) -> list[Fault | list[tuple[int, Contribution]]]:
+    def _load(self, prefecture: int, first_key: int, stop_key: int, rows: NotificationBatch) -> Outcomes:
         outcomes = self._accept_all(prefecture, rows)
         width = self._change.meta.width
         keys = set(self._keys)
@@ -65,8 +62,9 @@ class RowByRow(FeedTransaction):
 
 @st.composite
 def stated(draw: st.DrawFn, key: int) -> Notification:
-    state = draw(st.sampled_from([1, 1, 1, 1, 2, 3, 4]))
-    reasons = {1: [0, 11, 12, 31, 41], 2: [22], 3: [21], 4: [23, 99]}
+    state = draw(st.sampled_from([1, 1, 1, 1, 2, 3, 4, 5, 5]))
+    reasons = {1: [0, 11, 12, 31, 41], 2: [22], 3: [21], 4: [23, 99], 5: [41, 41, 42]}
+    person = {name: draw(values) for name, values in PERSON.items()}
     return Notification(
         reason=draw(st.sampled_from(reasons[state])),
         state=state,
@@ -74,7 +72,8 @@ def stated(draw: st.DrawFn, key: int) -> Notification:
         area=draw(st.sampled_from([TOKYO, TOKYO, CHUO, KUNITACHI, SAPPORO])),
         event_date=draw(st.sampled_from([20261101, 20261102])),
         update_number=draw(st.integers(0, 9)),
-        **{name: draw(values) for name, values in PERSON.items()},
+        code_before=code_from_key(draw(st.sampled_from([*KEYS[:3], key]))) if state == 5 else 0,
+        **(NOBODY if state == 5 else person),
     )
 
 
@@ -196,6 +195,71 @@ def test_plain_rows_are_shown_and_the_rest_of_the_range_is_removed(tmp_path: Pat
     assert check_register(tmp_path / "r").faults == []
 
 
+def retired(key: int, following: int, number: int = 1, **fields: Any) -> Notification:
+    return person(
+        key, number, reason=41, state=5, code_before=code_from_key(following), **{"name": "", "sex": 0, **fields}
+    )
+
+
+def test_retired_codes_are_loaded_and_lead_on(tmp_path: Path) -> None:
+    build(tmp_path / "r", [])
+    rows = [retired(7, 4_000_000_007, 2), person(9), retired(130_000, 9, 3)]
+    with FeedRegister(tmp_path / "r", today=lambda: DAY) as register:
+        applied = load(register, rows)
+        assert (applied.applied, applied.kept, applied.quarantined) == (3, 0, [])
+        assert applied.digest.count == 3
+        with register.writer.transaction() as change:
+            shown = change.get(7)
+            assert shown is not None
+            assert (shown.state, shown.successor_key, shown.update_number) == (5, 4_000_000_007, 2)
+        assert (register.meta().entries, register.meta().residents) == (3, 1)
+    report = check_register(tmp_path / "r")
+    assert (report.faults, report.retired, report.successors_awaited) == ([], 2, 1)
+    before = dump(tmp_path / "r", without=("journal", "changes", "feeds"))
+    with FeedRegister(tmp_path / "r", today=lambda: LATER) as register:
+        assert load(register, rows).applied == 3
+    after = dump(tmp_path / "r", without=("journal", "changes", "feeds"))
+    assert {**before, "meta": []} == {**after, "meta": []}, "loading the same again changes nothing"
+    with FeedRegister(tmp_path / "r", today=lambda: LATER) as register:
+        load(register, rows[1:])  # the source has lost one: a code once retired stays retired
+        assert register.holdings(13).count == 3
+        load(register, [retired(7, 9, 2), *rows[1:]])  # of the same rank: it led to the wrong code
+        with register.writer.transaction() as change:
+            mended = change.get(7)
+            assert mended is not None
+            assert mended.successor_key == 9
+        refused = load(register, [retired(7, 9, 1), person(9, 2), retired(10, 10)])
+        assert refused.quarantined == [(5, Fault.NUMBER_NOT_ASCENDING), (5, Fault.BAD_CODE_BEFORE)]
+    assert check_register(tmp_path / "r").faults == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_code_change_and_its_statement_are_the_same_in_either_order(tmp_path: Path, is_first: bool) -> None:
+    """A load under way meets the code changes of its days before or behind the keys that it has come to."""
+    build(tmp_path / "r", [])
+    change_of_code = person(9, 4, reason=41, state=0, code_before=code_from_key(7))
+    stated_rows = [retired(7, 9, 4), person(9, 4, reason=41)]
+    with FeedRegister(tmp_path / "r", today=lambda: DAY) as register:
+        load(register, [person(6)], 0, 7)
+        if is_first:
+            with register.transaction() as transaction:
+                assert transaction.apply(13, 2, batch(change_of_code)).quarantined == []
+                transaction.commit()
+        load(register, stated_rows if is_first else [person(7, 3)], 7, 10**10)
+        if not is_first:
+            with register.transaction() as transaction:
+                assert transaction.apply(13, 3, batch(change_of_code)).quarantined == []
+                transaction.commit()
+            load(register, [person(6), *stated_rows])
+        with register.writer.transaction() as change:
+            old, new = change.get(7), change.get(9)
+            assert old is not None
+            assert new is not None
+            assert (old.state, old.successor_key, old.notified, new.state) == (5, 9, True, 1)
+        assert register.holdings(13).count == 3
+    assert check_register(tmp_path / "r").faults == []
+
+
 @pytest.mark.parametrize(
     ("first", "stop", "rows"),
     [
@@ -290,9 +354,10 @@ def test_statements_of_ranges_are_what_the_blocks_hold(
             event_date=r.change_date, update_number=r.update_number, birth_date=r.birth_date, sex=r.sex, name=r.name,
             kana=r.kana, alias=r.alias,
             address=(TOWNS[r.town - 1].text if r.town else "") + r.address_rest,
+            code_before=code_from_key(r.successor_key) if r.state == 5 and r.successor_key is not None else 0,
         )
         for r in sorted(table.values(), key=lambda resident: resident.key)
-        if r.state <= 4 and AREAS[r.area].jis // 1000 == 13
+        if (r.state <= 4 or (r.state == 5 and r.successor_key is not None)) and AREAS[r.area].jis // 1000 == 13
     ]  # fmt: skip
     found: list[Notification] = []
     first = 0
@@ -314,15 +379,17 @@ def test_statements_of_ranges_are_what_the_blocks_hold(
     assert found == wanted
 
 
-def test_many_rows_make_many_blocks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [500, 3_000])
+def test_many_rows_make_many_blocks(tmp_path: Path, rows: int) -> None:
     drawn = random.Random(4)
     keys = sorted({drawn.randrange(10**10) for _ in range(3_000)})
     build(tmp_path / "r", [])
     with FeedRegister(tmp_path / "r", today=lambda: DAY) as register:
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
-            stop = keys[start + 500] if start + 500 < len(keys) else 10**10
-            applied = load(register, [person(key) for key in part], part[0], stop)
+        for start in range(0, len(keys), rows):
+            part = keys[start : start + rows]
+            stop = keys[start + rows] if start + rows < len(keys) else 10**10
+            people = [person(key, name=f"山{key % 977}", birth_date=19500101 + key % 28) for key in part]
+            applied = load(register, people, part[0], stop)
             assert applied.applied == len(part)
         assert register.holdings(13).count == len(keys)
     report = check_register(tmp_path / "r")

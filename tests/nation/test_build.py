@@ -315,6 +315,10 @@ def test_a_prefecture_alone_has_its_part_of_the_nation(tables: NationTables, tmp
     with RegisterReader(tmp_path / "tokyo") as reader, RegisterReader(tmp_path / "nation") as nation:
         assert reader.meta.origin["prefecture"] == 13
         assert reader.meta.width > nation.meta.width
+    # A part so small that a bucket of its width spans thousands of the nation's entries.
+    few = build_nation(tmp_path / "tottori", 20_000, 5, tables=tables, prefecture=31)
+    assert 0 < few.entries < 400
+    assert check_register(tmp_path / "tottori").faults == []
     with pytest.raises(ValueError, match="prefecture 48"):
         build_nation(tmp_path / "none", 1_000, 5, tables=tables, prefecture=48)
 

@@ -79,7 +79,7 @@ def _birth_date_holds(date: int) -> bool:
     return year >= 1 and month <= 12
 
 
-STATES_OF_REASON = {0: {1, 2, 3, 4}, 21: {3}, 22: {2}, 23: {4}}
+STATES_OF_REASON = {0: {1, 2, 3, 4}, 21: {3}, 22: {2}, 23: {4}, 41: {1, 5}, 42: {1, 5}}
 
 
 def fault_number(row: Notification, prefecture: int, today: datetime.date) -> int:
@@ -100,13 +100,13 @@ def fault_number(row: Notification, prefecture: int, today: datetime.date) -> in
             return 5
     if row.update_number not in range(1, 65_536):
         return 12
-    if row.reason == 41 and row.state == 0 and row.code_before == 0:
+    if row.code_before == 0 and ((row.reason == 41 and row.state == 0) or row.state == 5):
         return 10
     if row.code_before and (
-        not code_change or row.state or not _code_holds(row.code_before) or row.code_before == row.code
+        not code_change or row.state not in (0, 5) or not _code_holds(row.code_before) or row.code_before == row.code
     ):
         return 10
-    if removal and row.state == 0:
+    if row.state == 5 or (removal and row.state == 0):
         person = (row.birth_date, row.sex, row.name, row.kana, row.alias, row.address)
         return 11 if any(person) else 0
     return _person_fault(row, row.event_date or int(f"{today:%Y%m%d}"))

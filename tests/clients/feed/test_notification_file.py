@@ -15,8 +15,9 @@ import pytest
 from samples import AREA, PREFECTURE, TODAY, death, entry
 
 from jukinet.clients.errors import UsageError
-from jukinet.clients.feed.notification_fields import COLUMNS, REMEDIES, LineFault
+from jukinet.clients.feed.notification_fields import COLUMNS, REMEDIES, LineFault, read_fields
 from jukinet.clients.feed.notification_file import LINE_BYTES_MAX, open_file, text_of, write_csv
+from jukinet.core.codes import code_from_key
 from jukinet.core.notifications import Fault, Notification
 from jukinet.core.vocabulary import ChangeReason
 
@@ -90,6 +91,25 @@ def test_words_and_eras(tmp_path: Path) -> None:
     assert (second.reason, second.state, second.birth_date) == (0, 3, 0)
 
 
+def test_a_retired_code_is_stated_with_the_code_that_followed(tmp_path: Path) -> None:
+    one = entry(1)
+    other = code_from_key(77)
+    stated = Notification(
+        reason=41, state=5, code=one.code, code_before=other, area=one.area, event_date=one.event_date, update_number=3
+    )
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        write_csv(file, [stated])
+    assert f"{other:011}" in path.read_text()
+    assert [found for _, found in read(path)] == [stated]
+    texts = text_of(stated)
+    assert (texts["code_before"], texts["code_after"]) == ("", f"{other:011}")
+    for changes, column in (({"code_after": ""}, "code_after"), ({"code_before": texts["code_after"]}, "code_before")):
+        fault = read_fields(2, texts | changes)
+        assert isinstance(fault, LineFault)
+        assert fault.column == column
+
+
 FAULTY: list[tuple[dict[str, str], str, str]] = [
     ({"reason": "moving"}, "reason", "or its name"),
     ({"reason": "14"}, "reason", "eleven reasons"),
@@ -100,6 +120,8 @@ FAULTY: list[tuple[dict[str, str], str, str]] = [
     ({"code": "12345678904"}, "code", "check digit"),
     ({"code_before": "12345678903"}, "code_before", "only for a code change"),
     ({"code_before": "x"}, "code_before", "11 digits"),
+    ({"code_after": "12345678903"}, "code_after", "unless the state is retired"),
+    ({"state": "retired", "code_after": "12345678903"}, "state", "agree"),
     ({"area": "131016"}, "area", "five digits"),
     ({"area": "27100"}, "area", "another prefecture"),
     ({"event_date": "2024-04"}, "event_date", "full date"),

@@ -124,7 +124,7 @@ def test_send_status_reports_compare(tokyo: Prefecture, fed: FeedPlace, capsys: 
     capsys.readouterr()
     assert tokyo.run("compare") == 0
     out, err = capsys.readouterr()
-    assert "equal: 1,500 residents (1 exchanges, 0 bytes)" in out
+    assert "equal: 1,500 residents and retired codes (1 exchanges, 0 bytes)" in out
     for text in (told, out, err):
         assert "秘密" not in text
 
@@ -190,7 +190,12 @@ def test_differences_are_found_listed_and_mended(
 def test_a_load_that_is_killed_and_changes_meanwhile(place: Place, tmp_path: Path) -> None:
     held = residents(4_000)
     fed = FeedPlace(tmp_path, place)
-    build_store(tmp_path / "holdings", held, expected_entries=60_000)
+    given_up = {key_of(20_000_000 + n): held[n].key for n in range(60)}
+    stubs = [
+        Resident(key=key, state=5, area=0, reason=41, change_date=20200102, update_number=1, successor_key=following)
+        for key, following in given_up.items()
+    ]
+    build_store(tmp_path / "holdings", [*held, *stubs], expected_entries=60_000)
     chance = random.Random(3)
     with Server(fed.configuration(tmp_path)) as server:
         tokyo = Prefecture(fed, tmp_path, feed_port(server))
@@ -216,10 +221,23 @@ def test_a_load_that_is_killed_and_changes_meanwhile(place: Place, tmp_path: Pat
             assert load is not None
             assert load.ranges >= 100
         assert tokyo.run("compare") == 0
-        assert tokyo.digest().count == 4_007
+        assert tokyo.digest().count == 4_067
         with tokyo.outbox() as outbox:
             assert {report.fault for _, report in outbox.reports()} <= {Fault.NOT_ENTERED}
-    check_register(fed.store)
+        # The same again, with a code that was given up since: nothing is different afterwards.
+        new, old = key_of(30_000_000), held[100].key
+        change_of_code = entry(20, new, reason=41, code_before=code_from_key(old), name="改")
+        assert tokyo.run("send", tokyo.file("code.csv", [change_of_code])) == 0
+        assert tokyo.run("load", "--range-rows", "1000", "--anew") == 0
+        assert tokyo.run("compare") == 0
+        assert tokyo.digest().count == 4_068
+    report = check_register(fed.store)
+    assert (report.faults, report.retired, report.successors_awaited) == ([], 61, 0)
+    with FeedRegister(fed.store) as register, register.writer.transaction() as change:
+        for key, following in {**given_up, old: new}.items():
+            found = change.get(key)
+            assert found is not None
+            assert (found.state, found.successor_key) == (5, following)
 
 
 @pytest.mark.slow
