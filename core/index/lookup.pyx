@@ -14,6 +14,9 @@ from jukinet.core.index.columns cimport (
 from jukinet.core.index.gather cimport (
     GROUP_ROWS, OUTCOME_CODE_CHANGED, OUTCOME_CURRENT, SWEEP_DAMAGED, SWEEP_DONE, SWEEP_NO_MEMORY, Entry, sweep, tells_of_person,
 )
+from jukinet.core.index.packed cimport (
+    PackedColumns, packed_append, packed_bytes, packed_free, packed_prepare, packed_room, packed_write,
+)
 from jukinet.core.records.record cimport (
     ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_change_date, status_reason,
 )
@@ -210,6 +213,22 @@ ctypedef struct LookupColumns:
     TextColumn kana
     TextColumn aliases
     TextColumn addresses
+    PackedColumns packed
+    uint32_t form
+
+
+cdef int write_group_packed(void *context, size_t row, const Entry *entries, size_t count) noexcept nogil:
+    """Consumer of a LOOKUP in packed form."""
+    cdef LookupColumns *columns = <LookupColumns *>context
+    cdef ResidentRecord records[GROUP_ROWS]
+    cdef size_t i
+    for i in range(count):
+        columns.fixed.outcomes[row + i] = entries[i].outcome
+    if not decode_group(columns.view, entries, records, count):
+        return SWEEP_DAMAGED
+    if not packed_append(&columns.packed, columns.items, row, entries, records, count):
+        return SWEEP_NO_MEMORY
+    return SWEEP_DONE
 
 
 cdef int write_group(void *context, size_t row, const Entry *entries, size_t count) noexcept nogil:
@@ -240,7 +259,7 @@ cdef int write_group(void *context, size_t row, const Entry *entries, size_t cou
 cdef int columns_prepare(LookupColumns *columns, size_t rows) except -1:
     if (not fixed_prepare(&columns.fixed, rows) or not text_prepare(&columns.names, rows)
             or not text_prepare(&columns.kana, rows) or not text_prepare(&columns.aliases, rows)
-            or not text_prepare(&columns.addresses, rows)):
+            or not text_prepare(&columns.addresses, rows) or not packed_prepare(&columns.packed, rows)):
         raise MemoryError
     return 0
 
@@ -251,6 +270,7 @@ cdef void columns_free(LookupColumns *columns) noexcept nogil:
     text_free(&columns.kana)
     text_free(&columns.aliases)
     text_free(&columns.addresses)
+    packed_free(&columns.packed)
 
 
 # Memory that no batch or answer uses; touched under the GIL only. Reused, because the kernel hands out new pages slowly.
@@ -392,7 +412,7 @@ cdef class LookupBatch:
             self.holds_codes = False
             PyBuffer_Release(&self.codes)
 
-    def begin(self, codes, uint32_t items):
+    def begin(self, codes, uint32_t items, uint32_t form=0):
         """Start a batch: a contiguous buffer of u64 codes, kept until finish() or the next begin(), and an items mask."""
         cdef size_t count
         self._let_go()
@@ -404,6 +424,7 @@ cdef class LookupBatch:
             raise ValueError("codes are 8 bytes each, and items a mask of 8 bits")
         count = self.codes.len // 8
         self.columns.items = items
+        self.columns.form = form
         columns_prepare(self.columns, count)
         self.count = count
 
@@ -421,9 +442,12 @@ cdef class LookupBatch:
             raise ValueError("the snapshot has ended")
         self.version = snapshot.version
         self.columns.view = &snapshot.view
+        self.columns.packed.towns_known = snapshot.view.towns
+        self.columns.packed.areas_known = snapshot.view.areas
         with nogil:
             result = sweep(
-                &snapshot.view, <const unsigned char *>self.codes.buf, start, stop, True, write_group, self.columns
+                &snapshot.view, <const unsigned char *>self.codes.buf, start, stop, True,
+                write_group_packed if self.columns.form else write_group, self.columns
             )
         self.columns.view = NULL
         if result == SWEEP_NO_MEMORY:
@@ -450,12 +474,18 @@ cdef class LookupBatch:
         frame = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + self._answer_bytes())
         out = <unsigned char *>PyByteArray_AS_STRING(frame)
         with nogil:
-            self._lay_out(out)
+            if self.columns.form:
+                memset(out, 0, FRAME_HEADER_BYTES)
+                packed_write(&self.columns.packed, self.columns.items, self.count, self.version, out + FRAME_HEADER_BYTES)
+            else:
+                self._lay_out(out)
         self._let_go()
         return frame
 
     cdef size_t _answer_bytes(self) noexcept nogil:
         """The length of the answer's payload."""
+        if self.columns.form:
+            return packed_bytes(&self.columns.packed, self.columns.items, self.count)
         return ANSWER_HEADER_BYTES + pad8(self.count) + groups_bytes(self.columns, self.count)
 
     def finish_in_parts(self):
@@ -473,7 +503,7 @@ cdef class LookupBatch:
         if self.done != n:
             raise ValueError("the batch has rows that were not run")
         total = self._answer_bytes()
-        if total < PARTS_ANSWER_BYTES_MIN or memory.room() > 2 * total:
+        if columns.form or total < PARTS_ANSWER_BYTES_MIN or memory.room() > 2 * total:
             return [self.finish()]
         parts.append(self._head())
         if items & ITEM_NAME:
