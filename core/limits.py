@@ -19,8 +19,8 @@ RECORD_BYTES_MAX: Final = 1_100
 AREAS_MAX: Final = 4_095
 """Area numbers take 12 bits; JIS X 0402 knows 1,892 current areas, and former ones stay."""
 TOWNS_MAX: Final = (1 << 24) - 1
-TOWNS_PER_ANSWER_MAX: Final = 16_384
-"""Of a TOWNS (docs/protocol.md, 3.11): 4 MiB of answer at the most."""
+TOWNS_PER_ANSWER_MAX: Final = 8_192
+"""Of a TOWNS (docs/protocol.md, 3.11): 2 MiB of answer at the most."""
 
 # Blocks and tables.
 BLOCK_BYTES_MIN: Final = 2_048

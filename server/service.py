@@ -27,6 +27,7 @@ from jukinet.core.vocabulary import Function
 from jukinet.core.watch.rules import OperatorStoppedError
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import answer_frame_bytes
+from jukinet.core.wire.packed import PACKED_BIT
 from jukinet.server.admission import Admission
 from jukinet.server.caps import Caps
 from jukinet.server.cohorts import Cohorts
@@ -53,6 +54,7 @@ from jukinet.server.slices import (
     rows_of,
     state,
 )
+from jukinet.server.towns import answer_towns
 from jukinet.server.watching import Watching
 
 if TYPE_CHECKING:
@@ -187,7 +189,7 @@ class Service:
             m.SessionOpened(
                 request_id,
                 session.session_id,
-                grant.functions & (PROVIDED | self.cohorts.functions),
+                grant.functions & (PROVIDED | self.cohorts.functions) | PACKED_BIT,
                 grant.items,
                 min(grant.codes_per_request_max, self.configuration.limits.codes_per_request_max),
                 grant.valid_until_decimal,
@@ -279,6 +281,10 @@ class Service:
         if session is not None:
             assert session.grant is not None
             self._begin(connection, question, session, LOOKUP, question.items or session.grant.items, count)
+
+    def towns(self, connection: Connection, question: m.TownsRequest) -> None:
+        """Answer a TOWNS: no data of a resident, so it is not recorded."""
+        answer_towns(self, connection, question)
 
     def status(self, connection: Connection, question: m.StatusRequest) -> None:
         """Answer or queue a STATUS."""

@@ -15,7 +15,8 @@ from jukinet.core.index.gather cimport (
     GROUP_ROWS, OUTCOME_CODE_CHANGED, OUTCOME_CURRENT, SWEEP_DAMAGED, SWEEP_DONE, SWEEP_NO_MEMORY, Entry, sweep, tells_of_person,
 )
 from jukinet.core.index.packed cimport (
-    PackedColumns, packed_append, packed_bytes, packed_free, packed_prepare, packed_room, packed_write,
+    PACKED_HEADER_BYTES, PackedColumns, packed_append, packed_bytes, packed_free, packed_head, packed_prepare, packed_room,
+    packed_write,
 )
 from jukinet.core.records.record cimport (
     ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_change_date, status_reason,
@@ -41,6 +42,7 @@ cdef enum:
     ITEM_ADDRESS = 32
     ITEM_CHANGE = 64
     ITEM_CODE = 128
+    FORM_PACKED = 1
     TEXT_BYTES_MAX = 255
     KANA_UTF8_BYTES_MAX = 3 * TEXT_BYTES_MAX
     FIXED_ROW_BYTES = 1 + 4 + 1 + 4 + 1 + 4 + 8
@@ -257,9 +259,13 @@ cdef int write_group(void *context, size_t row, const Entry *entries, size_t cou
 
 
 cdef int columns_prepare(LookupColumns *columns, size_t rows) except -1:
+    if columns.form == FORM_PACKED:
+        if not fixed_prepare(&columns.fixed, rows) or not packed_prepare(&columns.packed, rows):
+            raise MemoryError
+        return 0
     if (not fixed_prepare(&columns.fixed, rows) or not text_prepare(&columns.names, rows)
             or not text_prepare(&columns.kana, rows) or not text_prepare(&columns.aliases, rows)
-            or not text_prepare(&columns.addresses, rows) or not packed_prepare(&columns.packed, rows)):
+            or not text_prepare(&columns.addresses, rows)):
         raise MemoryError
     return 0
 
@@ -308,6 +314,7 @@ cdef class ColumnMemory:
         return (
             self.columns.fixed.rows_room * FIXED_ROW_BYTES + 4 * offsets_rows + self.columns.names.room
             + self.columns.kana.room + self.columns.aliases.room + self.columns.addresses.room
+            + packed_room(&self.columns.packed)
         )
 
 
@@ -413,15 +420,16 @@ cdef class LookupBatch:
             PyBuffer_Release(&self.codes)
 
     def begin(self, codes, uint32_t items, uint32_t form=0):
-        """Start a batch: a contiguous buffer of u64 codes, kept until finish() or the next begin(), and an items mask."""
+        """Start a batch: a contiguous buffer of u64 codes, kept until finish() or the next begin(), an items mask, and the
+        answer's form, 0 plain or 1 packed."""
         cdef size_t count
         self._let_go()
         self.count = self.done = 0      # a batch that could not be begun has no rows to run
         self.version = 0
         PyObject_GetBuffer(codes, &self.codes, PyBUF_SIMPLE)
         self.holds_codes = True
-        if self.codes.len % 8 or items > 255:
-            raise ValueError("codes are 8 bytes each, and items a mask of 8 bits")
+        if self.codes.len % 8 or items > 255 or form > FORM_PACKED:
+            raise ValueError("codes are 8 bytes each, items a mask of 8 bits, and form 0 or 1")
         count = self.codes.len // 8
         self.columns.items = items
         self.columns.form = form
@@ -503,8 +511,11 @@ cdef class LookupBatch:
         if self.done != n:
             raise ValueError("the batch has rows that were not run")
         total = self._answer_bytes()
-        if columns.form or total < PARTS_ANSWER_BYTES_MIN or memory.room() > 2 * total:
+        if total < PARTS_ANSWER_BYTES_MIN or memory.room() > 2 * total:
             return [self.finish()]
+        if columns.form == FORM_PACKED:
+            self._add_packed(parts)
+            return self._parts_taken(parts)
         parts.append(self._head())
         if items & ITEM_NAME:
             add_texts(parts, memory, &columns.names, n)
@@ -524,10 +535,42 @@ cdef class LookupBatch:
             parts.append(part_of(memory, columns.fixed.change_dates, 4 * n))
         if items & ITEM_CODE:
             parts.append(part_of(memory, columns.fixed.successor_codes, 8 * n))
+        return self._parts_taken(parts)
+
+    cdef list _parts_taken(self, list parts):
         self._let_go()
         self.count = self.done = 0      # the columns are the answer's now
         self._take_memory()
         return parts
+
+    cdef void _add_packed(self, list parts):
+        cdef PackedColumns *columns = &self.columns.packed
+        cdef ColumnMemory memory = self.memory
+        cdef uint32_t items = self.columns.items
+        cdef size_t n = self.count
+        head = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + PACKED_HEADER_BYTES)
+        memset(PyByteArray_AS_STRING(head), 0, FRAME_HEADER_BYTES)
+        packed_head(columns, items, n, self.version, <unsigned char *>PyByteArray_AS_STRING(head) + FRAME_HEADER_BYTES)
+        parts.append(head)
+        parts.append(part_of(memory, columns.rows, n))
+        if items & ITEM_NAME:
+            parts.append(part_of(memory, columns.name_bytes, n))
+        if items & ITEM_KANA:
+            parts.append(part_of(memory, columns.kana_bytes, n))
+        if items & ITEM_ALIAS and columns.aliases:
+            parts.append(part_of(memory, columns.alias_bytes, columns.aliases))
+        if items & (ITEM_BIRTH_DATE | ITEM_SEX):
+            parts.append(part_of(memory, columns.births, 3 * n))
+        if items & ITEM_ADDRESS:
+            parts.append(part_of(memory, columns.areas, 2 * n))
+            parts.append(part_of(memory, columns.towns, 3 * n))
+            parts.append(part_of(memory, columns.rest_bytes, n))
+        if items & ITEM_CHANGE:
+            parts.append(part_of(memory, columns.changes, 4 * n))
+        if items & ITEM_CODE and columns.successors_used:
+            parts.append(part_of(memory, columns.successors, 8 * columns.successors_used))
+        if columns.texts_used:
+            parts.append(part_of(memory, columns.texts, columns.texts_used))
 
     cdef object _head(self):
         """Room for the frame header, the answer's header and the outcomes."""

@@ -40,6 +40,10 @@ cdef bint packed_append(
 ) noexcept nogil
 # The payload's length.
 cdef size_t packed_bytes(const PackedColumns *columns, uint32_t items, size_t n) noexcept nogil
+# Writes the payload's header.
+cdef void packed_head(
+    const PackedColumns *columns, uint32_t items, size_t n, uint64_t version, unsigned char *out,
+) noexcept nogil
 # Writes the payload; returns the place after.
 cdef unsigned char *packed_write(
     PackedColumns *columns, uint32_t items, size_t n, uint64_t version, unsigned char *out,

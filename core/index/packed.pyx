@@ -183,8 +183,8 @@ cdef size_t packed_bytes(const PackedColumns *columns, uint32_t items, size_t n)
     return total + pad8(columns.texts_used)
 
 
-cdef unsigned char *packed_write(
-    PackedColumns *columns, uint32_t items, size_t n, uint64_t version, unsigned char *out,
+cdef void packed_head(
+    const PackedColumns *columns, uint32_t items, size_t n, uint64_t version, unsigned char *out,
 ) noexcept nogil:
     cdef uint32_t *head = <uint32_t *>out
     head[0] = items
@@ -195,6 +195,12 @@ cdef unsigned char *packed_write(
     head[6] = <uint32_t>columns.aliases
     head[7] = <uint32_t>columns.successors_used
     (<uint64_t *>head)[4] = columns.texts_used
+
+
+cdef unsigned char *packed_write(
+    PackedColumns *columns, uint32_t items, size_t n, uint64_t version, unsigned char *out,
+) noexcept nogil:
+    packed_head(columns, items, n, version, out)
     out = fixed_write(columns.rows, n, out + PACKED_HEADER_BYTES)
     if items & ITEM_NAME:
         out = fixed_write(columns.name_bytes, n, out)
