@@ -185,11 +185,12 @@ class Service:
             login.used = self.now
         self.metrics.plain["sessions_opened_total"] += 1
         self.log.info("session_opened", connection=connection.number, affair=affair, **connection.identity_fields)
+        functions = grant.functions & (PROVIDED | self.cohorts.functions)
         connection.send(
             m.SessionOpened(
                 request_id,
                 session.session_id,
-                grant.functions & (PROVIDED | self.cohorts.functions) | PACKED_BIT,
+                functions | (PACKED_BIT if functions & LOOKUP else 0),
                 grant.items,
                 min(grant.codes_per_request_max, self.configuration.limits.codes_per_request_max),
                 grant.valid_until_decimal,

@@ -50,6 +50,8 @@ cdef enum:
     PARTS_ANSWER_BYTES_MIN = 524_288     # below this, handling many short pieces costs more than copying them together
     SPARES_MAX = 8
 
+OUTCOME_OF_ROW = bytes(row & 15 for row in range(256))
+
 
 # Fixed-width columns of a batch, all in one piece of memory; each has room for its padding.
 ctypedef struct FixedColumns:
@@ -223,9 +225,6 @@ cdef int write_group_packed(void *context, size_t row, const Entry *entries, siz
     """Consumer of a LOOKUP in packed form."""
     cdef LookupColumns *columns = <LookupColumns *>context
     cdef ResidentRecord records[GROUP_ROWS]
-    cdef size_t i
-    for i in range(count):
-        columns.fixed.outcomes[row + i] = entries[i].outcome
     if not decode_group(columns.view, entries, records, count):
         return SWEEP_DAMAGED
     if not packed_append(&columns.packed, columns.items, row, entries, records, count):
@@ -260,7 +259,7 @@ cdef int write_group(void *context, size_t row, const Entry *entries, size_t cou
 
 cdef int columns_prepare(LookupColumns *columns, size_t rows) except -1:
     if columns.form == FORM_PACKED:
-        if not fixed_prepare(&columns.fixed, rows) or not packed_prepare(&columns.packed, rows):
+        if not packed_prepare(&columns.packed, rows):
             raise MemoryError
         return 0
     if (not fixed_prepare(&columns.fixed, rows) or not text_prepare(&columns.names, rows)
@@ -280,8 +279,10 @@ cdef void columns_free(LookupColumns *columns) noexcept nogil:
 
 
 # Memory that no batch or answer uses; touched under the GIL only. Reused, because the kernel hands out new pages slowly.
-cdef LookupColumns spares[SPARES_MAX]
-cdef size_t spares_held = 0
+# By form, for the memory of one would make a short answer of the other keep too much.
+cdef LookupColumns spares[2][SPARES_MAX]
+cdef size_t spares_held[2]
+spares_held[0] = spares_held[1] = 0
 
 
 cdef class ColumnMemory:
@@ -289,19 +290,19 @@ cdef class ColumnMemory:
 
     cdef LookupColumns columns
 
-    def __cinit__(self):
-        global spares_held
-        if spares_held:
-            spares_held -= 1
-            self.columns = spares[spares_held]
+    def __cinit__(self, uint32_t form):
+        if spares_held[form]:
+            spares_held[form] -= 1
+            self.columns = spares[form][spares_held[form]]
         else:
             memset(&self.columns, 0, sizeof(LookupColumns))
+        self.columns.form = form
 
     def __dealloc__(self):
-        global spares_held
-        if spares_held < SPARES_MAX:
-            spares[spares_held] = self.columns
-            spares_held += 1
+        cdef uint32_t form = self.columns.form
+        if spares_held[form] < SPARES_MAX:
+            spares[form][spares_held[form]] = self.columns
+            spares_held[form] += 1
             return
         columns_free(&self.columns)
 
@@ -405,13 +406,13 @@ cdef class LookupBatch:
 
     def __cinit__(self):
         self.holds_codes = False
-        self._take_memory()
+        self._take_memory(0)
 
     def __dealloc__(self):
         self._let_go()
 
-    cdef void _take_memory(self):
-        self.memory = ColumnMemory()
+    cdef void _take_memory(self, uint32_t form):
+        self.memory = ColumnMemory(form)
         self.columns = &self.memory.columns
 
     cdef void _let_go(self):
@@ -432,7 +433,9 @@ cdef class LookupBatch:
             raise ValueError("codes are 8 bytes each, items a mask of 8 bits, and form 0 or 1")
         count = self.codes.len // 8
         self.columns.items = items
-        self.columns.form = form
+        if self.columns.form != form:
+            self._take_memory(form)
+            self.columns.items = items
         columns_prepare(self.columns, count)
         self.count = count
 
@@ -472,6 +475,8 @@ cdef class LookupBatch:
     @property
     def outcomes(self):
         """u8 outcome of each row answered so far (a copy)."""
+        if self.columns.form == FORM_PACKED:
+            return (<const char *>self.columns.packed.rows)[:self.done].translate(OUTCOME_OF_ROW)
         return (<const char *>self.columns.fixed.outcomes)[:self.done]
 
     def finish(self):
@@ -540,7 +545,7 @@ cdef class LookupBatch:
     cdef list _parts_taken(self, list parts):
         self._let_go()
         self.count = self.done = 0      # the columns are the answer's now
-        self._take_memory()
+        self._take_memory(self.columns.form)
         return parts
 
     cdef void _add_packed(self, list parts):

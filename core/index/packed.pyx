@@ -4,11 +4,13 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
-from jukinet.core.codes cimport code_check_digit
+from jukinet.core.codes cimport code_check_digit, codes_prepare
 from jukinet.core.index.columns cimport COPY_WORD_BYTES, fixed_write, pad8
 from jukinet.core.index.gather cimport OUTCOME_CODE_CHANGED, Entry
 from jukinet.core.records.record cimport ResidentRecord, status_change_date, status_reason
 from jukinet.core.store.snapshot cimport RegisterView
+
+codes_prepare()
 
 cdef enum:
     ITEM_NAME = 1
@@ -137,7 +139,7 @@ cdef bint packed_append(
             birth |= sex << REASON_SHIFT
         put24(columns.births + 3 * row, birth)
         columns.areas[row] = record.area
-        put24(columns.towns + 3 * row, record.town)
+        put24(columns.towns + 3 * row, record.town if record.town <= columns.towns_known else 0)
         columns.name_bytes[row] = <uint8_t>record.name_bytes
         columns.kana_bytes[row] = <uint8_t>record.kana_bytes
         columns.rest_bytes[row] = <uint8_t>record.rest_bytes
