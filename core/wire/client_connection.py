@@ -210,9 +210,7 @@ class ClientConnection(ClientEnd):
         session = self._check_question(message.session_id, count)
         if message.form not in packed.FORMS or (message.form and not session.functions & packed.PACKED_BIT):
             raise LocalProtocolError("the server takes no such form in this session")
-        data = questions.encode_codes_question(
-            message.type, request_id, message.session_id, items, codes, message.form
-        )
+        data = questions.encode_codes_question(message.type, request_id, message.session_id, items, codes, message.form)
         self.under_way[request_id] = message.type
         self._asked[request_id] = (items or session.items, count, message.form)
         return data

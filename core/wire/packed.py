@@ -40,9 +40,7 @@ def encode_towns(message: m.TownsRequest) -> bytes:
 
 def encode_towns_answer(message: m.TownsAnswer) -> bytearray:
     """An answer's frame, with room for its header."""
-    head = _TOWNS_HEAD.pack(
-        message.after, message.count, message.register_version, message.towns, len(message.areas)
-    )
+    head = _TOWNS_HEAD.pack(message.after, message.count, message.register_version, message.towns, len(message.areas))
     parts = [bytes(HEADER_BYTES), head, *fixed_layout(message.areas), *message.texts.layout()]
     return bytearray(b"".join(parts))
 
@@ -69,14 +67,10 @@ def parse_towns_answer(request_id: int, after: int, towns_max: int, payload: byt
         raise RemoteProtocolError(f"the answer does not hold: {fault}") from None
     numbers = view.cast("I")
     texts = TextColumn(numbers[offsets_at >> 2 : (offsets_at >> 2) + count + 1], view[data_at:data_end])
-    return m.TownsAnswer(
-        request_id, after, count, version, towns, numbers[start >> 2 : (start >> 2) + areas], texts
-    )
+    return m.TownsAnswer(request_id, after, count, version, towns, numbers[start >> 2 : (start >> 2) + areas], texts)
 
 
-def parse_packed_answer(
-    request_id: int, items: int, count: int, payload: bytes | bytearray
-) -> m.PackedLookupAnswer:
+def parse_packed_answer(request_id: int, items: int, count: int, payload: bytes | bytearray) -> m.PackedLookupAnswer:
     """The answer to a LOOKUP in form 1 of count codes for these items (never 0). Raises RemoteProtocolError."""
     if len(payload) < ANSWER_HEAD_BYTES or len(payload) & 7:
         raise RemoteProtocolError("the answer's length is no multiple of 8, or too short")
@@ -118,7 +112,7 @@ def unpacked(answer: m.PackedLookupAnswer, table: TownTable) -> m.LookupAnswer:
 
 
 def _numbers(column: bytearray | None, letter: str) -> memoryview | None:
-    return None if column is None else memoryview(column).cast(letter)  # type: ignore[call-overload, no-any-return]
+    return None if column is None else memoryview(column).cast(letter)  # type: ignore[call-overload]
 
 
 def _texts(column: tuple[Any, Any, int] | None) -> TextColumn | None:

@@ -174,7 +174,7 @@ def test_blocking_packed_answers_are_the_plain_ones(server: ServerProcess, place
         with clients.connect_blocking("localhost", place.port, tls=place.credentials, packed=packed) as client:
             with client.session(**AFFAIR, **WORDS) as session:
                 answers.append(list(map(columns_of, session.lookup_many(clients.batches(codes, 6_000)))))
-                assert list(session.lookup(codes[:100]))[0].address is not None
+                assert next(iter(session.lookup(codes[:100]))).address is not None
     assert answers[0] == answers[1]
 
 

@@ -64,7 +64,9 @@ def register(tmp_path_factory: pytest.TempPathFactory) -> Register:
                 name=chooser.choice(["佐藤　太郎", "NGUYEN VAN ANH", "邊󠄁", "あ" * 85, ""]) if person else "",
                 kana=chooser.choice(["サトウ　タロウ", "ヴァ ン", "Latin", "カ" * 85, "ﾊﾝｶｸ", ""]) if person else "",
                 alias=chooser.choice(["", "", "通称名", "別" * 85]) if person else "",
-                address_rest=chooser.choice(["", "1-2-3", "一丁目2番3号　グリーンハイツ203", "x" * 255]) if person else "",
+                address_rest=chooser.choice(["", "1-2-3", "一丁目2番3号　グリーンハイツ203", "x" * 255])
+                if person
+                else "",
             )
         )
     return _opened(directory, people)
@@ -104,7 +106,9 @@ def test_packed_equals_its_twin_and_plain_in_all_items(register: Register, data:
     reader, table = register
     existing = st.sampled_from(sorted(table)).map(lambda key: key * 10 + twins.check_digit(key))
     absent = st.integers(0, 10**10 - 1).map(lambda key: key * 10 + twins.check_digit(key))
-    codes = data.draw(st.lists(st.one_of(existing, existing, absent, st.integers(0, 2**64 - 1)), min_size=1, max_size=150))
+    codes = data.draw(
+        st.lists(st.one_of(existing, existing, absent, st.integers(0, 2**64 - 1)), min_size=1, max_size=150)
+    )
     items = data.draw(st.integers(1, 255))
     pieces = data.draw(st.lists(st.integers(0, len(codes)), max_size=3))
     payload = run_packed(reader, array("Q", codes), items, pieces)
@@ -119,9 +123,7 @@ def test_packed_equals_its_twin_and_plain_in_all_items(register: Register, data:
 
 @given(residents(), st.integers(1, 255))
 @settings(SLOW, max_examples=40)
-def test_one_resident_of_any_kind(
-    tmp_path_factory: pytest.TempPathFactory, resident: Resident, items: int
-) -> None:
+def test_one_resident_of_any_kind(tmp_path_factory: pytest.TempPathFactory, resident: Resident, items: int) -> None:
     directory = tmp_path_factory.mktemp("one") / "register"
     reader, table = _opened(directory, [resident])
     with reader:
@@ -195,7 +197,7 @@ def agree(payload: bytes, items: int, count: int) -> None:
 @given(st.data())
 @settings(SLOW, max_examples=500)
 def test_damaged_payloads(register: Register, data: st.DataObject) -> None:
-    reader, table = register
+    _reader, table = register
     existing = st.sampled_from(sorted(table)).map(lambda key: key * 10 + twins.check_digit(key))
     codes = data.draw(st.lists(existing, min_size=1, max_size=12))
     items = data.draw(st.integers(1, 255))
@@ -218,7 +220,7 @@ def test_noise(payload: bytes, items: int, count: int) -> None:
 
 
 def test_an_unknown_bit_of_a_row_and_lengths_beyond_the_texts(register: Register) -> None:
-    reader, table = register
+    _reader, table = register
     key = next(key for key, resident in table.items() if resident.name and resident.state == 1)
     sound = packed_twin.encode([key * 10 + twins.check_digit(key)], 1, 1, table, AREAS, TOWNS)
     PackedColumns(sound, 1, 1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 from jukinet.core import limits
 from jukinet.core.audit.reader import read_segments
@@ -15,6 +18,19 @@ from jukinet.core.wire.frames import QUESTION, MessageType
 from jukinet.core.wire.packed import FORM_PACKED, unpacked
 
 from .serving import Caller, Place, Server
+
+
+@pytest.fixture(scope="module")
+def server(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(place.configuration(tmp_path_factory.mktemp("serve"))) as running:
+        yield running
+
+
+@pytest.fixture
+def caller(place: Place, server: Server) -> Iterator[Caller]:
+    with Caller(place, server.port) as connected:
+        assert isinstance(connected.open(), m.SessionOpened)
+        yield connected
 
 
 def towns_of(caller: Caller, towns_max: int = limits.TOWNS_PER_ANSWER_MAX) -> TownTable:
@@ -32,9 +48,7 @@ def towns_of(caller: Caller, towns_max: int = limits.TOWNS_PER_ANSWER_MAX) -> To
 
 
 def packed(caller: Caller, codes: Any, items: int = 0) -> Any:
-    return caller.ask(
-        m.LookupRequest(caller.new(), caller.session, items, memoryview(array("Q", codes)), FORM_PACKED)
-    )
+    return caller.ask(m.LookupRequest(caller.new(), caller.session, items, memoryview(array("Q", codes)), FORM_PACKED))
 
 
 def told(answer: m.LookupAnswer) -> list[Any]:
@@ -42,7 +56,6 @@ def told(answer: m.LookupAnswer) -> list[Any]:
 
 
 def test_packed_answers_say_the_same(place: Place, caller: Caller) -> None:
-    caller.open()
     table = towns_of(caller)
     codes = [*place.codes[:300], 7, 2**64 - 1]
     for items in (0, 1, 2, 4, 8, 16, 32, 64, 128, 41):
@@ -52,19 +65,17 @@ def test_packed_answers_say_the_same(place: Place, caller: Caller) -> None:
 
 
 def test_long_packed_answers_too(place: Place, caller: Caller) -> None:
-    caller.open()
     table = towns_of(caller, 1)
     codes = (place.codes * (20_000 // len(place.codes) + 1))[:20_000]
     assert told(unpacked(packed(caller, codes), table)) == told(caller.lookup(codes))
 
 
 def test_the_record_of_use_does_not_know_forms(place: Place, caller: Caller, server: Server) -> None:
-    caller.open()
     packed(caller, place.codes[:3])
     caller.lookup(place.codes[:3])
-    records = [record for record in read_segments(server.directory / "record-of-use")]
+    records = read_segments(server.directory / "record-of-use")
     provisions = [record for record in records if isinstance(record.head, ProvisionHead)][-2:]
-    first, second = ((record.codes, record.outcomes) for record in provisions)
+    first, second = (record.provisions() for record in provisions)
     assert first == second
 
 

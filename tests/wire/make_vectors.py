@@ -93,7 +93,9 @@ def payload_of(kind: str, fields: Json) -> bytes:
         claims = b"".join(
             claim(name, columns[name]) for name in ("names", "birth_dates", "sexes", "addresses") if name in columns
         )
-        return twin.question(fields["session_id"], fields["since" if kind == "STATUS" else "items"], codes, claims, fields.get("form", 0))
+        return twin.question(
+            fields["session_id"], fields["since" if kind == "STATUS" else "items"], codes, claims, fields.get("form", 0)
+        )
     if kind in ("SEARCH", "MATCH"):
         return twin.find(fields["session_id"], fields["items"], fields["count"], fields["prefix"], **columns)
     version, outcomes = fields["register_version"], columns.pop("outcomes")
@@ -262,7 +264,7 @@ def lookup() -> list[Json]:
 
 
 def packed() -> list[Json]:
-    """``packed`` holds what stands in the frame in place of areas and addresses; the other fields are what they mean."""
+    """``packed`` holds what the frame has in place of areas and addresses; the other fields are what they mean."""
     return [
         *opening(135),
         step("client", "TOWNS", 2, session_id=7, after=0, towns_max=2),
