@@ -148,7 +148,7 @@ def same_bytes(told: Any, held: Any) -> bool:
 
 
 class Unpacking:
-    """Sessions whose answers are unpacked into all their columns before they count, as a caller who reads them has it."""
+    """A session whose answers are unpacked into all their columns before they count: a caller reads them."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -186,7 +186,7 @@ def verify_batches(reader: RegisterReader, columns: Sequence[memoryview]) -> lis
 async def measure_served(
     chosen: Options, report: Report, reader: RegisterReader, server: ServedRegister, certificates: Certificates
 ) -> tuple[float, float]:
-    """Everything that the client asks of the server; returns the LOOKUP rates with all columns unpacked, and without."""
+    """Everything that the client asks of the server; returns the LOOKUP rate with all columns unpacked, and without."""
     tls = Credentials(certificates.root, certificates.agency, certificates.agency_key)
     sample = random_codes(chosen, 4_000 if chosen.smoke else SAMPLE_CODES)
     batches = in_batches(sample, 500 if chosen.smoke else BATCH_CODES)
@@ -212,7 +212,7 @@ async def measure_served(
             "lookup_packed_wire_codes_per_second",
             lookups(IN_FLIGHT),
             batches,
-            "the same, arrived and checked, not unpacked",
+            "the same, checked, not unpacked",
         )
         await Bench(chosen, report, server, plain).rate(
             "lookup_plain_codes_per_second", lookups(IN_FLIGHT), batches, "the same, asked for in plain form"

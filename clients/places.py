@@ -1,4 +1,4 @@
-"""Packed answers at a client: when they are asked for, the towns that they need, and their columns when somebody looks."""
+"""Packed answers at a client: when to ask for them, the towns that they need, and their columns on demand."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from jukinet.core.wire.packed import FORM_PACKED, FORM_PLAIN, NO_TOWNS, unpacked
 PACKED_CODES_MIN: Final = 256
 """Answers to fewer codes are not worth packing: what they cost is not their bytes."""
 PACKED_AFTER_CODES: Final = 262_144
-"""The towns of the nation are about as many bytes as packing saves in so many answers (docs/decisions.md). A client that
-asks for addresses fetches them when it has asked for so many codes: it never pays more than twice the least."""
+"""The nation's towns are about as many bytes as packing saves in so many answers (docs/decisions.md). A client that
+asks for addresses fetches them when it has asked for so many: it never pays more than twice the least."""
 
 
 class Places:

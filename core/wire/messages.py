@@ -421,7 +421,7 @@ class TownsRequest(Message, frozen=True):
 
 
 class TownsAnswer(Message, frozen=True):
-    """areas: 'I', JIS numbers from area 0 on. texts: count towns from number after + 1 on; towns: how many there are."""
+    """areas: 'I', JIS numbers from area 0 on. texts: count towns from number after + 1 on; towns: all there are."""
 
     type: ClassVar[MessageType] = MessageType.TOWNS_ANSWER
     after: int

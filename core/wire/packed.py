@@ -1,4 +1,4 @@
-"""The packed form of LOOKUP_ANSWER, and TOWNS with its answer, which it is unpacked with (docs/protocol.md, 3.3.1, 3.11)."""
+"""The packed form of LOOKUP_ANSWER, and TOWNS, which it is unpacked with (docs/protocol.md, 3.3.1, 3.11)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ NO_TOWNS: Final = TownTable((), ())
 
 
 def unpacked(answer: m.PackedLookupAnswer, table: TownTable) -> m.LookupAnswer:
-    """The same answer as plain columns, of new memory. ValueError when the table knows fewer towns or areas than it needs."""
+    """The same answer as plain columns, of new memory. ValueError when the table is older than the answer."""
     outcomes, *columns = answer.columns.unpack(table)
     names, kana, aliases, births, sexes, areas, addresses, reasons, dates, successors = columns
     return m.LookupAnswer(

@@ -44,10 +44,8 @@ def head_fault(kind: int, second: int, count: int) -> str | None:
         return cohorts.head_fault(kind, second, count)
     if count == 0:
         return "count is 1 at least"
-    if kind in _FINDS:
-        return persons.head_fault(kind, second)
-    if kind == _TOWNS:
-        return packed.towns_head_fault(count)
+    if kind in _FINDS or kind == _TOWNS:
+        return persons.head_fault(kind, second) if kind in _FINDS else packed.towns_head_fault(count)
     if kind in (_LOOKUP, _HISTORY):
         return None if second < _ITEMS_END else "items holds a bit that is no item"
     if kind == _STATUS:
@@ -87,7 +85,7 @@ def _check_question(kind: int, request_id: int, session_id: int, second: int, co
 def encode_codes_question(
     kind: int, request_id: int, session_id: int, second: int, codes: memoryview, form: int = 0
 ) -> bytes | list[bytes | memoryview]:
-    """The frame of a LOOKUP or HISTORY (second: items) or STATUS (since); form is LOOKUP's. A list refers to the caller's codes."""
+    """The frame of a LOOKUP, HISTORY (second: items) or STATUS (since); form for LOOKUP. A list refers to the codes."""
     view = as_codes(codes)
     size = view.nbytes
     count = size >> 3

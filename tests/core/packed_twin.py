@@ -1,5 +1,5 @@
-"""Plain-Python twin of the packed LOOKUP_ANSWER, written from docs/protocol.md (3.3.1) alone: encoder, and reader to the plain
-form. Nothing here is shared with the implementation."""
+"""Plain-Python twin of the packed LOOKUP_ANSWER, written from docs/protocol.md (3.3.1) alone: an encoder, and a reader
+that gives the plain form. Nothing here is shared with the implementation."""
 
 from __future__ import annotations
 
