@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -9,11 +10,17 @@ from typing import Any
 
 from claims import claims_of, verified
 from figures import Options, Report, options, say, timed_rate
+from jukinet.core.columns.packed_kernel import TownTable
 from jukinet.core.index.lookup import LookupBatch
 from jukinet.core.index.status import StatusBatch
 from jukinet.core.index.verify import VerifyBatch
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.snapshot import Snapshot
+from jukinet.core.vocabulary import ALL_ITEMS
+from jukinet.core.wire.columns import TextColumn
+from jukinet.core.wire.frames import HEADER_BYTES
+from jukinet.core.wire.messages import LookupAnswer
+from jukinet.core.wire.packed import FORM_PACKED, parse_packed_answer, unpacked
 from nation_register import (
     BATCH_CODES,
     SINCE,
@@ -50,6 +57,60 @@ def measure_lookup(chosen: Options, report: Report, snapshot: Snapshot, codes: l
     median = report.rate("lookup_codes_per_second", results, "full records as answer frames, random codes, one core")
     report.figure("lookup_answer_bytes_per_code", frame_bytes, "bytes of answer for a code, all items", 0)
     return median
+
+
+def measure_packed(chosen: Options, report: Report, snapshot: Snapshot, codes: list[memoryview]) -> None:
+    """The packed form: made, and unpacked again, which is checked to be the plain answer."""
+    batch = LookupBatch()
+    table = TownTable(*town_pages(snapshot))
+    column = codes[0]
+    payload = packed_frame(batch, snapshot, column)[HEADER_BYTES:]
+    frame = looked_up(batch, snapshot, column)
+    answer = unpacked(parse_packed_answer(1, int(ALL_ITEMS), len(column), payload), table)
+    if not same_columns(answer, answer_of(frame, len(column))):
+        raise WrongAnswerError("a packed answer says something else than the plain one")
+    report.figure("lookup_packed_answer_bytes_per_code", len(payload) / len(column), "packed, all items", 0)
+    upcoming = itertools.cycle(codes)
+
+    def make() -> int:
+        column = next(upcoming)
+        packed_frame(batch, snapshot, column)
+        return len(column)
+
+    def read() -> int:
+        unpacked(parse_packed_answer(1, int(ALL_ITEMS), len(column), payload), table)
+        return len(column)
+
+    for name, step, meaning in (
+        ("lookup_packed_codes_per_second", make, "packed answer frames, random codes, one core"),
+        ("unpack_codes_per_second", read, "packed answers checked and unpacked into every column, one core"),
+    ):
+        timed_rate(chosen.seconds / 2, step)
+        report.rate(name, report.measured(functools.partial(timed_rate, chosen.seconds, step)), meaning)
+
+
+def packed_frame(batch: LookupBatch, snapshot: Snapshot, codes: memoryview) -> bytearray:
+    """One whole LOOKUP in process, all items, packed: the answer frame."""
+    batch.begin(codes, int(ALL_ITEMS), FORM_PACKED)
+    batch.run(snapshot, 0, len(codes))
+    return batch.finish()
+
+
+def town_pages(snapshot: Snapshot) -> tuple[list[int], list[tuple[bytes, bytes]]]:
+    areas, offsets, texts = snapshot.places.page(0, snapshot.places.towns_count)
+    return memoryview(areas).cast("I").tolist(), [(offsets, texts)]
+
+
+def same_columns(one: LookupAnswer, other: LookupAnswer) -> bool:
+    for name in other.__struct_fields__:
+        column = getattr(other, name)
+        if isinstance(column, TextColumn):
+            told = getattr(one, name)
+            if bytes(told.offsets) != bytes(column.offsets) or bytes(told.data) != bytes(column.data):
+                return False
+        elif isinstance(column, memoryview) and bytes(getattr(one, name)) != bytes(column):
+            return False
+    return True
 
 
 def measure_status(
@@ -131,6 +192,7 @@ def run(chosen: Options, reader: RegisterReader) -> None:
         batches = in_batches(random_sample)
         say("measuring")
         lookups = measure_lookup(chosen, report, snapshot, batches)
+        measure_packed(chosen, report, snapshot, batches)
         measure_status(chosen, report, snapshot, "status_codes_per_second", batches, "STATUS, random codes, one core")
         ascending = sorted_third(chosen)
         report.fact("status_sorted_codes", len(ascending))

@@ -23,13 +23,15 @@ from jukinet.clients.cohorts import (
     cohorts_of,
     put_requests,
 )
-from jukinet.clients.errors import ClientError, DrainingError, OperatorCardRemovedError
+from jukinet.clients.errors import ClientError, ConnectionLostError, DrainingError, OperatorCardRemovedError
 from jukinet.clients.operators import OperatorCredential, proof_of
 from jukinet.clients.persons import MatchAnswer, Persons, PersonsAnswer, SearchAnswer, find_arguments, search_rows_max
+from jukinet.clients.places import PackedColumnsOnDemand, Places
 from jukinet.clients.requests import Affair, Claims, DateLike, Grant
 from jukinet.clients.settings import IN_FLIGHT_DEFAULT, Credentials, Deadlines, Retry
 from jukinet.clients.transport.blocking_link import BlockingLink, open_blocking_link
 from jukinet.clients.transport.exchange import Pending, ProgressCallback
+from jukinet.core.errors import RemoteProtocolError
 from jukinet.core.vocabulary import Function, Item, Sex
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.columns import TextColumn
@@ -45,13 +47,17 @@ def connect_blocking(
     tls: Credentials,
     deadlines: Deadlines | None = None,
     retry: Retry | None = None,
+    packed: bool | None = None,
 ) -> Iterator[BlockingClient]:
     """Connect to a query service; the first connection is tried once, later ones as ``retry`` says.
 
     ConfigurationError for unusable credentials, ConnectionFailedError or DeadlineExceededError when there is no
     connection to be had, UnknownBodyError when the register does not know the certificate's body.
+
+    packed: whether answers to lookups come in fewer bytes and are unpacked here, which is the same to the caller; None:
+    when it is worth fetching the register's towns first.
     """
-    client = BlockingClient(host, port, tls, deadlines or Deadlines(), retry or Retry())
+    client = BlockingClient(host, port, tls, deadlines or Deadlines(), retry or Retry(), packed)
     client._connected()
     try:
         yield client
@@ -63,7 +69,9 @@ class BlockingClient:
     """One connection to the register, made anew when it is lost. Threads that share one take turns; open
     several clients to ask at the same time. Made by `connect_blocking`."""
 
-    def __init__(self, host: str, port: int, tls: Credentials, deadlines: Deadlines, retry: Retry) -> None:
+    def __init__(
+        self, host: str, port: int, tls: Credentials, deadlines: Deadlines, retry: Retry, packed: bool | None = None
+    ) -> None:
         self.host = host
         self.port = port
         self.retry = retry
@@ -73,6 +81,9 @@ class BlockingClient:
         self._replaced: list[BlockingLink] = []
         self._connecting = threading.RLock()
         self._closed = False
+        self._packed = packed
+        self._places: Places | None = None
+        self._fetching = threading.RLock()
 
     @property
     def greeting(self) -> m.Greeting:
@@ -138,6 +149,14 @@ class BlockingClient:
                     self._replaced.remove(old)
                     old.close()
             return self._link
+
+    def _places_of(self, link: BlockingLink) -> Places:
+        """What is known of the places of the link's register."""
+        greeting = link.exchange.greeting
+        assert isinstance(greeting, m.Greeting)
+        if self._places is None or self._places.register != greeting.register:
+            self._places = Places(greeting.register, self._packed)
+        return self._places
 
     def _close(self) -> None:
         self._closed = True
@@ -323,11 +342,35 @@ class BlockingSession:
         while True:
             try:
                 link = self._ready()
-                pending = link.start(kind, (self.grant.session_id, *arguments), progress)
-                return link.finish(pending)
+                pending = link.start(kind, self._fields(link, kind, arguments), progress)
+                return self._complete(link, link.finish(pending))
             except ClientError as error:
                 failures += 1
                 self._back_off(error, failures)
+
+    def _fields(self, link: BlockingLink, kind: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A request's fields, with the form of its answer for LOOKUP."""
+        grant = self.grant
+        if kind is not m.LookupRequest or not grant.packed:
+            return grant.session_id, *arguments
+        items, codes = arguments
+        form = self._client._places_of(link).form(items or grant.items, len(codes))
+        return grant.session_id, items, codes, form
+
+    def _complete(self, link: BlockingLink, answer: Any) -> Any:
+        """The answer, of which a packed one can be unpacked now: the towns that it needs are known."""
+        if not isinstance(answer, m.PackedLookupAnswer):
+            return answer
+        places = self._client._places_of(link)
+        if not places.suffice(answer):
+            with self._client._fetching:
+                while not places.suffice(answer):
+                    if link is not self._link or not link.exchange.usable:
+                        raise ConnectionLostError("the connection ended before the register's towns were here")
+                    fields = (self.grant.session_id, *places.question())
+                    if places.take(link.ask(m.TownsRequest, fields)) and not places.suffice(answer):
+                        raise RemoteProtocolError("an answer names more towns than the register has")
+        return PackedColumnsOnDemand(answer, places.table)
 
     def _retrying(self, step: Callable[[], Any]) -> Any:
         failures = 0
@@ -486,7 +529,7 @@ class BlockingAnswersInOrder(Generic[AnyAnswer]):
     def _start(self, flight: _Flight) -> None:
         session = self._session
         flight.link = session._ready()
-        flight.pending = flight.link.start(self._kind, (session.grant.session_id, *flight.arguments))
+        flight.pending = flight.link.start(self._kind, session._fields(flight.link, self._kind, flight.arguments))
 
     def _head(self) -> Any:
         failures = 0
@@ -498,9 +541,11 @@ class BlockingAnswersInOrder(Generic[AnyAnswer]):
                         self._start(flight)
                 assert head.link is not None
                 assert head.pending is not None
-                return head.link.finish(head.pending)
+                return self._session._complete(head.link, head.link.finish(head.pending))
             except ClientError as error:
                 failures += 1
+                if head.pending is not None and head.pending.answer is not None:
+                    head.pending = None  # it came in a form that cannot be read any more: ask again
                 self._session._back_off(error, failures)
                 for flight in self._flights:
                     flight.land()

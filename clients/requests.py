@@ -15,6 +15,7 @@ from jukinet.core import limits
 from jukinet.core.errors import ErrorCode
 from jukinet.core.vocabulary import Function, Item, Sex
 from jukinet.core.wire.columns import TextColumn
+from jukinet.core.wire.packed import PACKED_BIT
 
 DateLike: TypeAlias = "datetime.date | PartialDate | int | str | None"
 """A date, a partial date, its decimal form (19650220) or text (1965-02-20, 1965-02, 1965)."""
@@ -44,6 +45,8 @@ class Grant:
     items: Item
     codes_per_request_max: int
     valid_until: datetime.date | None
+    packed: bool = False
+    """Whether the server also makes packed answers (docs/protocol.md, 3.3.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,11 @@ def grant_from_wire(opened: Any) -> Grant:
     until = PartialDate.from_decimal(opened.valid_until).to_date() if opened.valid_until else None
     return Grant(
         opened.session_id,
-        Function(opened.functions),
+        Function(opened.functions & ~PACKED_BIT),
         Item(opened.items),
         opened.codes_per_request_max,
         until,
+        bool(opened.functions & PACKED_BIT),
     )
 
 

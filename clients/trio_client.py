@@ -23,13 +23,15 @@ from jukinet.clients.cohorts import (
     cohorts_of,
     put_requests,
 )
-from jukinet.clients.errors import ClientError, DrainingError, OperatorCardRemovedError
+from jukinet.clients.errors import ClientError, ConnectionLostError, DrainingError, OperatorCardRemovedError
 from jukinet.clients.operators import OperatorCredential, proof_of
 from jukinet.clients.persons import MatchAnswer, Persons, PersonsAnswer, SearchAnswer, find_arguments, search_rows_max
+from jukinet.clients.places import PackedColumnsOnDemand, Places
 from jukinet.clients.requests import Affair, Claims, DateLike, Grant
 from jukinet.clients.settings import IN_FLIGHT_DEFAULT, Credentials, Deadlines, Retry
 from jukinet.clients.transport.exchange import Pending, ProgressCallback
 from jukinet.clients.transport.trio_link import Link, open_link
+from jukinet.core.errors import RemoteProtocolError
 from jukinet.core.vocabulary import Function, Item, Sex
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.columns import TextColumn
@@ -45,13 +47,17 @@ async def connect(
     tls: Credentials,
     deadlines: Deadlines | None = None,
     retry: Retry | None = None,
+    packed: bool | None = None,
 ) -> AsyncIterator[Client]:
     """Connect to a query service; the first connection is tried once, later ones as ``retry`` says.
 
     ConfigurationError for unusable credentials, ConnectionFailedError or DeadlineExceededError when there is no
     connection to be had, UnknownBodyError when the register does not know the certificate's body.
+
+    packed: whether answers to lookups come in fewer bytes and are unpacked here, which is the same to the caller; None:
+    when it is worth fetching the register's towns first.
     """
-    client = Client(host, port, tls, deadlines or Deadlines(), retry or Retry())
+    client = Client(host, port, tls, deadlines or Deadlines(), retry or Retry(), packed)
     await client._connected()
     try:
         yield client
@@ -63,7 +69,9 @@ class Client:
     """One connection to the register, made anew when it is lost. For any number of tasks of one Trio run; open several
     clients for several connections. Made by `connect`."""
 
-    def __init__(self, host: str, port: int, tls: Credentials, deadlines: Deadlines, retry: Retry) -> None:
+    def __init__(
+        self, host: str, port: int, tls: Credentials, deadlines: Deadlines, retry: Retry, packed: bool | None = None
+    ) -> None:
         self.host = host
         self.port = port
         self.retry = retry
@@ -73,6 +81,9 @@ class Client:
         self._replaced: list[Link] = []
         self._connecting = trio.Lock()
         self._closed = False
+        self._packed = packed
+        self._places: Places | None = None
+        self._fetching = trio.Lock()
 
     @property
     def greeting(self) -> m.Greeting:
@@ -138,6 +149,14 @@ class Client:
                     self._replaced.remove(old)
                     await old.aclose()
             return self._link
+
+    def _places_of(self, link: Link) -> Places:
+        """What is known of the places of the link's register."""
+        greeting = link.exchange.greeting
+        assert isinstance(greeting, m.Greeting)
+        if self._places is None or self._places.register != greeting.register:
+            self._places = Places(greeting.register, self._packed)
+        return self._places
 
     async def _aclose(self) -> None:
         self._closed = True
@@ -323,11 +342,35 @@ class Session:
         while True:
             try:
                 link = await self._ready()
-                pending = await link.start(kind, (self.grant.session_id, *arguments), progress)
-                return await link.finish(pending)
+                pending = await link.start(kind, self._fields(link, kind, arguments), progress)
+                return await self._complete(link, await link.finish(pending))
             except ClientError as error:
                 failures += 1
                 await self._back_off(error, failures)
+
+    def _fields(self, link: Link, kind: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A request's fields, with the form of its answer for LOOKUP."""
+        grant = self.grant
+        if kind is not m.LookupRequest or not grant.packed:
+            return grant.session_id, *arguments
+        items, codes = arguments
+        form = self._client._places_of(link).form(items or grant.items, len(codes))
+        return grant.session_id, items, codes, form
+
+    async def _complete(self, link: Link, answer: Any) -> Any:
+        """The answer, of which a packed one can be unpacked now: the towns that it needs are known."""
+        if not isinstance(answer, m.PackedLookupAnswer):
+            return answer
+        places = self._client._places_of(link)
+        if not places.suffice(answer):
+            async with self._client._fetching:
+                while not places.suffice(answer):
+                    if link is not self._link or not link.exchange.usable:
+                        raise ConnectionLostError("the connection ended before the register's towns were here")
+                    fields = (self.grant.session_id, *places.question())
+                    if places.take(await link.ask(m.TownsRequest, fields)) and not places.suffice(answer):
+                        raise RemoteProtocolError("an answer names more towns than the register has")
+        return PackedColumnsOnDemand(answer, places.table)
 
     async def _retrying(self, step: Callable[[], Any]) -> Any:
         failures = 0
@@ -487,7 +530,7 @@ class AnswersInOrder(Generic[AnyAnswer]):
     async def _start(self, flight: _Flight) -> None:
         session = self._session
         flight.link = await session._ready()
-        flight.pending = await flight.link.start(self._kind, (session.grant.session_id, *flight.arguments))
+        flight.pending = await flight.link.start(self._kind, session._fields(flight.link, self._kind, flight.arguments))
 
     async def _head(self) -> Any:
         failures = 0
@@ -499,9 +542,11 @@ class AnswersInOrder(Generic[AnyAnswer]):
                         await self._start(flight)
                 assert head.link is not None
                 assert head.pending is not None
-                return await head.link.finish(head.pending)
+                return await self._session._complete(head.link, await head.link.finish(head.pending))
             except ClientError as error:
                 failures += 1
+                if head.pending is not None and head.pending.answer is not None:
+                    head.pending = None  # it came in a form that cannot be read any more: ask again
                 await self._session._back_off(error, failures)
                 for flight in self._flights:
                     flight.land()

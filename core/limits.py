@@ -19,6 +19,8 @@ RECORD_BYTES_MAX: Final = 1_100
 AREAS_MAX: Final = 4_095
 """Area numbers take 12 bits; JIS X 0402 knows 1,892 current areas, and former ones stay."""
 TOWNS_MAX: Final = (1 << 24) - 1
+TOWNS_PER_ANSWER_MAX: Final = 8_192
+"""Of a TOWNS (docs/protocol.md, 3.11): 2 MiB of answer at the most."""
 
 # Blocks and tables.
 BLOCK_BYTES_MIN: Final = 2_048
@@ -90,6 +92,7 @@ assert RECORD_BYTES_MAX > NAME_BYTES_MAX + KANA_BYTES_MAX + ALIAS_BYTES_MAX + AD
 assert CODES_PER_REQUEST_MAX * 8 < REQUEST_BYTES_MAX
 assert CODES_PER_REQUEST_MAX * 8 + CONTROL_BYTES_MAX < REQUEST_BYTES_MAX <= ANSWER_BYTES_MAX
 assert BLOCK_BYTES_MIN >= 2_048
+assert TOWNS_PER_ANSWER_MAX * (TOWN_BYTES_MAX + 4) + 4 * AREAS_MAX + CONTROL_BYTES_MAX < ANSWER_BYTES_MAX
 assert SEARCH_QUESTIONS_MAX * SEARCH_HITS_MAX <= CODES_PER_REQUEST_MAX  # a record of use holds no more provisions
 assert HISTORY_ROWS_MAX * (NAME_BYTES_MAX + 3 * KANA_BYTES_MAX + ALIAS_BYTES_MAX + ADDRESS_BYTES_MAX + 64) < (
     ANSWER_BYTES_MAX

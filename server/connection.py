@@ -234,6 +234,8 @@ class Connection:
 
     def _handle_control(self, event: object) -> None:
         match event:
+            case m.TownsRequest():
+                self.service.towns(self, event)
             case m.MatchRequest():
                 self.service.match(self, event)
             case m.SearchRequest():

@@ -27,6 +27,7 @@ from jukinet.core.vocabulary import Function
 from jukinet.core.watch.rules import OperatorStoppedError
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.frames import answer_frame_bytes
+from jukinet.core.wire.packed import PACKED_BIT
 from jukinet.server.admission import Admission
 from jukinet.server.caps import Caps
 from jukinet.server.cohorts import Cohorts
@@ -54,6 +55,7 @@ from jukinet.server.slices import (
     rows_of,
     state,
 )
+from jukinet.server.towns import answer_towns
 from jukinet.server.watching import Watching
 
 if TYPE_CHECKING:
@@ -180,11 +182,12 @@ class Service:
             login.used = self.now
         self.metrics.plain["sessions_opened_total"] += 1
         self.log.info("session_opened", connection=connection.number, affair=affair, **connection.identity_fields)
+        functions = grant.functions & (PROVIDED | self.cohorts.functions)
         connection.send(
             m.SessionOpened(
                 request_id,
                 session.session_id,
-                grant.functions & (PROVIDED | self.cohorts.functions),
+                functions | (PACKED_BIT if functions & LOOKUP else 0),
                 grant.items,
                 min(grant.codes_per_request_max, self.configuration.limits.codes_per_request_max),
                 grant.valid_until_decimal,
@@ -276,6 +279,10 @@ class Service:
         if session is not None:
             assert session.grant is not None
             self._begin(connection, question, session, LOOKUP, question.items or session.grant.items, count)
+
+    def towns(self, connection: Connection, question: m.TownsRequest) -> None:
+        """Answer a TOWNS: no data of a resident, so it is not recorded."""
+        answer_towns(self, connection, question)
 
     def status(self, connection: Connection, question: m.StatusRequest) -> None:
         """Answer or queue a STATUS."""

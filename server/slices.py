@@ -215,7 +215,7 @@ def finished(batch: Batch, question: Question, version: int) -> BulkAnswer:
 def state(batch: Batch, question: Question, items: int) -> None:
     """Begin a batch with what was asked."""
     if isinstance(batch, LookupBatch) and isinstance(question, m.LookupRequest):
-        batch.begin(question.codes, items)
+        batch.begin(question.codes, items, question.form)
     elif isinstance(batch, StatusBatch) and isinstance(question, m.StatusRequest):
         batch.begin(question.codes, question.since)
     elif isinstance(batch, VerifyBatch) and isinstance(question, m.VerifyRequest):

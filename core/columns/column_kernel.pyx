@@ -7,7 +7,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
 
-from jukinet.core.columns.loading cimport load_u32, load_u64
+from jukinet.core.columns.loading cimport load_u16, load_u24, load_u32, load_u64
 
 cdef enum:
     SOUND = 0
@@ -56,7 +56,7 @@ FAULT_NAMES = {
     TRUNCATED: "the payload is too short",
     TRAILING: "bytes follow the last column",
     PADDING: "padding is not zero",
-    OFFSETS: "offsets do not start at 0 or decrease",
+    OFFSETS: "offsets do not start at 0 or decrease, or lengths do not add up",
     NOT_UTF8: "text is not UTF-8",
     VALUE: "a value is not allowed",
     TEXT_TOO_LONG: "a text is too long",
@@ -339,6 +339,175 @@ def locate_columns(payload, size_t start, size_t count, bytes plan, unsigned cha
     if fault != SOUND:
         raise ColumnFault(fault, column)
     return tuple([positions[i] for i in range(filled)])
+
+
+# Packed answers (docs/protocol.md, 3.3.1).
+cdef enum:
+    PACKED_HEADER_BYTES = 40
+    PACKED_COLUMNS = 11
+    ROW_OUTCOME = 15
+    ROW_KANA_UTF8 = 16
+    ROW_ALIAS = 32
+    ROW_SUCCESSOR = 64
+    TOWNS_END = 1 << 24
+    AREAS_END = 4096
+
+
+cdef inline bint packed_date_holds(uint32_t date) noexcept nogil:
+    """0, or a year, with a month of 1 to 12 or none, and no day without a month."""
+    cdef uint32_t year = date >> 9, month = date >> 5 & 15, day = date & 31
+    return date == 0 or (year != 0 and month <= 12 and (month != 0 or day == 0))
+
+
+cdef inline bint kana_byte_holds(unsigned char byte) noexcept nogil:
+    return byte == 1 or byte == 2 or 0x20 <= byte <= 0x7B
+
+
+cdef int packed_values(const unsigned char *payload, uint32_t items, size_t count, const size_t *at, uint32_t towns,
+                       uint32_t areas, size_t aliases, size_t successors) noexcept nogil:
+    """SOUND, or VALUE for a number that is not allowed."""
+    cdef size_t i
+    cdef uint32_t number
+    cdef unsigned int bad = 0
+    cdef size_t with_alias = 0, with_successor = 0
+    cdef unsigned char row, allowed = ROW_OUTCOME
+    if items & 2:
+        allowed |= ROW_KANA_UTF8
+    if items & 4:
+        allowed |= ROW_ALIAS
+    if items & 128:
+        allowed |= ROW_SUCCESSOR
+    for i in range(count):
+        row = payload[at[0] + i]
+        bad |= (row & ~allowed) | ((LOOKUP_OUTCOMES >> (row & ROW_OUTCOME)) & 1 ^ 1)
+        with_alias += row >> 5 & 1
+        with_successor += row >> 6 & 1
+    bad |= (with_alias != aliases) | (with_successor != successors)
+    if items & 24:
+        for i in range(count):
+            number = load_u24(payload + at[4] + 3 * i)
+            bad |= (number >> 23) | (not packed_date_holds(number & 0x1FFFFF))
+    if items & 32:
+        for i in range(count):
+            number = load_u16(payload + at[5] + 2 * i)
+            bad |= number != 0 and number >= areas
+            bad |= load_u24(payload + at[6] + 3 * i) > towns
+    if items & 64:
+        for i in range(count):
+            number = load_u32(payload + at[8] + 4 * i)
+            bad |= (number >> 27) | (not packed_date_holds(number & 0x1FFFFF)) | (((REASONS >> (number >> 21 & 63)) & 1) ^ 1)
+    if items & 128:
+        bad |= not below_u64(payload + at[9], successors, SUCCESSOR_END)
+    return VALUE if bad else SOUND
+
+
+cdef int packed_texts(const unsigned char *payload, uint32_t items, size_t count, const size_t *at,
+                      size_t text_bytes) noexcept nogil:
+    """SOUND, or what is wrong with the run of texts: lengths that do not add up to it, or bytes that are no text."""
+    cdef const unsigned char *texts = payload + at[10]
+    cdef size_t i, j, place = 0, length, alias = 0
+    cdef unsigned int bad = 0
+    if not utf8_holds(texts, text_bytes):
+        return NOT_UTF8
+    # The whole is UTF-8, so each text is when none starts inside a character. A text is never longer than 255 bytes.
+    for i in range(count):
+        if items & 1:
+            place += payload[at[1] + i]
+            if place > text_bytes:
+                return OFFSETS
+            bad |= place < text_bytes and (texts[place] & 0xC0) == 0x80
+        if items & 2:
+            length = payload[at[2] + i]
+            if length > text_bytes - place:
+                return OFFSETS
+            if not payload[at[0] + i] & ROW_KANA_UTF8:
+                for j in range(place, place + length):
+                    bad |= not kana_byte_holds(texts[j])
+            place += length
+            bad |= place < text_bytes and (texts[place] & 0xC0) == 0x80
+        if items & 32:
+            place += payload[at[7] + i]
+            if place > text_bytes:
+                return OFFSETS
+            bad |= place < text_bytes and (texts[place] & 0xC0) == 0x80
+        if payload[at[0] + i] & ROW_ALIAS:
+            place += payload[at[3] + alias]
+            alias += 1
+            if place > text_bytes:
+                return OFFSETS
+            bad |= place < text_bytes and (texts[place] & 0xC0) == 0x80
+    if place != text_bytes:
+        return OFFSETS
+    return NOT_UTF8 if bad else SOUND
+
+
+cdef int locate_packed_columns(const unsigned char *payload, size_t size, uint32_t items, size_t count,
+                               size_t *at, size_t *column) noexcept nogil:
+    cdef uint32_t towns = load_u32(payload + 16), areas = load_u32(payload + 20)
+    cdef size_t aliases = load_u32(payload + 24), successors = load_u32(payload + 28)
+    cdef uint64_t text_bytes = load_u64(payload + 32)
+    cdef size_t lengths[PACKED_COLUMNS]
+    cdef size_t i, place = PACKED_HEADER_BYTES, end
+    cdef int fault
+    if towns >= TOWNS_END or areas >= AREAS_END or aliases > count or successors > count or text_bytes > size:
+        return VALUE
+    lengths[0] = count
+    lengths[1] = count if items & 1 else 0
+    lengths[2] = count if items & 2 else 0
+    lengths[3] = aliases if items & 4 else 0
+    lengths[4] = 3 * count if items & 24 else 0
+    lengths[5] = 2 * count if items & 32 else 0
+    lengths[6] = 3 * count if items & 32 else 0
+    lengths[7] = count if items & 32 else 0
+    lengths[8] = 4 * count if items & 64 else 0
+    lengths[9] = 8 * successors if items & 128 else 0
+    lengths[10] = <size_t>text_bytes
+    for i in range(PACKED_COLUMNS):
+        column[0] = i
+        at[i] = place
+        end = (place + lengths[i] + 7) & ~<size_t>7
+        if end > size:
+            return TRUNCATED
+        if not zeros(payload + place + lengths[i], end - place - lengths[i]):
+            return PADDING
+        place = end
+    if place != size:
+        return TRAILING
+    column[0] = 0
+    fault = packed_values(payload, items, count, at, towns, areas, aliases, successors)
+    if fault != SOUND:
+        return fault
+    column[0] = 10
+    return packed_texts(payload, items, count, at, <size_t>text_bytes)
+
+
+def locate_packed(payload, uint32_t items, size_t count):
+    """Positions of the eleven columns of a packed LOOKUP_ANSWER, checked: rows, name lengths, kana lengths, alias
+    lengths, births, areas, towns, rest lengths, changes, successors, texts. A column that items leaves out is empty.
+
+    payload: contiguous bytes whose header's items and count were compared. Raises ColumnFault; ``column`` counts as above.
+    """
+    cdef Py_buffer view
+    cdef size_t at[PACKED_COLUMNS]
+    cdef size_t column = 0
+    cdef size_t i
+    cdef int fault
+    if items > 255 or count > 0xFFFFFFFF:
+        raise ValueError("items is a mask of 8 bits, and rows are counted in 32 bits")
+    PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+    try:
+        if view.len < PACKED_HEADER_BYTES:
+            fault = TRUNCATED
+        elif view.len <= GIL_KEPT_BYTES_MAX:
+            fault = locate_packed_columns(<const unsigned char *>view.buf, view.len, items, count, at, &column)
+        else:
+            with nogil:
+                fault = locate_packed_columns(<const unsigned char *>view.buf, view.len, items, count, at, &column)
+    finally:
+        PyBuffer_Release(&view)
+    if fault != SOUND:
+        raise ColumnFault(fault, column)
+    return tuple([at[i] for i in range(PACKED_COLUMNS)])
 
 
 def unfilled(Py_ssize_t size):

@@ -14,6 +14,10 @@ from jukinet.core.index.columns cimport (
 from jukinet.core.index.gather cimport (
     GROUP_ROWS, OUTCOME_CODE_CHANGED, OUTCOME_CURRENT, SWEEP_DAMAGED, SWEEP_DONE, SWEEP_NO_MEMORY, Entry, sweep, tells_of_person,
 )
+from jukinet.core.index.packed cimport (
+    PACKED_HEADER_BYTES, PackedColumns, packed_append, packed_bytes, packed_free, packed_head, packed_prepare, packed_room,
+    packed_write,
+)
 from jukinet.core.records.record cimport (
     ResidentRecord, decimal_date, kana_unpack, record_decode, status_area, status_change_date, status_reason,
 )
@@ -38,12 +42,15 @@ cdef enum:
     ITEM_ADDRESS = 32
     ITEM_CHANGE = 64
     ITEM_CODE = 128
+    FORM_PACKED = 1
     TEXT_BYTES_MAX = 255
     KANA_UTF8_BYTES_MAX = 3 * TEXT_BYTES_MAX
     FIXED_ROW_BYTES = 1 + 4 + 1 + 4 + 1 + 4 + 8
     ANSWER_HEADER_BYTES = 16
     PARTS_ANSWER_BYTES_MIN = 524_288     # below this, handling many short pieces costs more than copying them together
     SPARES_MAX = 8
+
+OUTCOME_OF_ROW = bytes(row & 15 for row in range(256))
 
 
 # Fixed-width columns of a batch, all in one piece of memory; each has room for its padding.
@@ -210,6 +217,19 @@ ctypedef struct LookupColumns:
     TextColumn kana
     TextColumn aliases
     TextColumn addresses
+    PackedColumns packed
+    uint32_t form
+
+
+cdef int write_group_packed(void *context, size_t row, const Entry *entries, size_t count) noexcept nogil:
+    """Consumer of a LOOKUP in packed form."""
+    cdef LookupColumns *columns = <LookupColumns *>context
+    cdef ResidentRecord records[GROUP_ROWS]
+    if not decode_group(columns.view, entries, records, count):
+        return SWEEP_DAMAGED
+    if not packed_append(&columns.packed, columns.items, row, entries, records, count):
+        return SWEEP_NO_MEMORY
+    return SWEEP_DONE
 
 
 cdef int write_group(void *context, size_t row, const Entry *entries, size_t count) noexcept nogil:
@@ -238,6 +258,10 @@ cdef int write_group(void *context, size_t row, const Entry *entries, size_t cou
 
 
 cdef int columns_prepare(LookupColumns *columns, size_t rows) except -1:
+    if columns.form == FORM_PACKED:
+        if not packed_prepare(&columns.packed, rows):
+            raise MemoryError
+        return 0
     if (not fixed_prepare(&columns.fixed, rows) or not text_prepare(&columns.names, rows)
             or not text_prepare(&columns.kana, rows) or not text_prepare(&columns.aliases, rows)
             or not text_prepare(&columns.addresses, rows)):
@@ -251,11 +275,14 @@ cdef void columns_free(LookupColumns *columns) noexcept nogil:
     text_free(&columns.kana)
     text_free(&columns.aliases)
     text_free(&columns.addresses)
+    packed_free(&columns.packed)
 
 
 # Memory that no batch or answer uses; touched under the GIL only. Reused, because the kernel hands out new pages slowly.
-cdef LookupColumns spares[SPARES_MAX]
-cdef size_t spares_held = 0
+# By form, for the memory of one would make a short answer of the other keep too much.
+cdef LookupColumns spares[2][SPARES_MAX]
+cdef size_t spares_held[2]
+spares_held[0] = spares_held[1] = 0
 
 
 cdef class ColumnMemory:
@@ -263,19 +290,19 @@ cdef class ColumnMemory:
 
     cdef LookupColumns columns
 
-    def __cinit__(self):
-        global spares_held
-        if spares_held:
-            spares_held -= 1
-            self.columns = spares[spares_held]
+    def __cinit__(self, uint32_t form):
+        if spares_held[form]:
+            spares_held[form] -= 1
+            self.columns = spares[form][spares_held[form]]
         else:
             memset(&self.columns, 0, sizeof(LookupColumns))
+        self.columns.form = form
 
     def __dealloc__(self):
-        global spares_held
-        if spares_held < SPARES_MAX:
-            spares[spares_held] = self.columns
-            spares_held += 1
+        cdef uint32_t form = self.columns.form
+        if spares_held[form] < SPARES_MAX:
+            spares[form][spares_held[form]] = self.columns
+            spares_held[form] += 1
             return
         columns_free(&self.columns)
 
@@ -288,6 +315,7 @@ cdef class ColumnMemory:
         return (
             self.columns.fixed.rows_room * FIXED_ROW_BYTES + 4 * offsets_rows + self.columns.names.room
             + self.columns.kana.room + self.columns.aliases.room + self.columns.addresses.room
+            + packed_room(&self.columns.packed)
         )
 
 
@@ -378,13 +406,13 @@ cdef class LookupBatch:
 
     def __cinit__(self):
         self.holds_codes = False
-        self._take_memory()
+        self._take_memory(0)
 
     def __dealloc__(self):
         self._let_go()
 
-    cdef void _take_memory(self):
-        self.memory = ColumnMemory()
+    cdef void _take_memory(self, uint32_t form):
+        self.memory = ColumnMemory(form)
         self.columns = &self.memory.columns
 
     cdef void _let_go(self):
@@ -392,18 +420,22 @@ cdef class LookupBatch:
             self.holds_codes = False
             PyBuffer_Release(&self.codes)
 
-    def begin(self, codes, uint32_t items):
-        """Start a batch: a contiguous buffer of u64 codes, kept until finish() or the next begin(), and an items mask."""
+    def begin(self, codes, uint32_t items, uint32_t form=0):
+        """Start a batch: a contiguous buffer of u64 codes, kept until finish() or the next begin(), an items mask, and the
+        answer's form, 0 plain or 1 packed."""
         cdef size_t count
         self._let_go()
         self.count = self.done = 0      # a batch that could not be begun has no rows to run
         self.version = 0
         PyObject_GetBuffer(codes, &self.codes, PyBUF_SIMPLE)
         self.holds_codes = True
-        if self.codes.len % 8 or items > 255:
-            raise ValueError("codes are 8 bytes each, and items a mask of 8 bits")
+        if self.codes.len % 8 or items > 255 or form > FORM_PACKED:
+            raise ValueError("codes are 8 bytes each, items a mask of 8 bits, and form 0 or 1")
         count = self.codes.len // 8
         self.columns.items = items
+        if self.columns.form != form:
+            self._take_memory(form)
+            self.columns.items = items
         columns_prepare(self.columns, count)
         self.count = count
 
@@ -421,9 +453,12 @@ cdef class LookupBatch:
             raise ValueError("the snapshot has ended")
         self.version = snapshot.version
         self.columns.view = &snapshot.view
+        self.columns.packed.towns_known = snapshot.view.towns
+        self.columns.packed.areas_known = snapshot.view.areas
         with nogil:
             result = sweep(
-                &snapshot.view, <const unsigned char *>self.codes.buf, start, stop, True, write_group, self.columns
+                &snapshot.view, <const unsigned char *>self.codes.buf, start, stop, True,
+                write_group_packed if self.columns.form else write_group, self.columns
             )
         self.columns.view = NULL
         if result == SWEEP_NO_MEMORY:
@@ -440,6 +475,8 @@ cdef class LookupBatch:
     @property
     def outcomes(self):
         """u8 outcome of each row answered so far (a copy)."""
+        if self.columns.form == FORM_PACKED:
+            return (<const char *>self.columns.packed.rows)[:self.done].translate(OUTCOME_OF_ROW)
         return (<const char *>self.columns.fixed.outcomes)[:self.done]
 
     def finish(self):
@@ -450,12 +487,18 @@ cdef class LookupBatch:
         frame = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + self._answer_bytes())
         out = <unsigned char *>PyByteArray_AS_STRING(frame)
         with nogil:
-            self._lay_out(out)
+            if self.columns.form:
+                memset(out, 0, FRAME_HEADER_BYTES)
+                packed_write(&self.columns.packed, self.columns.items, self.count, self.version, out + FRAME_HEADER_BYTES)
+            else:
+                self._lay_out(out)
         self._let_go()
         return frame
 
     cdef size_t _answer_bytes(self) noexcept nogil:
         """The length of the answer's payload."""
+        if self.columns.form:
+            return packed_bytes(&self.columns.packed, self.columns.items, self.count)
         return ANSWER_HEADER_BYTES + pad8(self.count) + groups_bytes(self.columns, self.count)
 
     def finish_in_parts(self):
@@ -475,6 +518,9 @@ cdef class LookupBatch:
         total = self._answer_bytes()
         if total < PARTS_ANSWER_BYTES_MIN or memory.room() > 2 * total:
             return [self.finish()]
+        if columns.form == FORM_PACKED:
+            self._add_packed(parts)
+            return self._parts_taken(parts)
         parts.append(self._head())
         if items & ITEM_NAME:
             add_texts(parts, memory, &columns.names, n)
@@ -494,10 +540,42 @@ cdef class LookupBatch:
             parts.append(part_of(memory, columns.fixed.change_dates, 4 * n))
         if items & ITEM_CODE:
             parts.append(part_of(memory, columns.fixed.successor_codes, 8 * n))
+        return self._parts_taken(parts)
+
+    cdef list _parts_taken(self, list parts):
         self._let_go()
         self.count = self.done = 0      # the columns are the answer's now
-        self._take_memory()
+        self._take_memory(self.columns.form)
         return parts
+
+    cdef void _add_packed(self, list parts):
+        cdef PackedColumns *columns = &self.columns.packed
+        cdef ColumnMemory memory = self.memory
+        cdef uint32_t items = self.columns.items
+        cdef size_t n = self.count
+        head = PyByteArray_FromStringAndSize(NULL, FRAME_HEADER_BYTES + PACKED_HEADER_BYTES)
+        memset(PyByteArray_AS_STRING(head), 0, FRAME_HEADER_BYTES)
+        packed_head(columns, items, n, self.version, <unsigned char *>PyByteArray_AS_STRING(head) + FRAME_HEADER_BYTES)
+        parts.append(head)
+        parts.append(part_of(memory, columns.rows, n))
+        if items & ITEM_NAME:
+            parts.append(part_of(memory, columns.name_bytes, n))
+        if items & ITEM_KANA:
+            parts.append(part_of(memory, columns.kana_bytes, n))
+        if items & ITEM_ALIAS and columns.aliases:
+            parts.append(part_of(memory, columns.alias_bytes, columns.aliases))
+        if items & (ITEM_BIRTH_DATE | ITEM_SEX):
+            parts.append(part_of(memory, columns.births, 3 * n))
+        if items & ITEM_ADDRESS:
+            parts.append(part_of(memory, columns.areas, 2 * n))
+            parts.append(part_of(memory, columns.towns, 3 * n))
+            parts.append(part_of(memory, columns.rest_bytes, n))
+        if items & ITEM_CHANGE:
+            parts.append(part_of(memory, columns.changes, 4 * n))
+        if items & ITEM_CODE and columns.successors_used:
+            parts.append(part_of(memory, columns.successors, 8 * columns.successors_used))
+        if columns.texts_used:
+            parts.append(part_of(memory, columns.texts, columns.texts_used))
 
     cdef object _head(self):
         """Room for the frame header, the answer's header and the outcomes."""

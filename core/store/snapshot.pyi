@@ -32,6 +32,7 @@ class PlaceTables:
     areas: list[Area]
     areas_not_connected: list[int]
     def __init__(self, areas: list[Area], towns: list[Town]) -> None: ...
+    def page(self, after: int, towns_max: int) -> tuple[bytes, bytes, bytes]: ...
 
 class Snapshot:
     directory: Directory

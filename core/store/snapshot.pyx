@@ -6,6 +6,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 import os
+from array import array
 from bisect import bisect_right
 from itertools import accumulate
 
@@ -201,6 +202,19 @@ cdef class PlaceTables:
             memcpy(self.text + place, <const unsigned char *>encoded, len(encoded))
             place += len(encoded)
             self.offsets[i + 1] = <uint32_t>place
+
+    def page(self, uint32_t after, uint32_t towns_max):
+        """Areas' JIS numbers (u32), and offsets (u32) and texts (UTF-8) of at most towns_max towns after that number."""
+        cdef uint32_t i, count = 0, first
+        if after < self.towns_count:
+            count = min(self.towns_count - after, towns_max)
+        first = self.offsets[after] if count else 0
+        offsets = array("I", [0])
+        for i in range(count):
+            offsets.append(self.offsets[after + i + 1] - first)
+        areas = (<const char *>self.jis)[:<Py_ssize_t>(4 * self.areas_count)]
+        texts = (<const char *>(self.text + first))[:<Py_ssize_t>offsets[count]]
+        return areas, offsets.tobytes(), texts
 
     def __dealloc__(self):
         free(self.jis)

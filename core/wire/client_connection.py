@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from jukinet.core.errors import ErrorCode as Code
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
-from jukinet.core.wire import answers, cohorts, control, persons, questions
+from jukinet.core.wire import answers, cohorts, control, packed, persons, questions
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.client_end import ClientEnd, smaller_of
 from jukinet.core.wire.connection import Sendable
@@ -64,8 +64,18 @@ class ClientConnection(ClientEnd):
             raise RemoteProtocolError("it concerns no request under way", Code.WRONG_STATE)
 
     def _accept_lookup_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
-        items, count = self._asked[request_id]
-        message = answers.parse_lookup_answer(request_id, items, count, payload)
+        items, count, form = self._asked[request_id]
+        message: m.Message
+        if form == packed.FORM_PACKED:
+            message = packed.parse_packed_answer(request_id, items, count, payload)
+        else:
+            message = answers.parse_lookup_answer(request_id, items, count, payload)
+        self._answered(request_id)
+        return message
+
+    def _accept_towns_answer(self, request_id: int, payload: bytes | bytearray) -> m.Message:
+        after, towns_max = self._asked[request_id]
+        message = packed.parse_towns_answer(request_id, after, towns_max, payload)
         self._answered(request_id)
         return message
 
@@ -164,6 +174,7 @@ class ClientConnection(ClientEnd):
         MessageType.COHORT_CHANGES_ANSWER: _accept_cohort_changes_answer,
         MessageType.SEARCH_ANSWER: _accept_search_answer,
         MessageType.MATCH_ANSWER: _accept_match_answer,
+        MessageType.TOWNS_ANSWER: _accept_towns_answer,
         MessageType.GREETING: _accept_greeting,
         MessageType.SESSION_OPENED: _accept_session_opened,
         MessageType.SESSION_CLOSED: _accept_session_closed,
@@ -192,7 +203,19 @@ class ClientConnection(ClientEnd):
             raise LocalProtocolError("more codes than codes_per_request_max or request_bytes_max: split the batch")
         return session
 
-    def _send_lookup(self, message: m.LookupRequest | m.HistoryRequest) -> Sendable:
+    def _send_lookup(self, message: m.LookupRequest) -> Sendable:
+        request_id, items, codes = message.request_id, message.items, message.codes
+        self._check_request(request_id)
+        count = len(codes)
+        session = self._check_question(message.session_id, count)
+        if message.form not in packed.FORMS or (message.form and not session.functions & packed.PACKED_BIT):
+            raise LocalProtocolError("the server takes no such form in this session")
+        data = questions.encode_codes_question(message.type, request_id, message.session_id, items, codes, message.form)
+        self.under_way[request_id] = message.type
+        self._asked[request_id] = (items or session.items, count, message.form)
+        return data
+
+    def _send_history(self, message: m.HistoryRequest) -> Sendable:
         request_id, items, codes = message.request_id, message.items, message.codes
         self._check_request(request_id)
         count = len(codes)
@@ -200,6 +223,15 @@ class ClientConnection(ClientEnd):
         data = questions.encode_codes_question(message.type, request_id, message.session_id, items, codes)
         self.under_way[request_id] = message.type
         self._asked[request_id] = (items or session.items, count)
+        return data
+
+    def _send_towns(self, message: m.TownsRequest) -> Sendable:
+        self._check_request(message.request_id)
+        session = self.sessions.get(message.session_id)
+        if session is None or not session.functions & packed.PACKED_BIT:
+            raise LocalProtocolError("no such session is open, or its server knows no TOWNS")
+        data = packed.encode_towns(message)
+        self._begin(message, message.after, message.towns_max)
         return data
 
     def _send_status(self, message: m.StatusRequest) -> Sendable:
@@ -288,7 +320,8 @@ class ClientConnection(ClientEnd):
         MessageType.LOOKUP: _send_lookup,
         MessageType.STATUS: _send_status,
         MessageType.VERIFY: _send_verify,
-        MessageType.HISTORY: _send_lookup,
+        MessageType.HISTORY: _send_history,
+        MessageType.TOWNS: _send_towns,
         MessageType.COHORT_PUT: _send_cohort_put,
         MessageType.COHORT_CHANGES: _send_cohort_changes,
         MessageType.SEARCH: _send_find,

@@ -43,13 +43,15 @@ class MessageType(IntEnum):
     SEARCH_ANSWER = 0x1D
     MATCH = 0x1E
     MATCH_ANSWER = 0x1F
+    TOWNS = 0x20
+    TOWNS_ANSWER = 0x21
 
 
 PROTOCOL_VERSION: Final = 1
 ALPN_NAME: Final = "jukinet/1"
 HEADER_BYTES: Final = limits.FRAME_HEADER_BYTES
 QUESTION_HEAD_BYTES: Final = 16
-"""LOOKUP and every later question begin with four u32; the last is reserved."""
+"""LOOKUP and every later question begin with four u32; the last is reserved, but LOOKUP's form."""
 ANSWER_HEAD_BYTES: Final = 16
 """Their answers begin with u32, u32 count, u64 register_version."""
 PING_BYTES: Final = 8
@@ -80,7 +82,7 @@ def payload_limits(request_bytes_max: int, answer_bytes_max: int) -> dict[int, i
     longest = {int(kind): limits.CONTROL_BYTES_MAX for kind in MessageType if kind < MessageType.LOOKUP}
     longest[MessageType.PING] = longest[MessageType.PONG] = PING_BYTES
     longest[MessageType.CANCEL] = 0
-    for question in range(MessageType.LOOKUP, MessageType.MATCH_ANSWER, 2):
+    for question in range(MessageType.LOOKUP, MessageType.TOWNS_ANSWER, 2):
         longest[question] = request_bytes_max
         longest[question + 1] = answer_bytes_max
     return longest

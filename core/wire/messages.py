@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from jukinet.core import limits as bounds
 from jukinet.core.columns.layout import TextColumn
+from jukinet.core.columns.packed_kernel import PackedColumns
 from jukinet.core.errors import ErrorCode
 from jukinet.core.wire.frames import PROTOCOL_VERSION, MessageType
 
@@ -174,12 +175,13 @@ class OperatorAccepted(Message, frozen=True):
 
 
 class LookupRequest(Message, frozen=True):
-    """codes: u64[count] ('Q'); items: mask, 0 for all that the session may see."""
+    """codes: u64[count] ('Q'); items: mask, 0 for all that the session may see; form: 0 plain, 1 packed."""
 
     type: ClassVar[MessageType] = MessageType.LOOKUP
     session_id: int
     items: int
     codes: memoryview
+    form: int = 0
 
 
 class StatusRequest(Message, frozen=True):
@@ -399,6 +401,37 @@ class LookupAnswer(Message, frozen=True):
     successor_codes: memoryview | None = None
 
 
+class PackedLookupAnswer(Message, frozen=True):
+    """A LOOKUP_ANSWER in form 1, checked; ``jukinet.core.wire.packed.unpacked`` makes a LookupAnswer of it."""
+
+    type: ClassVar[MessageType] = MessageType.LOOKUP_ANSWER
+    items: int
+    count: int
+    register_version: int
+    columns: PackedColumns
+
+
+class TownsRequest(Message, frozen=True):
+    """Asks for at most towns_max towns with numbers above ``after``, and for the areas."""
+
+    type: ClassVar[MessageType] = MessageType.TOWNS
+    session_id: int
+    after: int
+    towns_max: int
+
+
+class TownsAnswer(Message, frozen=True):
+    """areas: 'I', JIS numbers from area 0 on. texts: count towns from number after + 1 on; towns: all there are."""
+
+    type: ClassVar[MessageType] = MessageType.TOWNS_ANSWER
+    after: int
+    count: int
+    register_version: int
+    towns: int
+    areas: memoryview
+    texts: TextColumn
+
+
 class StatusAnswer(Message, frozen=True):
     """outcomes 'B' and change_dates 'I' (decimal dates), count rows in the order asked."""
 
@@ -480,6 +513,7 @@ ClientMessage = (
     | CohortChanges
     | SearchRequest
     | MatchRequest
+    | TownsRequest
 )
 ServerMessage = (
     Greeting
@@ -492,6 +526,7 @@ ServerMessage = (
     | OperatorChallenge
     | OperatorAccepted
     | LookupAnswer
+    | PackedLookupAnswer
     | StatusAnswer
     | VerifyAnswer
     | HistoryAnswer
@@ -499,4 +534,5 @@ ServerMessage = (
     | CohortChangesAnswer
     | SearchAnswer
     | MatchAnswer
+    | TownsAnswer
 )

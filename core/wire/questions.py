@@ -11,7 +11,7 @@ from jukinet.core.columns.column_kernel import ColumnFault, locate_columns
 from jukinet.core.columns.layout import TextColumn, fixed_layout
 from jukinet.core.errors import LocalProtocolError, RemoteProtocolError
 from jukinet.core.vocabulary import ALL_ITEMS, FOUR_ITEMS
-from jukinet.core.wire import cohorts, persons
+from jukinet.core.wire import cohorts, packed, persons
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.columns import claim_plan
 from jukinet.core.wire.frames import QUESTION, QUESTION_HEAD, QUESTION_HEAD_BYTES, REQUEST_ID_MAX, MessageType
@@ -25,6 +25,7 @@ _LOOKUP: Final = int(MessageType.LOOKUP)
 _STATUS: Final = int(MessageType.STATUS)
 _VERIFY: Final = int(MessageType.VERIFY)
 _HISTORY: Final = int(MessageType.HISTORY)
+_TOWNS: Final = int(MessageType.TOWNS)
 _COHORTS: Final = frozenset((int(MessageType.COHORT_PUT), int(MessageType.COHORT_CHANGES)))
 _FINDS: Final = frozenset((int(MessageType.SEARCH), int(MessageType.MATCH)))
 _U32_MAX: Final = 0xFFFF_FFFF
@@ -43,8 +44,8 @@ def head_fault(kind: int, second: int, count: int) -> str | None:
         return cohorts.head_fault(kind, second, count)
     if count == 0:
         return "count is 1 at least"
-    if kind in _FINDS:
-        return persons.head_fault(kind, second)
+    if kind in _FINDS or kind == _TOWNS:
+        return persons.head_fault(kind, second) if kind in _FINDS else packed.towns_head_fault(count)
     if kind in (_LOOKUP, _HISTORY):
         return None if second < _ITEMS_END else "items holds a bit that is no item"
     if kind == _STATUS:
@@ -54,11 +55,11 @@ def head_fault(kind: int, second: int, count: int) -> str | None:
 
 def check_head(kind: int, payload_bytes: int, count: int, reserved: int) -> None:
     """What a question's head says of its payload's layout. Raises RemoteProtocolError."""
-    if reserved:
-        raise RemoteProtocolError("reserved is not zero")
+    if reserved and (kind != _LOOKUP or reserved not in packed.FORMS):
+        raise RemoteProtocolError("reserved is not zero, or the form is none")
     if kind in _FINDS:
         return  # its columns are checked when they are here
-    codes_end = QUESTION_HEAD_BYTES + 8 * count
+    codes_end = QUESTION_HEAD_BYTES + (8 * count if kind != _TOWNS else 0)
     if kind in _COHORTS:
         codes_end = cohorts.payload_bytes(kind, count)
     if payload_bytes != codes_end and (kind != _VERIFY or payload_bytes < codes_end):
@@ -82,14 +83,14 @@ def _check_question(kind: int, request_id: int, session_id: int, second: int, co
 
 
 def encode_codes_question(
-    kind: int, request_id: int, session_id: int, second: int, codes: memoryview
+    kind: int, request_id: int, session_id: int, second: int, codes: memoryview, form: int = 0
 ) -> bytes | list[bytes | memoryview]:
-    """The frame of a LOOKUP or HISTORY (second: items) or STATUS (since). A list refers to the caller's codes."""
+    """The frame of a LOOKUP, HISTORY (second: items) or STATUS (since); form for LOOKUP. A list refers to the codes."""
     view = as_codes(codes)
     size = view.nbytes
     count = size >> 3
     _check_question(kind, request_id, session_id, second, count)
-    head = QUESTION.pack(QUESTION_HEAD_BYTES + size, kind, 0, request_id, 0, session_id, second, count, 0)
+    head = QUESTION.pack(QUESTION_HEAD_BYTES + size, kind, 0, request_id, 0, session_id, second, count, form)
     return head + view.tobytes() if size <= JOINED_BYTES_MAX else [head, view]
 
 

@@ -39,8 +39,8 @@ _COHORT_PUT: Final = int(MessageType.COHORT_PUT)
 _COHORT_CHANGES: Final = int(MessageType.COHORT_CHANGES)
 _SEARCH: Final = int(MessageType.SEARCH)
 _MATCH: Final = int(MessageType.MATCH)
-_CODES_QUESTIONS: Final[dict[int, type[m.LookupRequest | m.StatusRequest | m.HistoryRequest]]] = {
-    _LOOKUP: m.LookupRequest,
+_TOWNS: Final = int(MessageType.TOWNS)
+_CODES_QUESTIONS: Final[dict[int, type[m.StatusRequest | m.HistoryRequest]]] = {
     _STATUS: m.StatusRequest,
     _HISTORY: m.HistoryRequest,
 }
@@ -81,19 +81,21 @@ class ServerConnection(ServerEnd):
         fault = questions.head_fault(kind, second, count)
         if fault is not None:
             return self._refuse(kind, request_id, Code.BAD_REQUEST, fault)
-        if count > session.codes_per_request_max:
+        if count > session.codes_per_request_max and kind != _TOWNS:
             return self._refuse(
                 kind, request_id, Code.TOO_MANY_CODES, f"at most {session.codes_per_request_max} codes a request"
             )
         return None
 
     def _accept_codes(self, kind: int, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
-        session_id, second, _, _ = questions.parse_head(payload)
+        session_id, second, _, form = questions.parse_head(payload)
         refusal = self._refuse_by_head(kind, request_id, len(payload), payload)
         if refusal is not None:
             return refusal
         self.under_way[request_id] = kind
         self._asked[request_id] = session_id
+        if kind == _LOOKUP:
+            return m.LookupRequest(request_id, session_id, second, questions.parse_codes(payload), form)
         return _CODES_QUESTIONS[kind](request_id, session_id, second, questions.parse_codes(payload))
 
     def _accept_lookup(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
@@ -146,6 +148,15 @@ class ServerConnection(ServerEnd):
 
     def _accept_match(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         return self._accept_find(m.MatchRequest, request_id, payload)
+
+    def _accept_towns(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
+        session_id, after, towns_max, _ = questions.parse_head(payload)
+        refusal = self._refuse_by_head(_TOWNS, request_id, len(payload), payload)
+        if refusal is not None:
+            return refusal
+        self.under_way[request_id] = _TOWNS
+        self._asked[request_id] = session_id
+        return m.TownsRequest(request_id, session_id, after, towns_max)
 
     def _accept_verify(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
         session_id, items, count, _ = questions.parse_head(payload)
@@ -214,6 +225,7 @@ class ServerConnection(ServerEnd):
         _COHORT_CHANGES: _accept_cohort_changes,
         _SEARCH: _accept_search,
         _MATCH: _accept_match,
+        _TOWNS: _accept_towns,
         int(MessageType.OPERATOR_LOGIN): _accept_operator_login,
         int(MessageType.OPERATOR_PROOF): _accept_operator_proof,
         _OPEN_SESSION: _accept_open_session,

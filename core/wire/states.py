@@ -35,7 +35,7 @@ class ConnectionState(IntEnum):
 S = ConnectionState
 Row = Mapping[int, ConnectionState]
 
-QUESTIONS: Final = (T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY, T.COHORT_PUT, T.COHORT_CHANGES, T.SEARCH, T.MATCH)
+QUESTIONS: Final = (T.LOOKUP, T.STATUS, T.VERIFY, T.HISTORY, T.COHORT_PUT, T.COHORT_CHANGES, T.SEARCH, T.MATCH, T.TOWNS)
 REQUESTS: Final = (T.OPEN_SESSION, T.CLOSE_SESSION, T.PING, T.OPERATOR_LOGIN, T.OPERATOR_PROOF, *QUESTIONS)
 ANSWER_OF: Final[Mapping[int, int]] = {
     T.OPEN_SESSION: T.SESSION_OPENED,
@@ -51,6 +51,7 @@ ANSWER_OF: Final[Mapping[int, int]] = {
     T.COHORT_CHANGES: T.COHORT_CHANGES_ANSWER,
     T.SEARCH: T.SEARCH_ANSWER,
     T.MATCH: T.MATCH_ANSWER,
+    T.TOWNS: T.TOWNS_ANSWER,
 }
 QUESTIONS_OF: Final[Mapping[int, frozenset[int]]] = {
     answer: frozenset((question,)) for question, answer in ANSWER_OF.items()

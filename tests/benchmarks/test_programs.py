@@ -70,7 +70,7 @@ def test_nation_build(built: dict[str, Any], store: Path) -> None:
 
 def test_core_lookup(built: dict[str, Any], store: Path, tmp_path: Path) -> None:
     found = figures("core_lookup.py", store, tmp_path)
-    for name in ("lookup", "status", "status_sorted", "verify", "plain_lmdb"):
+    for name in ("lookup", "lookup_packed", "unpack", "status", "status_sorted", "verify", "plain_lmdb"):
         least, median, most = (found[f"{name}_codes_per_second{part}"] for part in ("_min", "", "_max"))
         assert 1_000 < least <= median <= most
     assert found["plain_lmdb_residents"] == RESIDENTS
@@ -82,7 +82,7 @@ def test_core_lookup(built: dict[str, Any], store: Path, tmp_path: Path) -> None
 @pytest.mark.usefixtures("built")
 def test_end_to_end(store: Path, tmp_path: Path) -> None:
     found = figures("end_to_end.py", store, tmp_path)
-    for name in ("lookup", "status", "verify", "redis_mget"):
+    for name in ("lookup", "lookup_plain", "lookup_packed_wire", "status", "verify", "redis_mget"):
         assert found[f"{name}_codes_per_second"] > 100
     ratio = found["lookup_codes_per_second"] / found["redis_mget_codes_per_second"]
     assert abs(found["lookup_to_redis_ratio"] - ratio) < 0.06

@@ -14,6 +14,7 @@ from jukinet.core.errors import ErrorCode
 from jukinet.core.vocabulary import Function
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.operator_proof import password_proof, statement
+from jukinet.core.wire.packed import PACKED_BIT
 from jukinet.server.operators.database import last_day_after, with_password
 
 from .operator_place import (
@@ -75,7 +76,7 @@ def test_an_operator_asks_within_class_and_authority(place: Place, tmp_path: Pat
             )
             opened = open_as(caller)
             assert (opened.functions, opened.codes_per_request_max) == (
-                Function.LOOKUP | Function.STATUS | Function.VERIFY,
+                Function.LOOKUP | Function.STATUS | Function.VERIFY | PACKED_BIT,
                 64,
             )
             assert caller.lookup(place.codes[:64]).count == 64

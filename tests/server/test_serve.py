@@ -16,6 +16,7 @@ from jukinet.core.vocabulary import MALFORMED_CODE, Function, Item, Outcome, Sta
 from jukinet.core.wire import ConnectionState
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.columns import TextColumn
+from jukinet.core.wire.packed import PACKED_BIT
 
 from .serving import Caller, Place, Server
 
@@ -175,7 +176,7 @@ def test_functions_items_and_counts_are_held_to_the_grant(place: Place, server: 
     with Caller(place, server.port) as caller:
         opened = caller.open("39")
         assert (opened.functions, opened.items, opened.codes_per_request_max) == (
-            Function.LOOKUP,
+            Function.LOOKUP | PACKED_BIT,
             Item.NAME | Item.BIRTH_DATE,
             100,
         )
@@ -197,7 +198,7 @@ def test_earlier_records_need_their_own_authority(place: Place, caller: Caller) 
     refused = caller.ask(m.HistoryRequest(caller.new(), caller.session, 0, column))
     assert refused.code is ErrorCode.NOT_AUTHORISED
     assert caller.lookup(place.codes[:2]).count == 2
-    assert caller.open("72").functions == Function.LOOKUP | Function.HISTORY
+    assert caller.open("72").functions == Function.LOOKUP | Function.HISTORY | PACKED_BIT
     refused = caller.ask(m.HistoryRequest(caller.new(), caller.session, int(Item.KANA), column))
     assert refused.code is ErrorCode.NOT_AUTHORISED
     answer = caller.ask(m.HistoryRequest(caller.new(), caller.session, 0, column))

@@ -55,6 +55,8 @@ TYPES = {
     "SEARCH_ANSWER": 0x1D,
     "MATCH": 0x1E,
     "MATCH_ANSWER": 0x1F,
+    "TOWNS": 0x20,
+    "TOWNS_ANSWER": 0x21,
 }
 LIMITS = {
     "request_bytes_max": 1_000_000,
@@ -81,12 +83,19 @@ def payload_of(kind: str, fields: Json) -> bytes:
     if kind.startswith("COHORT"):
         return cohort_payload(kind, fields)
     columns = {name: value for name, value in fields.items() if isinstance(value, list)}
+    if kind == "TOWNS":
+        return struct.pack("<IIII", fields["session_id"], fields["after"], fields["towns_max"], 0)
+    if kind == "TOWNS_ANSWER":
+        numbers = [fields[name] for name in ("after", "register_version", "towns")]
+        return twin.towns_answer(*numbers, fields["areas"], fields["texts"])
     if kind in ("LOOKUP", "STATUS", "VERIFY", "HISTORY"):
         codes = [int(code) for code in columns.pop("codes")]
         claims = b"".join(
             claim(name, columns[name]) for name in ("names", "birth_dates", "sexes", "addresses") if name in columns
         )
-        return twin.question(fields["session_id"], fields["since" if kind == "STATUS" else "items"], codes, claims)
+        return twin.question(
+            fields["session_id"], fields["since" if kind == "STATUS" else "items"], codes, claims, fields.get("form", 0)
+        )
     if kind in ("SEARCH", "MATCH"):
         return twin.find(fields["session_id"], fields["items"], fields["count"], fields["prefix"], **columns)
     version, outcomes = fields["register_version"], columns.pop("outcomes")
@@ -106,6 +115,10 @@ def payload_of(kind: str, fields: Json) -> bytes:
         return twin.verify_answer(fields["items"], version, outcomes, columns["matches"])
     if "successor_codes" in columns:
         columns["successor_codes"] = [int(code) for code in columns["successor_codes"]]
+    if "packed" in fields:
+        packed = fields["packed"]
+        columns = {**{name: column for name, column in columns.items() if name not in ("areas", "addresses")}, **packed}
+        return twin.packed_lookup_answer(fields["items"], version, outcomes, **columns)
     return twin.lookup_answer(fields["items"], version, outcomes, **columns)
 
 
@@ -134,7 +147,7 @@ def step(side: str, kind: str, request_id: int, **fields: Any) -> Json:
     return {"from": side, "type": kind, "request_id": request_id, "fields": fields, "frame": data.hex()}
 
 
-def opening() -> list[Json]:
+def opening(functions: int = 7) -> list[Json]:
     return [
         step(
             "server",
@@ -164,7 +177,7 @@ def opening() -> list[Json]:
             "SESSION_OPENED",
             1,
             session_id=7,
-            functions=7,
+            functions=functions,
             items=255,
             codes_per_request_max=500,
             valid_until=20301231,
@@ -248,6 +261,41 @@ def lookup() -> list[Json]:
             birth_dates=[19650220, 0],
         ),
     ]
+
+
+def packed() -> list[Json]:
+    """``packed`` holds what the frame has in place of areas and addresses; the other fields are what they mean."""
+    return [
+        *opening(135),
+        step("client", "TOWNS", 2, session_id=7, after=0, towns_max=2),
+        step("server", "TOWNS_ANSWER", 2, after=0, count=2, register_version=42, towns=3, areas=[13101, 13215],
+             texts=["東京都千代田区丸の内", "東京都国立市東"]),
+        step("client", "TOWNS", 3, session_id=7, after=2, towns_max=2),
+        step("server", "TOWNS_ANSWER", 3, after=2, count=1, register_version=42, towns=3, areas=[13101, 13215],
+             texts=["東京都千代田区神田神保町"]),
+        step("client", "LOOKUP", 4, session_id=7, items=0, form=1, codes=["24727059608", "12345678903", "10000000006"]),
+        step(
+            "server",
+            "LOOKUP_ANSWER",
+            4,
+            items=255,
+            count=3,
+            register_version=42,
+            outcomes=[1, 6, 3],
+            names=["髙橋 𠮷子", "", "SMITH ANN"],
+            kana=["タカハシ ヨシコ", "", "スミス　アン"],
+            aliases=["", "", "山田"],
+            birth_dates=[19650220, 0, 19700000],
+            sexes=[2, 0, 9],
+            areas=[13101, 0, 13215],
+            addresses=["東京都千代田区丸の内1丁目1-1", "", "東京都国立市中2-3"],
+            reasons=[31, 41, 22],
+            change_dates=[20200331, 20210401, 20240301],
+            successor_codes=["0", "98765432103", "0"],
+            packed={"towns": 3, "areas": 2, "area_numbers": [0, 0, 1], "town_numbers": [1, 0, 0],
+                    "rests": ["1丁目1-1", "", "東京都国立市中2-3"]},
+        ),
+    ]  # fmt: skip
 
 
 def status() -> list[Json]:
@@ -581,6 +629,7 @@ CONVERSATIONS = {
     "session": session,
     "operator": operator,
     "lookup": lookup,
+    "packed": packed,
     "status": status,
     "verify": verify,
     "history": history,

@@ -203,7 +203,7 @@ def test_end_of_the_stream() -> None:
         connection.received_eof()
         assert connection.next_event() is None
         assert connection.state is S.CLOSED
-        assert len(connection.under_way) == 13
+        assert len(connection.under_way) == 14
     server, client = pair_in(S.CLIENT_DONE)
     server.received_eof()
     assert server.next_event() is None

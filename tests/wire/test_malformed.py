@@ -185,7 +185,7 @@ NAMES = twin.text_column(["山田", ""])
         (twin.frame(b"", T.VERIFY, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (twin.frame(SOUND + bytes(8), T.LOOKUP, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (twin.frame(SOUND[:-1], T.STATUS, NEW_ID), ErrorCode.MALFORMED_FRAME),
-        (twin.frame(SOUND[:12] + b"\x01" + SOUND[13:], T.LOOKUP, NEW_ID), ErrorCode.MALFORMED_FRAME),
+        (twin.frame(SOUND[:12] + b"\x02" + SOUND[13:], T.LOOKUP, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (twin.frame(SOUND, T.VERIFY, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (twin.frame(SOUND + NAMES + bytes(8), T.VERIFY, NEW_ID), ErrorCode.MALFORMED_FRAME),
         (twin.frame(SOUND + NAMES[:-1] + b"\x01", T.VERIFY, NEW_ID), ErrorCode.MALFORMED_FRAME),

@@ -32,6 +32,7 @@ REQUESTS = {
     T.COHORT_CHANGES,
     T.SEARCH,
     T.MATCH,
+    T.TOWNS,
 }
 ANSWER_TYPES = {
     T.SESSION_OPENED,
@@ -47,6 +48,7 @@ ANSWER_TYPES = {
     T.COHORT_CHANGES_ANSWER,
     T.SEARCH_ANSWER,
     T.MATCH_ANSWER,
+    T.TOWNS_ANSWER,
 }
 CLIENT_TYPES = REQUESTS | {T.CANCEL, T.GOODBYE}
 SERVER_TYPES = ANSWER_TYPES | {T.GREETING, T.PROGRESS, T.ERROR, T.GOODBYE}
@@ -151,14 +153,14 @@ def test_an_error_of_the_connection_closes_from_every_state(state: S) -> None:
         server.send(error)
 
 
-@pytest.mark.parametrize("answered", range(1, 14))
+@pytest.mark.parametrize("answered", range(1, 15))
 def test_both_done_closes_with_the_last_answer(answered: int) -> None:
     server, client = pair_in(S.BOTH_DONE)
     for number, request_id in enumerate(list(server.under_way), 1):
         assert server.state is client.state is S.BOTH_DONE
         deliver(client, server.send(m.Error(request_id, ErrorCode.CANCELLED, "")))
-        if number == answered < 13:
-            assert len(client.under_way) == 13 - answered
+        if number == answered < 14:
+            assert len(client.under_way) == 14 - answered
     assert server.state is client.state is S.CLOSED
 
 

@@ -11,16 +11,18 @@ import make_vectors
 import pytest
 from wire_pair import answer, deliver, joined
 
+from jukinet.core.columns.packed_kernel import TownTable
 from jukinet.core.errors import ErrorCode, RemoteProtocolError
 from jukinet.core.wire import ClientConnection, ConnectionState, MessageType, ServerConnection
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.columns import TextColumn
+from jukinet.core.wire.packed import unpacked
 
 LIMITS = m.Limits(**make_vectors.LIMITS)
 CLASSES = {
     cls.type: cls
     for cls in vars(m).values()
-    if isinstance(cls, type) and issubclass(cls, m.Message) and hasattr(cls, "type")
+    if isinstance(cls, type) and issubclass(cls, m.Message) and hasattr(cls, "type") and cls is not m.PackedLookupAnswer
 }
 FORMATS = {
     "codes": "Q",
@@ -40,9 +42,11 @@ FORMATS = {
 
 def message_of(step: dict[str, Any]) -> m.Message:
     """The message that a step describes."""
-    fields = dict(step["fields"])
+    fields = {name: value for name, value in step["fields"].items() if name != "packed"}
     for name, value in fields.items():
-        if name in ("data", "nonce", "salt", "proof"):
+        if name == "texts":
+            fields[name] = TextColumn.from_texts(value)
+        elif name in ("data", "nonce", "salt", "proof"):
             fields[name] = bytes.fromhex(value)
         elif name == "limits":
             fields[name] = m.Limits(**value)
@@ -57,6 +61,8 @@ def message_of(step: dict[str, Any]) -> m.Message:
 
 def replay(steps: list[dict[str, Any]]) -> tuple[ServerConnection, ClientConnection]:
     server, client = ServerConnection(LIMITS), ClientConnection()
+    pages: list[tuple[memoryview, memoryview]] = []
+    areas: list[int] = []
     for step in steps:
         message, frame = message_of(step), bytes.fromhex(step["frame"])
         if step["from"] == "client":
@@ -68,7 +74,13 @@ def replay(steps: list[dict[str, Any]]) -> tuple[ServerConnection, ClientConnect
             else:
                 sent = joined(server.send(message))  # type: ignore[arg-type]
             assert sent == frame
-            assert deliver(client, frame) == [message]
+            (event,) = deliver(client, frame)
+            if isinstance(event, m.TownsAnswer):
+                pages.append((event.texts.offsets, event.texts.data))
+                areas = event.areas.tolist()
+            elif isinstance(event, m.PackedLookupAnswer):
+                event = unpacked(event, TownTable(areas, pages))
+            assert event == message
     assert server.state is client.state
     assert server.under_way == client.under_way
     return server, client
@@ -100,6 +112,7 @@ def test_every_file_is_checked_and_every_type_occurs() -> None:
     [
         ("session", ConnectionState.CLOSED),
         ("lookup", ConnectionState.OPEN),
+        ("packed", ConnectionState.OPEN),
         ("status", ConnectionState.OPEN),
         ("verify", ConnectionState.OPEN),
         ("history", ConnectionState.OPEN),

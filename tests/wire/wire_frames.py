@@ -18,7 +18,7 @@ T = MessageType
 STATES = list(S)
 
 # Requests under way in every state after GREETING: one of each type, under the id of its message type.
-LIMITS = m.Limits(requests_in_flight_max=28)
+LIMITS = m.Limits(requests_in_flight_max=30)
 CODES = [12345678903, 10000000006]
 SINCE = 20240401
 NEW_ID = 99
@@ -44,6 +44,7 @@ def question_messages(ids: dict[T, int]) -> dict[T, m.Message]:
         T.COHORT_CHANGES: m.CohortChanges(ids[T.COHORT_CHANGES], SESSION, 2, "all", 7, 0),
         T.SEARCH: m.SearchRequest(ids[T.SEARCH], SESSION, 1, 9, True, 2, **PERSONS),
         T.MATCH: m.MatchRequest(ids[T.MATCH], SESSION, 1, 9, False, 2, **PERSONS),
+        T.TOWNS: m.TownsRequest(ids[T.TOWNS], SESSION, 1, 2),
     }
 
 
@@ -99,6 +100,7 @@ ANSWERS = {
         margins=[999_990, 0],
         names=["山田太郎", ""],
     ),
+    T.TOWNS_ANSWER: twin.towns_answer(1, 3, 3, [13101], ["丸の内", "東"]),
     T.COHORT_CHANGES_ANSWER: twin.cohort_changes_answer(1, 3, (9, 5), CODES[:1], [3], [22], [20240401], [20240402]),
 }
 
@@ -139,6 +141,7 @@ def raw_frames(limits: m.Limits) -> dict[tuple[str, T], bytes]:
         T.COHORT_CHANGES: (twin.cohort_changes(SESSION, 2, "all", 7, 0), NEW_ID),
         T.SEARCH: (twin.find(SESSION, 1, 2, True, **TWINS), NEW_ID),
         T.MATCH: (twin.find(SESSION, 1, 2, **TWINS), NEW_ID),
+        T.TOWNS: (twin.question(SESSION, 1, [])[:8] + bytes([2, 0, 0, 0, 0, 0, 0, 0]), NEW_ID),
     }
     challenge = {"method": "password", "nonce": bytes(32), "salt": bytes(16)}
     costs = {"memory_kibibytes": 65_536, "iterations": 3, "lanes": 1}

@@ -55,7 +55,7 @@ def opened(limits: m.Limits | None = None, codes_max: int | None = None) -> tupl
     """A pair with one open session, SESSION."""
     server, client = greeted(limits)
     deliver(server, client.send(open_session()))
-    granted = m.SessionOpened(1, SESSION, 7, 255, codes_max or server.limits.codes_per_request_max, 20301231)
+    granted = m.SessionOpened(1, SESSION, 135, 255, codes_max or server.limits.codes_per_request_max, 20301231)
     deliver(client, server.send(granted))
     return server, client
 

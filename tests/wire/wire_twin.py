@@ -44,8 +44,8 @@ def frame(payload: bytes, kind: int, request_id: int) -> bytes:
     return header(payload, kind, request_id) + payload
 
 
-def question(session_id: int, second: int, codes: Sequence[int], claims: bytes = b"") -> bytes:
-    return struct.pack("<IIII", session_id, second, len(codes), 0) + u64(codes) + claims
+def question(session_id: int, second: int, codes: Sequence[int], claims: bytes = b"", form: int = 0) -> bytes:
+    return struct.pack("<IIII", session_id, second, len(codes), form) + u64(codes) + claims
 
 
 def cohort_put(session_id: int, step: int, name: str, codes: Sequence[int]) -> bytes:
@@ -90,6 +90,62 @@ def lookup_answer(items: int, version: int, outcomes: Sequence[int], **columns: 
     if items & 128:
         out += u64(columns["successor_codes"])
     return out
+
+
+def three_bytes(values: Sequence[int]) -> bytes:
+    return pad8(b"".join(value.to_bytes(3, "little") for value in values))
+
+
+def packed_date(decimal: int) -> int:
+    return (decimal // 10000) << 9 | (decimal // 100 % 100) << 5 | decimal % 100
+
+
+def packed_kana(text: str) -> bytes:
+    return bytes({" ": 1, "\u3000": 2}.get(letter) or 0x20 + ord(letter) - 0x30A1 for letter in text)
+
+
+def packed_lookup_answer(
+    items: int, version: int, outcomes: Sequence[int], towns: int, areas: int, **columns: Sequence[Any]
+) -> bytes:
+    """columns: names, kana (all of packed characters), aliases, birth_dates, sexes, area_numbers, town_numbers, rests,
+    reasons, change_dates, successor_codes."""
+    count = len(outcomes)
+    texts = {item: [b""] * count for item in (1, 2, 4, 32)}
+    for item, name, encode in ((1, "names", str.encode), (2, "kana", packed_kana), (4, "aliases", str.encode),
+                               (32, "rests", str.encode)):  # fmt: skip
+        if items & item:
+            texts[item] = [encode(text) for text in columns[name]]
+    codes = [code for code in columns["successor_codes"] if code] if items & 128 else []
+    rows = [
+        outcome | (32 if texts[4][i] else 0) | (64 if items & 128 and columns["successor_codes"][i] else 0)
+        for i, outcome in enumerate(outcomes)
+    ]
+    run = b"".join(texts[item][i] for i in range(count) for item in (1, 2, 32, 4))
+    aliases = [len(text) for text in texts[4] if text]
+    out = struct.pack("<IIQIIIIQ", items, count, version, towns, areas, len(aliases), len(codes), len(run)) + u8(rows)
+    if items & 1:
+        out += u8([len(text) for text in texts[1]])
+    if items & 2:
+        out += u8([len(text) for text in texts[2]])
+    if items & 4:
+        out += u8(aliases)
+    if items & 24:
+        dates = [packed_date(date) for date in columns["birth_dates"]] if items & 8 else [0] * count
+        sexes = [min(sex, 3) for sex in columns["sexes"]] if items & 16 else [0] * count
+        out += three_bytes([date | sex << 21 for date, sex in zip(dates, sexes, strict=True)])
+    if items & 32:
+        numbers = columns["area_numbers"]
+        out += pad8(struct.pack(f"<{count}H", *numbers)) + three_bytes(columns["town_numbers"])
+        out += u8([len(text) for text in texts[32]])
+    if items & 64:
+        changes = zip(columns["change_dates"], columns["reasons"], strict=True)
+        out += u32([packed_date(date) | reason << 21 for date, reason in changes])
+    return out + u64(codes) + pad8(run)
+
+
+def towns_answer(after: int, version: int, towns: int, areas: Sequence[int], texts: Sequence[str]) -> bytes:
+    head = struct.pack("<IIQII", after, len(texts), version, towns, len(areas))
+    return head + u32(areas) + text_column(texts)
 
 
 def history_answer(
