@@ -61,7 +61,8 @@ table { border-collapse: collapse; width: 100%; }
 thead { display: table-header-group; }
 tr { break-inside: avoid; }
 th, td { border: 0.5pt solid #000; padding: 1.5mm; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
-th { font-weight: normal; background: #eee; }
+th { font-weight: normal; background: #eee; white-space: nowrap; }
+td:first-child, td:nth-child(7) { word-break: keep-all; overflow-wrap: normal; }
 p.none { font-size: 14pt; text-align: center; margin: 20mm 0; }
 p.note, pre { font-size: 8pt; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }

@@ -31,7 +31,7 @@ h1 {{ font-size: 16pt; }} h2 {{ font-size: 12pt; margin-top: 8mm; }}
 table {{ border-collapse: collapse; width: 100%; }}
 thead {{ display: table-header-group; }} tr {{ break-inside: avoid; }}
 th, td {{ border: 0.5pt solid #888; padding: 1mm 2mm; text-align: left; }}
-td.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
+td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
 svg {{ width: 100%; height: auto; }}
 svg text {{ font-size: 12px; fill: #222; }}
 .key span {{ display: inline-block; width: 1em; height: 1em; vertical-align: -0.1em; margin: 0 0.4em 0 1.2em; }}
@@ -88,7 +88,7 @@ def document(tallies: Sequence[Tally], year: int, leaves: int, note: str) -> str
         + f"<h2>提供先別</h2>\n{bars(recipients(tallies))}\n"
         + f"<h2>機能別</h2>\n{bars(functions(tallies))}\n"
         + "<h2>提供先・年月・方法別の件数</h2>\n<table>\n<thead><tr><th>提供先</th><th>年月</th><th>方法</th>"
-        + f"<th>要求</th><th>提供</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
+        + f'<th class="n">要求</th><th class="n">提供</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n'
         + f"<p>利用記録の木の葉 {leaves:,} 枚までの集計。</p>\n<pre>{escape(note)}</pre>\n</body>\n</html>\n"
     )
 

@@ -19,6 +19,7 @@ STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1d2529; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; }
 table { border-collapse: collapse; } td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top; }
+th { white-space: nowrap; }
 svg { max-width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: #1d2529; }
 .note { background: #f6efdc; padding: .4rem .8rem; border-left: 3px solid #c9a227; }
 @media (prefers-color-scheme: dark) { body { background: #16191b; color: #dfe4e6; } svg text { fill: #dfe4e6; }

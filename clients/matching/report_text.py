@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from jukinet.clients.matching.tally import ASKED, GRADES, Tally, class_names
-from jukinet.core.vocabulary import Found
+from jukinet.core.vocabulary import Found, Prefecture
 
 FOUND_WORDS: Final = {
     Found.ONE.name: "one match",
@@ -27,6 +27,8 @@ GRADE_WORDS: Final = {
 }
 ROWS_OF_AREAS_MAX: Final = 20
 DEVIATIONS_MAX: Final = 20
+SMALLEST_SHARE: Final = 1_000
+"""A share below one in so many is told as less than that, and one that lacks less as more: not as none or all."""
 
 
 class About(Struct, frozen=True):
@@ -50,7 +52,18 @@ Section = tuple[str, list[tuple[str, int, str]]]
 """A title, and rows of (words, count, share)."""
 
 
+def area_words(area: str) -> str:
+    """The area's number with the prefecture in which it lies."""
+    number = int(area) // 1000
+    known = number in set(map(int, Prefecture))
+    return f"{area} {Prefecture(number).name.capitalize()}" if known else area
+
+
 def share(part: int, whole: int) -> str:
+    if 0 < part < whole / SMALLEST_SHARE:
+        return "< 0.1%"
+    if whole - whole / SMALLEST_SHARE < part < whole:
+        return "> 99.9%"
     return f"{part / whole:.1%}" if whole else ""
 
 
@@ -69,7 +82,7 @@ def sections(tally: Tally) -> list[Section]:
         ("Matches by how the person stands", [(outcome.lower().replace("_", " "), n, share(n, matched))
                                               for outcome, n in tally.outcomes.most_common()]),
         ("Matches by prefecture", [(name, n, share(n, matched)) for name, n in tally.prefectures()]),
-        ("Matches by area, the most frequent", [(area, n, share(n, matched))
+        ("Matches by area, the most frequent", [(area_words(area), n, share(n, matched))
                                                 for area, n in tally.areas.most_common(ROWS_OF_AREAS_MAX)]),
     ]  # fmt: skip
     return [(title, listed) for title, listed in found if listed]

@@ -7,7 +7,7 @@ from collections import Counter
 from xml.etree import ElementTree
 
 from jukinet.clients.matching.report_page import report_page
-from jukinet.clients.matching.report_text import About, cells, report_text
+from jukinet.clients.matching.report_text import About, area_words, cells, report_text, share
 from jukinet.clients.matching.tally import Tally, class_names, class_of
 
 ABOUT = About("a<b>.csv: CSV", "out.parquet", [("name", "column 1 氏名 & 姓")], 2.0, 100, [13215], beyond_era=3)
@@ -71,3 +71,9 @@ def test_probabilities_are_counted_in_their_classes() -> None:
 
 def test_wide_characters_take_two_cells() -> None:
     assert cells("氏名 a") == 6
+
+
+def test_a_small_share_is_not_told_as_none_nor_a_large_one_as_all() -> None:
+    told = [share(part, 100_000) for part in (0, 1, 99, 100, 99_900, 99_901, 100_000)]
+    assert told == ["0.0%", "< 0.1%", "< 0.1%", "0.1%", "99.9%", "> 99.9%", "100.0%"]
+    assert [area_words(area) for area in ("13101", "00000")] == ["13101 Tokyo", "00000"]
