@@ -458,3 +458,24 @@ cdef class Tallies:
         if time_ns < self.previous_ns and self.previous_ns - time_ns > self.back_ns:
             self.back_ns = self.previous_ns - time_ns
         self.previous_ns = time_ns
+
+
+# ------------------------------------------------------------------------------------------------ directory of seals
+
+cdef enum:
+    SEAL_ROW = 64
+    SEAL_ROW_CHECKSUM = 28
+
+
+def seal_rows_hold(const unsigned char[::1] rows):
+    """Whether these are whole rows of 64 bytes, each with the checksum that it names at byte 28."""
+    cdef size_t count = <size_t>rows.shape[0] // SEAL_ROW, place
+    cdef unsigned char row[SEAL_ROW]
+    if count * SEAL_ROW != <size_t>rows.shape[0]:
+        return False
+    for place in range(count):
+        memcpy(row, &rows[place * SEAL_ROW], SEAL_ROW)
+        memset(row + SEAL_ROW_CHECKSUM, 0, 4)
+        if crc32c_update(0, row, SEAL_ROW) != load_u32(&rows[place * SEAL_ROW + SEAL_ROW_CHECKSUM]):
+            return False
+    return True

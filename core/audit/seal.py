@@ -354,11 +354,13 @@ def list_seals(directory: Path) -> list[int]:
     seals = directory / SEALS
     if not seals.is_dir():
         return found
-    for path in seals.iterdir():
-        if path.name.endswith(SEAL_SUFFIX):
-            stem = path.name.removesuffix(SEAL_SUFFIX)
-            if not stem.isascii() or not stem.isdigit() or path.name != seal_name(int(stem)):
-                raise TreeDamagedError(path, "not the name of a seal")
+    with os.scandir(seals) as entries:  # there may be hundreds of thousands
+        names = [entry.name for entry in entries]
+    for name in names:
+        if name.endswith(SEAL_SUFFIX):
+            stem = name.removesuffix(SEAL_SUFFIX)
+            if not stem.isascii() or not stem.isdigit() or name != seal_name(int(stem)):
+                raise TreeDamagedError(seals / name, "not the name of a seal")
             found.append(int(stem))
     return sorted(found)
 

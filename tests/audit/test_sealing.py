@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from jukinet.core.audit import runs as runs_module
 from jukinet.core.audit.checkpoint import Note, PrivateKey, check
-from jukinet.core.audit.directory import KIND_SEGMENT, SealDirectory
+from jukinet.core.audit.directory import KIND_SEGMENT, SealDirectory, SealRow, decode_rows
 from jukinet.core.audit.errors import SealingStoppedError, TreeDamagedError
 from jukinet.core.audit.ledger import Ledger
 from jukinet.core.audit.reader import read_segments
@@ -34,6 +34,7 @@ from jukinet.core.audit.seal import (
     open_seal,
 )
 from jukinet.core.audit.sealing import Sealer
+from jukinet.core.checksum import crc32c
 from jukinet.core.errors import RecordOfUseError
 
 from . import tree_twin as twin
@@ -461,3 +462,21 @@ def test_statements_of_kinds_that_are_not_known_are_passed_over_and_others_refus
 def test_no_bytes_crash_the_reader_of_statements(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         decode_statement(b"JKN-STA\0" + data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 2**32 - 1)] * 9), max_size=40), st.data())
+def test_rows_of_the_directory(fields: list[tuple[int, ...]], data: st.DataObject) -> None:
+    """Each with its own checksum, checked in native code; no other length and no flipped bit is taken."""
+    rows = [SealRow(*one) for one in fields]
+    encoded = b"".join(row.encode() for row in rows)
+    assert decode_rows(encoded) == rows
+    for place in range(0, len(encoded), 64):
+        row = encoded[place : place + 64]
+        assert crc32c(row[:28] + bytes(4) + row[32:]).to_bytes(4, "little") == row[28:32]
+    if encoded:
+        place = data.draw(st.integers(0, len(encoded) - 1))
+        flipped = encoded[:place] + bytes([encoded[place] ^ 1 << data.draw(st.integers(0, 7))]) + encoded[place + 1 :]
+        for wrong in (flipped, encoded[:-1], encoded + b"\0"):
+            with pytest.raises(ValueError, match="row of the directory"):
+                decode_rows(wrong)
