@@ -6,7 +6,8 @@ Connections put what they received into a queue for each feed. One thread owns e
 from each feed in turn until the transaction is full (notifications or time) or nothing waits, commits, and hands the
 results back; an eventfd in the readiness set wakes the loop, which sends them. While a commit waits for the disk the
 queues fill, so a group grows by itself with the load. Many feeds with few notifications each would make many commits
-of a few milliseconds all the same; so a transaction also waits for further batches until it is ``gather_seconds`` old.
+of a few milliseconds all the same; so a transaction also waits for further batches until it is ``gather_seconds`` old, and SHARED_GATHERING times as long
+when the one before was of several feeds.
 
 A transaction that the register cannot take (disk full, I/O error) is withdrawn as a whole: each of its batches, and
 all that wait behind them, are answered REGISTER_UNAVAILABLE; nothing of them is kept. The next batch tries again. When
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 READABLE: Final = 1  # EPOLLIN
 UNAVAILABLE: Final = "the register cannot be written; nothing of this was applied"
 FAILED: Final = "the server failed; nothing of this was applied; report it"
+SHARED_GATHERING: Final = 10
+"""How many times as long a transaction gathers when the one before was of several feeds. Forty rows at a time cost
+206 us of CPU and 190 KB written a row, 430 rows 143 us and 103 KB (47 feeds, 2 million residents)."""
 
 
 class Source(Protocol):
@@ -119,6 +123,7 @@ class Applying:
         self._notifications_max = notifications_max
         self._seconds_max = seconds_max
         self._gather_seconds = gather_seconds
+        self._is_shared = False
         self._retry_ms = max(1, int(retry_seconds * 1000))
         self._daily_purge = daily_purge
         self._queues: OrderedDict[int, deque[Work]] = OrderedDict()
@@ -302,6 +307,7 @@ class Applying:
         """Apply what was taken, and more while there is room, in one transaction; then commit it."""
         outcome = _Outcome()
         results: list[tuple[Work, Result]] = []
+        gather_seconds = gathering(self._gather_seconds, self._seconds_max, is_shared=self._is_shared)
         started = time.monotonic()
         try:
             with self._register.transaction() as transaction:
@@ -311,16 +317,25 @@ class Applying:
                     outcome.notifications += work.notifications
                     age = time.monotonic() - started
                     is_full = outcome.notifications >= self._notifications_max or age >= self._seconds_max
-                    work = None if is_full else more(self._gather_seconds - age)
+                    work = None if is_full else more(gather_seconds - age)
                     if work is not None:
                         taken.append(work)
                 transaction.commit()
         except Exception as error:
             outcome.failure = error
             results = []
+        self._is_shared = len({work.prefecture for work in taken}) > 1
         outcome.batches = len(taken)
         outcome.seconds = time.monotonic() - started
         return outcome, results
+
+
+def gathering(gather_seconds: float, seconds_max: float, *, is_shared: bool) -> float:
+    """Seconds that a transaction waits for further batches; is_shared: the one before was of several feeds.
+
+    A lone feed that waits for each answer is not kept waiting; many that send a little each share their commits.
+    """
+    return min(seconds_max, gather_seconds * (SHARED_GATHERING if is_shared else 1))
 
 
 FINAL_CAUSES: Final = (lmdb.PanicError, lmdb.MapResizedError, lmdb.BadRslotError)
