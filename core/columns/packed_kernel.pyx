@@ -144,12 +144,17 @@ ctypedef struct Unpacking:
     uint64_t *successor_codes
 
 
-cdef inline void put_text(Output *out, const unsigned char *text, size_t length, const unsigned char *word_end) noexcept nogil:
-    if length <= WORD_BYTES and text <= word_end:
-        memcpy(out.data + out.used, text, WORD_BYTES)
+cdef inline size_t put_text(
+    unsigned char *out, const unsigned char *text, size_t length, const unsigned char *word_end,
+) noexcept nogil:
+    """Nearly every text has at most two words: they are copied without a branch that depends on which of both. Gives length."""
+    cdef size_t second = length - WORD_BYTES if length > WORD_BYTES else 0
+    if length <= 2 * WORD_BYTES and text <= word_end:
+        memcpy(out, text, WORD_BYTES)
+        memcpy(out + second, text + second, WORD_BYTES)
     else:
-        memcpy(out.data + out.used, text, length)
-    out.used += length
+        memcpy(out, text, length)
+    return length
 
 
 cdef inline const unsigned char *town_of(const Unpacking *all, size_t row, size_t *length) noexcept nogil:
@@ -162,78 +167,101 @@ cdef inline const unsigned char *town_of(const Unpacking *all, size_t row, size_
     return all.town_text + all.town_offsets[town - 1]
 
 
-cdef void unpack_numbers(Unpacking *all) noexcept nogil:
-    cdef size_t i
+cdef void unpack_numbers(const Unpacking *all) noexcept nogil:
+    # Pointers are local, because a store of bytes could be to the struct for all that the compiler knows.
+    cdef size_t i, count = all.count
     cdef uint32_t number
-    for i in range(all.count):
-        all.outcomes[i] = all.rows[i] & ROW_OUTCOME
-    if all.items & (ITEM_BIRTH_DATE | ITEM_SEX):
-        for i in range(all.count):
-            number = load_u24(all.births + 3 * i)
-            if all.items & ITEM_BIRTH_DATE:
-                all.birth_dates[i] = decimal_date(number & 0x1FFFFF)
-            if all.items & ITEM_SEX:
-                number = number >> 21 & 3
-                all.sexes[i] = 9 if number == 3 else <uint8_t>number
+    cdef const unsigned char *rows = all.rows
+    cdef const unsigned char *place
+    cdef const uint32_t *jis = all.jis
+    cdef uint8_t *bytes_out = all.outcomes
+    cdef uint32_t *words_out
+    cdef uint64_t *codes_out
+    for i in range(count):
+        bytes_out[i] = rows[i] & ROW_OUTCOME
+    place = all.births
+    if all.items & ITEM_BIRTH_DATE:
+        words_out = all.birth_dates
+        for i in range(count):
+            words_out[i] = decimal_date(load_u24(place + 3 * i) & 0x1FFFFF)
+    if all.items & ITEM_SEX:
+        bytes_out = all.sexes
+        for i in range(count):
+            number = place[3 * i + 2] >> 5 & 3
+            bytes_out[i] = 9 if number == 3 else <uint8_t>number
     if all.items & ITEM_ADDRESS:
-        for i in range(all.count):
-            number = load_u16(all.areas + 2 * i)
-            all.area_numbers[i] = all.jis[number & AREAS_MAX] if all.outcomes[i] <= OUTCOME_REMOVED else 0
+        words_out, place = all.area_numbers, all.areas
+        for i in range(count):
+            number = jis[load_u16(place + 2 * i) & AREAS_MAX]
+            words_out[i] = number if rows[i] & ROW_OUTCOME <= OUTCOME_REMOVED else 0
     if all.items & ITEM_CHANGE:
-        for i in range(all.count):
-            number = load_u32(all.changes + 4 * i)
-            all.reasons[i] = <uint8_t>(number >> 21 & 63)
-            all.change_dates[i] = decimal_date(number & 0x1FFFFF)
+        words_out, bytes_out, place = all.change_dates, all.reasons, all.changes
+        for i in range(count):
+            number = load_u32(place + 4 * i)
+            bytes_out[i] = <uint8_t>(number >> 21 & 63)
+            words_out[i] = decimal_date(number & 0x1FFFFF)
     if all.items & ITEM_CODE:
-        for i in range(all.count):
-            if all.rows[i] & ROW_SUCCESSOR:
-                all.successor_codes[i] = load_u64(all.successors)
-                all.successors += 8
-            else:
-                all.successor_codes[i] = 0
+        codes_out, place = all.successor_codes, all.successors
+        for i in range(count):
+            codes_out[i] = 0
+            if rows[i] & ROW_SUCCESSOR:
+                codes_out[i] = load_u64(place)
+                place += 8
 
 
 cdef void unpack_texts(Unpacking *all) noexcept nogil:
-    cdef size_t i = 0, j, stop, length
+    cdef size_t i = 0, j, stop, length, count = all.count
     cdef const unsigned char *text = all.text
+    cdef const unsigned char *word_end = all.word_end
     cdef const unsigned char *town
+    cdef const unsigned char *rows = all.rows
+    cdef const unsigned char *name_bytes = all.name_bytes
+    cdef const unsigned char *kana_bytes = all.kana_bytes
+    cdef const unsigned char *alias_bytes = all.alias_bytes
+    cdef const unsigned char *rest_bytes = all.rest_bytes
+    cdef Output names = all.names, kana = all.kana, aliases = all.aliases, addresses = all.addresses
     cdef uint32_t items = all.items
-    while i < all.count:
+    cdef const unsigned char *towns[GROUP_ROWS]
+    cdef size_t town_lengths[GROUP_ROWS]
+    while i < count:
         stop = i + GROUP_ROWS
-        if stop > all.count:
-            stop = all.count
+        if stop > count:
+            stop = count
         if items & ITEM_ADDRESS:
             for j in range(i, stop):
-                prefetch(town_of(all, j, &length))
+                towns[j - i] = town_of(all, j, &town_lengths[j - i])
+                prefetch(towns[j - i])
+                prefetch(towns[j - i] + town_lengths[j - i])
         for j in range(i, stop):
             if items & ITEM_NAME:
-                length = all.name_bytes[j]
-                put_text(&all.names, text, length, all.word_end)
+                length = name_bytes[j]
+                names.used += put_text(names.data + names.used, text, length, word_end)
                 text += length
-                all.names.offsets[j + 1] = <uint32_t>all.names.used
+                names.offsets[j + 1] = <uint32_t>names.used
             if items & ITEM_KANA:
-                length = all.kana_bytes[j]
-                if all.rows[j] & ROW_KANA_UTF8:
-                    put_text(&all.kana, text, length, all.word_end)
+                length = kana_bytes[j]
+                if rows[j] & ROW_KANA_UTF8:
+                    kana.used += put_text(kana.data + kana.used, text, length, word_end)
                 else:
-                    all.kana.used += kana_unpack(text, length, all.kana.data + all.kana.used)
+                    kana.used += kana_unpack(text, length, kana.data + kana.used)
                 text += length
-                all.kana.offsets[j + 1] = <uint32_t>all.kana.used
+                kana.offsets[j + 1] = <uint32_t>kana.used
             if items & ITEM_ADDRESS:
-                town = town_of(all, j, &length)
-                put_text(&all.addresses, town, length, town)
-                length = all.rest_bytes[j]
-                put_text(&all.addresses, text, length, all.word_end)
+                town, length = towns[j - i], town_lengths[j - i]
+                addresses.used += put_text(addresses.data + addresses.used, town, length, town)
+                length = rest_bytes[j]
+                addresses.used += put_text(addresses.data + addresses.used, text, length, word_end)
                 text += length
-                all.addresses.offsets[j + 1] = <uint32_t>all.addresses.used
+                addresses.offsets[j + 1] = <uint32_t>addresses.used
             if items & ITEM_ALIAS:
-                if all.rows[j] & ROW_ALIAS:
-                    length = all.alias_bytes[0]
-                    all.alias_bytes += 1
-                    put_text(&all.aliases, text, length, all.word_end)
+                if rows[j] & ROW_ALIAS:
+                    length = alias_bytes[0]
+                    alias_bytes += 1
+                    aliases.used += put_text(aliases.data + aliases.used, text, length, word_end)
                     text += length
-                all.aliases.offsets[j + 1] = <uint32_t>all.aliases.used
+                aliases.offsets[j + 1] = <uint32_t>aliases.used
         i = stop
+    all.names.used, all.kana.used, all.aliases.used, all.addresses.used = names.used, kana.used, aliases.used, addresses.used
 
 
 cdef size_t sum_bytes(const unsigned char *place, size_t count) noexcept nogil:

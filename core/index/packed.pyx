@@ -80,14 +80,14 @@ cdef bint texts_reserve(PackedColumns *columns, size_t more) noexcept nogil:
     return True
 
 
-cdef inline unsigned char *put_short(unsigned char *out, const unsigned char *text, size_t length) noexcept nogil:
-    """Both sides have 32 bytes of slack."""
-    memcpy(out, text, COPY_WORD_BYTES)
-    if length > COPY_WORD_BYTES:
-        if length <= 2 * COPY_WORD_BYTES:
-            memcpy(out + length - COPY_WORD_BYTES, text + length - COPY_WORD_BYTES, COPY_WORD_BYTES)
-        else:
-            memcpy(out + COPY_WORD_BYTES, text + COPY_WORD_BYTES, length - COPY_WORD_BYTES)
+cdef inline unsigned char *put_text(unsigned char *out, const unsigned char *text, size_t length) noexcept nogil:
+    """Both sides have a word of slack. Up to two words, nearly always, are copied without a branch on which of both."""
+    cdef size_t second = length - COPY_WORD_BYTES if length > COPY_WORD_BYTES else 0
+    if length <= 2 * COPY_WORD_BYTES:
+        memcpy(out, text, COPY_WORD_BYTES)
+        memcpy(out + second, text + second, COPY_WORD_BYTES)
+    else:
+        memcpy(out, text, length)
     return out + length
 
 
@@ -152,16 +152,16 @@ cdef bint packed_append(
         columns.rows[row] = told
         if items & ALL_TEXTS == ALL_TEXTS:
             # They follow each other in the record.
-            out = put_short(out, record.name, <size_t>(record.alias - record.name) + record.alias_bytes)
+            out = put_text(out, record.name, <size_t>(record.alias - record.name) + record.alias_bytes)
             continue
         if items & ITEM_NAME:
-            out = put_short(out, record.name, record.name_bytes)
+            out = put_text(out, record.name, record.name_bytes)
         if items & ITEM_KANA:
-            out = put_short(out, record.kana, record.kana_bytes)
+            out = put_text(out, record.kana, record.kana_bytes)
         if items & ITEM_ADDRESS:
-            out = put_short(out, record.rest, record.rest_bytes)
+            out = put_text(out, record.rest, record.rest_bytes)
         if items & ITEM_ALIAS:
-            out = put_short(out, record.alias, record.alias_bytes)
+            out = put_text(out, record.alias, record.alias_bytes)
     columns.texts_used = out - columns.texts
     return True
 

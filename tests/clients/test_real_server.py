@@ -85,6 +85,49 @@ async def test_trio_client(server: ServerProcess, place: Place, codes: list[str]
                 pass
 
 
+def columns_of(answer: clients.LookupAnswer) -> dict[str, list[object]]:
+    return {name: array.tolist() for name, array in answer.to_numpy().items()}
+
+
+async def test_packed_answers_are_the_plain_ones(server: ServerProcess, place: Place, codes: list[str]) -> None:
+    asked = [*codes[:3_000], "12345678901", "no code"]
+    answers = []
+    for packed in (True, False):
+        async with clients.connect("localhost", place.port, tls=place.credentials, packed=packed) as client:
+            async with client.session(**AFFAIR, **WORDS) as session:
+                assert session.grant.packed
+                many = [columns_of(answer) async for answer in session.lookup_many([asked, asked[:10]])]
+                few = await session.lookup(asked, items=Item.NAME | Item.ADDRESS)
+                row = await session.lookup_one(asked[0])
+                assert row == (await session.lookup(asked[:1]))[0]
+                answers.append((many, columns_of(few), few.to_arrow(), row, few.counts(), list(few)))
+    assert answers[0] == answers[1]
+
+
+def test_blocking_packed_answers_are_the_plain_ones(server: ServerProcess, place: Place, codes: list[str]) -> None:
+    answers = []
+    for packed in (True, False):
+        with clients.connect_blocking("localhost", place.port, tls=place.credentials, packed=packed) as client:
+            with client.session(**AFFAIR, **WORDS) as session:
+                answers.append(list(map(columns_of, session.lookup_many(clients.batches(codes, 6_000)))))
+                assert next(iter(session.lookup(codes[:100]))).address is not None
+    assert answers[0] == answers[1]
+
+
+def test_towns_are_fetched_when_enough_was_asked(server: ServerProcess, place: Place, codes: list[str]) -> None:
+    with clients.connect_blocking("localhost", place.port, tls=place.credentials) as client:
+        with client.session(**AFFAIR, **WORDS) as session:
+            held = columns_of(session.lookup(codes))
+            asked = len(codes)
+            while asked + len(codes) <= PACKED_AFTER_CODES:
+                session.lookup(codes)
+                asked += len(codes)
+            assert client._places is not None
+            assert client._places.table.towns == 0
+            assert columns_of(session.lookup(codes)) == held
+            assert client._places.table.towns > 0
+
+
 def test_a_worker_killed_in_the_middle_of_a_pipeline(server: ServerProcess, place: Place, codes: list[str]) -> None:
     retry = clients.Retry(tries=30, first=0.05, longest=1.0)
     with clients.connect_blocking("localhost", place.port, tls=place.credentials, retry=retry) as client:
@@ -147,46 +190,3 @@ def test_the_demo_knows_a_register_that_it_cannot_use(place: Place, tmp_path: Pa
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "data.mdb").write_bytes(bytes(4096))
     assert not is_usable(tmp_path / "broken")
-
-
-def columns_of(answer: clients.LookupAnswer) -> dict[str, list[object]]:
-    return {name: array.tolist() for name, array in answer.to_numpy().items()}
-
-
-async def test_packed_answers_are_the_plain_ones(server: ServerProcess, place: Place, codes: list[str]) -> None:
-    asked = [*codes[:3_000], "12345678901", "no code"]
-    answers = []
-    for packed in (True, False):
-        async with clients.connect("localhost", place.port, tls=place.credentials, packed=packed) as client:
-            async with client.session(**AFFAIR, **WORDS) as session:
-                assert session.grant.packed
-                many = [columns_of(answer) async for answer in session.lookup_many([asked, asked[:10]])]
-                few = await session.lookup(asked, items=Item.NAME | Item.ADDRESS)
-                row = await session.lookup_one(asked[0])
-                assert row == (await session.lookup(asked[:1]))[0]
-                answers.append((many, columns_of(few), few.to_arrow(), row, few.counts(), list(few)))
-    assert answers[0] == answers[1]
-
-
-def test_blocking_packed_answers_are_the_plain_ones(server: ServerProcess, place: Place, codes: list[str]) -> None:
-    answers = []
-    for packed in (True, False):
-        with clients.connect_blocking("localhost", place.port, tls=place.credentials, packed=packed) as client:
-            with client.session(**AFFAIR, **WORDS) as session:
-                answers.append(list(map(columns_of, session.lookup_many(clients.batches(codes, 6_000)))))
-                assert next(iter(session.lookup(codes[:100]))).address is not None
-    assert answers[0] == answers[1]
-
-
-def test_towns_are_fetched_when_enough_was_asked(server: ServerProcess, place: Place, codes: list[str]) -> None:
-    with clients.connect_blocking("localhost", place.port, tls=place.credentials) as client:
-        with client.session(**AFFAIR, **WORDS) as session:
-            held = columns_of(session.lookup(codes))
-            asked = len(codes)
-            while asked + len(codes) <= PACKED_AFTER_CODES:
-                session.lookup(codes)
-                asked += len(codes)
-            assert client._places is not None
-            assert client._places.table.towns == 0
-            assert columns_of(session.lookup(codes)) == held
-            assert client._places.table.towns > 0
