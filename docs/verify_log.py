@@ -5,9 +5,9 @@
 
 Every seal is read, the RFC 6962 tree is computed again, each checkpoint must name its root and be signed. Every record
 of every segment that is there is hashed and must be the one that was sealed. Segments that are not there must have been
-erased by a statement. The tree must hold the checkpoint in tree/checkpoint and every CHECKPOINT given besides: one kept by
-a witness or from an earlier visit shows that nothing was taken off the end together with its checkpoint. Prints the last
-root and how many segments are not sealed yet; exits 1 with a sentence when anything does not hold.
+erased by a statement. The tree must hold the checkpoint in tree/checkpoint and every CHECKPOINT given besides: one kept
+by a witness or from an earlier visit shows that nothing was taken off the end together with its checkpoint. Prints the
+last root and how many segments are not sealed yet; exits 1 with a sentence when anything does not hold.
 """
 
 import base64
