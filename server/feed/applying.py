@@ -6,8 +6,8 @@ Connections put what they received into a queue for each feed. One thread owns e
 from each feed in turn until the transaction is full (notifications or time) or nothing waits, commits, and hands the
 results back; an eventfd in the readiness set wakes the loop, which sends them. While a commit waits for the disk the
 queues fill, so a group grows by itself with the load. Many feeds with few notifications each would make many commits
-of a few milliseconds all the same; so a transaction also waits for further batches until it is ``gather_seconds`` old, and SHARED_GATHERING times as long
-when the one before was of several feeds.
+of a few milliseconds all the same; so a transaction also waits for further batches until it is ``gather_seconds``
+old, and SHARED_GATHERING times as long when the one before was of several feeds.
 
 A transaction that the register cannot take (disk full, I/O error) is withdrawn as a whole: each of its batches, and
 all that wait behind them, are answered REGISTER_UNAVAILABLE; nothing of them is kept. The next batch tries again. When
