@@ -27,6 +27,8 @@ Reports = Mapping[int, Mapping[str, Any]]
 ROWS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "core_lookup": (
         ("lookup_codes_per_second", "LOOKUP, full records, random codes, codes/s"),
+        ("lookup_packed_codes_per_second", "LOOKUP, packed, codes/s"),
+        ("unpack_codes_per_second", "checking and unpacking of packed answers, codes/s"),
         ("status_codes_per_second", "STATUS, random codes, codes/s"),
         ("status_sorted_codes_per_second", "STATUS, codes in order, codes/s"),
         ("verify_codes_per_second", "VERIFY of four items, codes/s"),
@@ -34,10 +36,13 @@ ROWS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("lookup_to_plain_lmdb_ratio", "LOOKUP against plain LMDB"),
         ("plain_lmdb_residents", "records in the plain database"),
         ("lookup_answer_bytes_per_code", "bytes of answer a code"),
+        ("lookup_packed_answer_bytes_per_code", "bytes of packed answer a code"),
         ("plain_record_bytes", "bytes of a plain record"),
     ),
     "end_to_end": (
         ("lookup_codes_per_second", "LOOKUP, full records, 65,536 codes a request, codes/s"),
+        ("lookup_packed_wire_codes_per_second", "LOOKUP, packed, not unpacked, codes/s"),
+        ("lookup_plain_codes_per_second", "LOOKUP, asked for in plain form, codes/s"),
         ("lookup_8000_codes_per_second", "LOOKUP, 8,000 codes a request, codes/s"),
         ("lookup_1000_codes_per_second", "LOOKUP, 1,000 codes a request, codes/s"),
         ("status_codes_per_second", "STATUS, random codes, codes/s"),
@@ -47,6 +52,7 @@ ROWS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("verify_codes_per_second", "VERIFY of four items, codes/s"),
         ("redis_mget_codes_per_second", "Redis MGET over TLS, keys/s"),
         ("lookup_to_redis_ratio", "LOOKUP against Redis"),
+        ("lookup_packed_wire_to_redis_ratio", "LOOKUP, not unpacked, against Redis"),
         ("redis_keys", "keys in Redis"),
         ("redis_bytes_per_key", "bytes of memory a key in Redis"),
         ("lookup_server_cpu_percent", "LOOKUP: CPU of the server worker, % of a core"),
