@@ -22,6 +22,7 @@ from jukinet.core.errors import ErrorCode
 from jukinet.core.vocabulary import Function, Item, Outcome
 from jukinet.core.wire import feed_messages as fm
 from jukinet.core.wire import messages as m
+from jukinet.core.wire.packed import PACKED_BIT
 
 from ..serving import Caller, Place, Server
 from .feeding import TOKYO, Feed, FeedPlace, entry, feed_port, feed_process, key_of
@@ -47,7 +48,8 @@ def server(fed: FeedPlace, tmp_path: Path) -> Iterator[Server]:
 def caller(fed: FeedPlace, server: Server) -> Iterator[Caller]:
     with Caller(fed, server.port) as connected:
         opened = connected.open()
-        assert opened.functions == Function.LOOKUP | Function.STATUS | Function.VERIFY | Function.COHORT
+        granted = Function.LOOKUP | Function.STATUS | Function.VERIFY | Function.COHORT
+        assert opened.functions == granted | PACKED_BIT
         yield connected
 
 
