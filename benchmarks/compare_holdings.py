@@ -129,7 +129,7 @@ def run(chosen: Options, prefecture: int, differences: int) -> None:
                     raise WrongAnswerError("the comparison does not find the codes that were changed")
     report.fact("prefecture", prefecture)
     report.fact("differences", differences)
-    report.figure("holdings", held, "current residents of the prefecture", 0)
+    report.figure("holdings", held, "current residents and retired codes of the prefecture", 0)
     report.spread("seconds", seconds, "both sides' work, from the greeting's total to the differing codes", 4)
     report.figure("bytes_exchanged", exchange.bytes, "frames in both directions, without TLS", 0)
     report.figure("questions", exchange.questions, "exchanges", 0)

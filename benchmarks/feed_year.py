@@ -260,7 +260,7 @@ def run(chosen: Options, more: argparse.Namespace) -> None:
     report.figure("cuts", line.cuts, "connections that the relay cut", 0)
     verify(report, served, copies, feeds)
     report.figure("equal_prefectures", len(clients), "`jukinet feed compare` says equal", 0)
-    report.figure("residents_compared", held, "current residents in their holdings", 0)
+    report.figure("residents_compared", held, "current residents and retired codes in their holdings", 0)
     report.fact("equal", True)
     report.fact("answers_checked", True)
     report.finish()
