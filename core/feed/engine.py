@@ -403,13 +403,14 @@ class FeedTransaction:
 
     def _contributions(self, notification: Notification) -> Fault | list[tuple[int, Contribution]]:
         """What a notification contributes, and under which keys; the key that it retires comes first."""
-        area = self._places.connected.get(notification.area)
+        is_retired = notification.state == State.RETIRED
+        area = (self._places.known if is_retired else self._places.connected).get(notification.area)
         if area is None:
             return Fault.AREA_UNKNOWN
         place = self._places.split(area, notification.address)
         if place is None:
             return Fault.BAD_ADDRESS
-        if notification.state == State.RETIRED:
+        if is_retired:
             stated = contribution.retirement(notification, area=area, day=self.day)
             return [(notification.code // 10, stated)]
         try:

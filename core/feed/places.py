@@ -11,6 +11,8 @@ class Places:
 
     def __init__(self, areas: list[Area], towns: list[Town]) -> None:
         self.jis = [area.jis for area in areas]
+        self.known = {area.jis: number for number, area in enumerate(areas)}
+        """Area number by JIS number, of all areas."""
         self.connected = {area.jis: number for number, area in enumerate(areas) if area.connected}
         """Area number by JIS number, of connected areas."""
         self._town_texts = [town.text for town in towns]

@@ -58,7 +58,8 @@ cdef class TownIndex:
     cdef uint32_t *slots                # town numbers from 1 by hash; 0: free
     cdef uint16_t *town_areas           # by town number
     cdef uint8_t *longest               # per area: bit i of 32 bytes tells that a text of i bytes exists
-    cdef uint16_t *area_of_jis          # JIS_END numbers; NO_AREA where there is no connected area
+    cdef uint16_t *area_of_jis          # JIS_END numbers; NO_AREA where there is no area
+    cdef uint8_t *is_connected          # by number of the area
     cdef uint64_t mask
 
     def __cinit__(self, PlaceTables places not None, list towns not None):
@@ -75,12 +76,17 @@ cdef class TownIndex:
         self.town_areas = <uint16_t *>calloc(len(towns) + 1, sizeof(uint16_t))
         self.longest = <uint8_t *>calloc(AREA_NUMBERS, 32)
         self.area_of_jis = <uint16_t *>malloc(JIS_END * sizeof(uint16_t))
-        if self.slots == NULL or self.town_areas == NULL or self.longest == NULL or self.area_of_jis == NULL:
+        self.is_connected = <uint8_t *>calloc(AREA_NUMBERS, sizeof(uint8_t))
+        if (
+            self.slots == NULL or self.town_areas == NULL or self.longest == NULL or self.area_of_jis == NULL
+            or self.is_connected == NULL
+        ):
             raise MemoryError
         memset(self.area_of_jis, 0xFF, JIS_END * sizeof(uint16_t))
         for number in range(places.areas_count):
-            if places.connected[number] and places.jis[number] < JIS_END:
+            if places.jis[number] < JIS_END:
                 self.area_of_jis[places.jis[number]] = <uint16_t>number
+                self.is_connected[number] = places.connected[number] != 0
         for number in range(1, places.towns_count + 1):
             self.town_areas[number] = <uint16_t>(<uint32_t>towns[number - 1].area & 4095)
             start = places.offsets[number - 1]
@@ -97,6 +103,7 @@ cdef class TownIndex:
         free(self.town_areas)
         free(self.longest)
         free(self.area_of_jis)
+        free(self.is_connected)
 
     cdef uint64_t find(self, uint32_t area, const unsigned char *text, uint32_t length, uint64_t hashed) noexcept nogil:
         """The slot of the town of this area with this text, or the free one where it would stand."""
@@ -337,6 +344,8 @@ cdef class SortedRows:
         record.sex = payload[columns.at[2] + row]
         record.update_number = <uint16_t>load_u32(payload + columns.at[3] + 4 * row)
         record.area = self.towns.area_of_jis[jis]
+        if record.state != STATE_RETIRED and not self.towns.is_connected[record.area]:
+            return -1
         record.change_date = packed_from_decimal(load_u32(payload + columns.at[5] + 4 * row))
         record.birth_date = packed_from_decimal(load_u32(payload + columns.at[6] + 4 * row))
         record.registered_day = day

@@ -52,7 +52,9 @@ class Twin:
         stateless = fault_of(n, prefecture, self.today)
         if stateless is not None:
             return stateless
-        numbers = [number for number, area in enumerate(self.areas) if area.jis == n.area and area.connected]
+        numbers = [
+            number for number, area in enumerate(self.areas) if area.jis == n.area and (area.connected or n.state == 5)
+        ]
         if not numbers:
             return Fault.AREA_UNKNOWN
         town, rest = self.split(numbers[0], n.address)

@@ -233,6 +233,17 @@ def test_retired_codes_are_loaded_and_lead_on(tmp_path: Path) -> None:
     assert check_register(tmp_path / "r").faults == []
 
 
+def test_a_code_retired_where_no_connection_is_any_more_is_loaded_a_resident_there_is_not(tmp_path: Path) -> None:
+    build(tmp_path / "r", [])
+    rows = [retired(7, 9, area=KUNITACHI), person(8, area=KUNITACHI), person(9)]
+    with FeedRegister(tmp_path / "r", today=lambda: DAY) as register:
+        applied = load(register, rows)
+        assert applied.quarantined == [(1, Fault.AREA_UNKNOWN)]
+        assert (applied.applied, applied.digest.count) == (2, 2)
+        assert load(register, [retired(7, 9, area=13999), *rows[2:]]).quarantined == [(2, Fault.AREA_UNKNOWN)]
+    assert check_register(tmp_path / "r").faults == []
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_code_change_and_its_statement_are_the_same_in_either_order(tmp_path: Path, is_first: bool) -> None:
     """A load under way meets the code changes of its days before or behind the keys that it has come to."""
