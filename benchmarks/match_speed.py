@@ -39,7 +39,8 @@ from served import AFFAIR, Certificates, ServedRegister
 RECORDS: Final = 200_000
 RECORDS_SMOKE: Final = 300
 BATCH_RECORDS: Final = 8_192
-CONNECTIONS: Final = 3
+CONNECTIONS: Final = 6
+WORKERS: Final = 2
 IN_FLIGHT: Final = 4
 SEARCH_CAP: Final = 50
 ABSENT_SHARE: Final = 0.1
@@ -50,6 +51,9 @@ TOLD: Final = re.compile(r"identity index: [\d,]+ bytes, ([\d.]+) s")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--records", type=whole_number, metavar="N", help=f"records asked over and over ({RECORDS:,})")
+    parser.add_argument(
+        "--workers", type=whole_number, default=WORKERS, metavar="N", help=f"worker processes of the server ({WORKERS})"
+    )
     parser.add_argument("--build", action="store_true", help="build the nation once more, to time its identity index")
 
 
@@ -226,7 +230,8 @@ def run(chosen: Options, more: argparse.Namespace) -> None:
         directory = reader.directory
     certificates = Certificates(chosen.work / "pki")
     say("starting the server")
-    with ServedRegister(msgspec.structs.replace(chosen, store=directory), certificates) as server:
+    report.fact("server_workers", more.workers)
+    with ServedRegister(msgspec.structs.replace(chosen, store=directory), certificates, workers=more.workers) as server:
         trio.run(measure_served, report, server, certificates, asked, expected)
     report.fact("answers_checked", True)
     report.finish()
