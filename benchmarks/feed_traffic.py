@@ -21,7 +21,8 @@ from jukinet.core.wire import FEED_ALPN_NAME, FeedClientConnection
 from jukinet.core.wire import feed_messages as fm
 from jukinet.core.wire import messages as m
 
-THREADS: Final = 4
+THREADS: Final = 47
+"""One for each prefecture: each waits for its own answers only, as prefectures do."""
 STEP_SECONDS: Final = 60.0
 
 Batches = Sequence[tuple[int, NotificationBatch]]
