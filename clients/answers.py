@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -104,7 +105,7 @@ class VerifyRow(Row, frozen=True):
 AnyRow_co = TypeVar("AnyRow_co", bound=Row, covariant=True)
 
 
-class Answer(Generic[AnyRow_co]):
+class Answer(ABC, Generic[AnyRow_co]):
     """Rows in the order asked, as a sequence. Holds the received frame; columns and arrays point into it.
 
     ``codes`` is the caller's column, kept by reference: do not change it while the answer is in use.
@@ -140,8 +141,9 @@ class Answer(Generic[AnyRow_co]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rows={len(self)}, register_version={self.register_version})"
 
+    @abstractmethod
     def _row(self, row: int, code: str, outcome: Outcome) -> AnyRow_co:
-        raise NotImplementedError
+        """The row; each kind of answer makes its own."""
 
     @property
     def outcomes(self) -> memoryview[int]:

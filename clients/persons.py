@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -143,7 +144,7 @@ class MatchRow(Struct, frozen=True):
 AnyRow_co = TypeVar("AnyRow_co", SearchRow, MatchRow, covariant=True)
 
 
-class PersonsAnswer(Generic[AnyRow_co]):
+class PersonsAnswer(ABC, Generic[AnyRow_co]):
     """Rows in the order asked, as a sequence. Holds the received frame; columns and arrays point into it."""
 
     __slots__ = ("given", "wire")
@@ -197,8 +198,9 @@ class PersonsAnswer(Generic[AnyRow_co]):
         for each person. MissingExtraError without ``jukinet[files]``."""
         return columns.to_numpy(columns.of_persons(self.wire))
 
+    @abstractmethod
     def _row(self, row: int, found: Found) -> AnyRow_co:
-        raise NotImplementedError
+        """The row; each kind of answer makes its own."""
 
     def _person(self, at: int) -> FoundPerson:
         wire = self.wire
