@@ -7,6 +7,10 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
 
+from jukinet.core.columns.bits cimport (
+    ITEM_NAME, ITEM_KANA, ITEM_ALIAS, ITEM_BIRTH_DATE, ITEM_SEX, ITEM_ADDRESS, ITEM_CHANGE, ITEM_CODE,
+    ROW_OUTCOME, ROW_KANA_UTF8, ROW_ALIAS, ROW_SUCCESSOR,
+)
 from jukinet.core.columns.loading cimport load_u16, load_u24, load_u32, load_u64
 
 cdef enum:
@@ -345,10 +349,6 @@ def locate_columns(payload, size_t start, size_t count, bytes plan, unsigned cha
 cdef enum:
     PACKED_HEADER_BYTES = 40
     PACKED_COLUMNS = 11
-    ROW_OUTCOME = 15
-    ROW_KANA_UTF8 = 16
-    ROW_ALIAS = 32
-    ROW_SUCCESSOR = 64
     TOWNS_END = 1 << 24
     AREAS_END = 4096
 
@@ -371,32 +371,32 @@ cdef int packed_values(const unsigned char *payload, uint32_t items, size_t coun
     cdef unsigned int bad = 0
     cdef size_t with_alias = 0, with_successor = 0
     cdef unsigned char row, allowed = ROW_OUTCOME
-    if items & 2:
+    if items & ITEM_KANA:
         allowed |= ROW_KANA_UTF8
-    if items & 4:
+    if items & ITEM_ALIAS:
         allowed |= ROW_ALIAS
-    if items & 128:
+    if items & ITEM_CODE:
         allowed |= ROW_SUCCESSOR
     for i in range(count):
         row = payload[at[0] + i]
         bad |= (row & ~allowed) | ((LOOKUP_OUTCOMES >> (row & ROW_OUTCOME)) & 1 ^ 1)
-        with_alias += row >> 5 & 1
-        with_successor += row >> 6 & 1
+        with_alias += (row & ROW_ALIAS) != 0
+        with_successor += (row & ROW_SUCCESSOR) != 0
     bad |= (with_alias != aliases) | (with_successor != successors)
-    if items & 24:
+    if items & (ITEM_BIRTH_DATE | ITEM_SEX):
         for i in range(count):
             number = load_u24(payload + at[4] + 3 * i)
             bad |= (number >> 23) | (not packed_date_holds(number & 0x1FFFFF))
-    if items & 32:
+    if items & ITEM_ADDRESS:
         for i in range(count):
             number = load_u16(payload + at[5] + 2 * i)
             bad |= number != 0 and number >= areas
             bad |= load_u24(payload + at[6] + 3 * i) > towns
-    if items & 64:
+    if items & ITEM_CHANGE:
         for i in range(count):
             number = load_u32(payload + at[8] + 4 * i)
             bad |= (number >> 27) | (not packed_date_holds(number & 0x1FFFFF)) | (((REASONS >> (number >> 21 & 63)) & 1) ^ 1)
-    if items & 128:
+    if items & ITEM_CODE:
         bad |= not below_u64(payload + at[9], successors, SUCCESSOR_END)
     return VALUE if bad else SOUND
 
@@ -411,12 +411,12 @@ cdef int packed_texts(const unsigned char *payload, uint32_t items, size_t count
         return NOT_UTF8
     # The whole is UTF-8, so each text is when none starts inside a character. A text is never longer than 255 bytes.
     for i in range(count):
-        if items & 1:
+        if items & ITEM_NAME:
             place += payload[at[1] + i]
             if place > text_bytes:
                 return OFFSETS
             bad |= place < text_bytes and (texts[place] & 0xC0) == 0x80
-        if items & 2:
+        if items & ITEM_KANA:
             length = payload[at[2] + i]
             if length > text_bytes - place:
                 return OFFSETS
@@ -425,7 +425,7 @@ cdef int packed_texts(const unsigned char *payload, uint32_t items, size_t count
                     bad |= not kana_byte_holds(texts[j])
             place += length
             bad |= place < text_bytes and (texts[place] & 0xC0) == 0x80
-        if items & 32:
+        if items & ITEM_ADDRESS:
             place += payload[at[7] + i]
             if place > text_bytes:
                 return OFFSETS
@@ -452,15 +452,15 @@ cdef int locate_packed_columns(const unsigned char *payload, size_t size, uint32
     if towns >= TOWNS_END or areas >= AREAS_END or aliases > count or successors > count or text_bytes > size:
         return VALUE
     lengths[0] = count
-    lengths[1] = count if items & 1 else 0
-    lengths[2] = count if items & 2 else 0
-    lengths[3] = aliases if items & 4 else 0
-    lengths[4] = 3 * count if items & 24 else 0
-    lengths[5] = 2 * count if items & 32 else 0
-    lengths[6] = 3 * count if items & 32 else 0
-    lengths[7] = count if items & 32 else 0
-    lengths[8] = 4 * count if items & 64 else 0
-    lengths[9] = 8 * successors if items & 128 else 0
+    lengths[1] = count if items & ITEM_NAME else 0
+    lengths[2] = count if items & ITEM_KANA else 0
+    lengths[3] = aliases if items & ITEM_ALIAS else 0
+    lengths[4] = 3 * count if items & (ITEM_BIRTH_DATE | ITEM_SEX) else 0
+    lengths[5] = 2 * count if items & ITEM_ADDRESS else 0
+    lengths[6] = 3 * count if items & ITEM_ADDRESS else 0
+    lengths[7] = count if items & ITEM_ADDRESS else 0
+    lengths[8] = 4 * count if items & ITEM_CHANGE else 0
+    lengths[9] = 8 * successors if items & ITEM_CODE else 0
     lengths[10] = <size_t>text_bytes
     for i in range(PACKED_COLUMNS):
         column[0] = i

@@ -9,6 +9,10 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from jukinet.core.columns.bits cimport (
+    ITEM_NAME, ITEM_KANA, ITEM_ALIAS, ITEM_BIRTH_DATE, ITEM_SEX, ITEM_ADDRESS, ITEM_CHANGE, ITEM_CODE,
+    ROW_OUTCOME, ROW_KANA_UTF8, ROW_ALIAS, ROW_SUCCESSOR,
+)
 from jukinet.core.columns.loading cimport load_u16, load_u24, load_u32, load_u64
 from jukinet.core.records.record cimport decimal_date, kana_unpack
 
@@ -21,18 +25,6 @@ cdef extern from *:
     void prefetch "jukinet_prefetch" (const void *address) noexcept nogil
 
 cdef enum:
-    ITEM_NAME = 1
-    ITEM_KANA = 2
-    ITEM_ALIAS = 4
-    ITEM_BIRTH_DATE = 8
-    ITEM_SEX = 16
-    ITEM_ADDRESS = 32
-    ITEM_CHANGE = 64
-    ITEM_CODE = 128
-    ROW_OUTCOME = 15
-    ROW_KANA_UTF8 = 16
-    ROW_ALIAS = 32
-    ROW_SUCCESSOR = 64
     OUTCOME_REMOVED = 5         # up to here an outcome tells of a person
     WORD_BYTES = 32             # short texts are copied so many bytes at once; outputs have as much room behind
     GROUP_ROWS = 32             # rows whose towns are prefetched together

@@ -7,6 +7,9 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
+from jukinet.core.columns.bits cimport (
+    ITEM_NAME, ITEM_KANA, ITEM_ALIAS, ITEM_BIRTH_DATE, ITEM_SEX, ITEM_ADDRESS, ITEM_CHANGE, ITEM_CODE,
+)
 from jukinet.core.index.columns cimport (
     COPY_WORD_BYTES, FRAME_HEADER_BYTES, TextColumn, fixed_write, pad8, pad_in_place, text_column_bytes, text_free,
     text_prepare, text_reserve, text_write,
@@ -34,14 +37,6 @@ cdef extern from *:
     void prefetch "jukinet_prefetch" (const void *address) noexcept nogil
 
 cdef enum:
-    ITEM_NAME = 1
-    ITEM_KANA = 2
-    ITEM_ALIAS = 4
-    ITEM_BIRTH_DATE = 8
-    ITEM_SEX = 16
-    ITEM_ADDRESS = 32
-    ITEM_CHANGE = 64
-    ITEM_CODE = 128
     FORM_PACKED = 1
     TEXT_BYTES_MAX = 255
     KANA_UTF8_BYTES_MAX = 3 * TEXT_BYTES_MAX

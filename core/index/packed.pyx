@@ -5,6 +5,10 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
 from jukinet.core.codes cimport code_check_digit, codes_prepare
+from jukinet.core.columns.bits cimport (
+    ITEM_NAME, ITEM_KANA, ITEM_ALIAS, ITEM_BIRTH_DATE, ITEM_SEX, ITEM_ADDRESS, ITEM_CHANGE, ITEM_CODE,
+    ROW_KANA_UTF8, ROW_ALIAS, ROW_SUCCESSOR,
+)
 from jukinet.core.index.columns cimport COPY_WORD_BYTES, fixed_write, pad8
 from jukinet.core.index.gather cimport OUTCOME_CODE_CHANGED, Entry
 from jukinet.core.records.record cimport ResidentRecord, status_change_date, status_reason
@@ -13,18 +17,7 @@ from jukinet.core.store.snapshot cimport RegisterView
 codes_prepare()
 
 cdef enum:
-    ITEM_NAME = 1
-    ITEM_KANA = 2
-    ITEM_ALIAS = 4
-    ITEM_BIRTH_DATE = 8
-    ITEM_SEX = 16
-    ITEM_ADDRESS = 32
-    ITEM_CHANGE = 64
-    ITEM_CODE = 128
     ALL_TEXTS = ITEM_NAME | ITEM_KANA | ITEM_ALIAS | ITEM_ADDRESS
-    ROW_KANA_UTF8 = 16
-    ROW_ALIAS = 32
-    ROW_SUCCESSOR = 64
     ROW_TEXT_BYTES_MAX = 4 * 255
     FIXED_ROW_BYTES = 8 + 4 + 2 + 3 + 3 + 1 + 1 + 1 + 1 + 1
     REASON_SHIFT = 21

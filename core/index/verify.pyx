@@ -7,6 +7,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from jukinet.core.folding.addresses cimport ADDRESS_EQUAL, Address, compare_addresses, fold_address
+from jukinet.core.columns.bits cimport ITEM_NAME, ITEM_BIRTH_DATE, ITEM_SEX, ITEM_ADDRESS
 from jukinet.core.folding.characters cimport FOLDED_BYTES_MAX
 from jukinet.core.folding.names cimport fold_name
 from jukinet.core.index.columns cimport FRAME_HEADER_BYTES, fixed_write, pad8
@@ -17,10 +18,6 @@ from jukinet.core.store.snapshot cimport RegisterView, Snapshot
 from jukinet.core.errors import StoreCorruptError
 
 cdef enum:
-    ITEM_NAME = 1
-    ITEM_BIRTH_DATE = 8
-    ITEM_SEX = 16
-    ITEM_ADDRESS = 32
     ITEMS_VERIFIABLE = ITEM_NAME | ITEM_BIRTH_DATE | ITEM_SEX | ITEM_ADDRESS
     ANSWER_HEADER_BYTES = 16
     ADDRESS_BYTES_MAX = 512
