@@ -264,14 +264,14 @@ class DisclosureReader:
         if self._parts is None or self._parts[0] != number:
             try:
                 parts = PartsReader(self.tree, number, first_leaf)
-            except TreeDamagedError:
+            except (TreeDamagedError, OSError):
                 return None
             if self._parts is not None:
                 self._parts[1].close()
             self._parts = number, parts
         try:
             return self._parts[1].of(record, count)
-        except TreeDamagedError:
+        except (TreeDamagedError, OSError):
             return None
 
     def _commitments(self, path: Path, encoded: bytes) -> Commitments:
