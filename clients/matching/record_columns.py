@@ -76,7 +76,10 @@ def joined(pieces: Sequence[Piece]) -> Piece:
 
 
 class ColumnReader:
-    """Turns pieces of a file into persons in columns, as ``reader`` turns rows of the same mapping."""
+    """Turns pieces of a file into persons in columns, as ``reader`` turns rows of the same mapping.
+
+    A column that the mapping names and the file has not is an empty one.
+    """
 
     def __init__(self, reader: Reader, mapping: Mapping) -> None:
         self._reader = reader
@@ -141,6 +144,7 @@ class ColumnReader:
             for item in TEXTS:
                 mended = self._pa.array([getattr(person, item) for person in people], self._pa.string())
                 texts[item] = self._compute.replace_with_mask(texts[item], mask, mended)
+        absent = self._pa.array([""] * count, self._pa.string())
         return Piece(
             range(found.first, found.first + count),
             texts,
@@ -148,14 +152,15 @@ class ColumnReader:
             sexes.astype(self._np.uint8),
             faults,
             reasons,
-            [found.columns[place] for place in self._kept],
+            [found.columns[place] if place < len(found.columns) else absent for place in self._kept],
             beyond,
         )
 
     def _text(self, found: Columns, item: str, between: str, count: int) -> Any:
         """An item's text: its columns as one, without spaces at their ends."""
         compute = self._compute
-        columns = [compute.utf8_trim(found.columns[place], characters=SPACES) for place in self._items.get(item, ())]
+        held = [place for place in self._items.get(item, ()) if place < len(found.columns)]
+        columns = [compute.utf8_trim(found.columns[place], characters=SPACES) for place in held]
         if not columns:
             return self._pa.array([""] * count, self._pa.string())
         whole = columns[0]

@@ -6,6 +6,7 @@ import csv
 import io
 from array import array
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def one_by_one(path: Path, encoding: str, header: bool) -> tuple[list[Row], list[Person]]:
-    records = open_records(path, encoding=encoding, separator=",", header=header)
-    rows = list(records.rows())
-    records.close()
+    with closing(open_records(path, encoding=encoding, separator=",", header=header)) as records:
+        rows = list(records.rows())
     reader = Reader(MAPPING)
     return rows, [reader.person(row) for row in rows]
 
@@ -120,6 +120,7 @@ def written(rows: list[tuple[str, ...]], header: bool, quoting: Any) -> str:
     st.lists(st.tuples(st.integers(0, 4_000), DAMAGE), max_size=3),
     st.integers(1, 9),
 )
+@example([("1", "髙橋", "吉子", "", "", "", "")], "utf-8", False, csv.QUOTE_MINIMAL, [(8, b"\n")], 1)
 def test_what_is_read_in_blocks_is_what_is_read_by_rows(
     tmp_path: Path,
     rows: list[tuple[str, ...]],
@@ -140,17 +141,15 @@ def test_what_is_read_in_blocks_is_what_is_read_by_rows(
         expected, people = one_by_one(path, encoding, header)
     except UsageError:
         return
-    records = open_records(path, encoding=encoding, separator=",", header=header)
-    source = RecordSource(records, Reader(MAPPING), MAPPING)
-    check_batches(list(source.batches(size)), expected, people, size)
+    with closing(open_records(path, encoding=encoding, separator=",", header=header)) as records:
+        source = RecordSource(records, Reader(MAPPING), MAPPING)
+        check_batches(list(source.batches(size)), expected, people, size)
     assert source.beyond_era == sum(person.beyond_era for person in people)
-    records.close()
 
 
 def pieces_of(path: Path) -> Iterator[Columns | list[Row]]:
-    records = open_records(path, encoding="utf-8", separator=",", header=True)
-    yield from records.pieces()
-    records.close()
+    with closing(open_records(path, encoding="utf-8", separator=",", header=True)) as records:
+        yield from records.pieces()
 
 
 def test_plain_blocks_go_as_columns_and_a_bad_row_costs_its_block_alone(
