@@ -114,7 +114,7 @@ def answers_digest(peer: Peer, codes: list[bytes]) -> str:
 
 def closed_loop(peers: list[Peer], codes: list[bytes], seconds: float) -> float:
     """Requests answered per second; every peer has exactly one under way."""
-    by_number = {peer.socket.fileno(): (peer.socket.recv, peer.socket.send, peer.head) for peer in peers}
+    by_number = {peer.socket.fileno(): (peer.socket.read, peer.socket.write, peer.head) for peer in peers}
     clock = time.perf_counter
     count, following = len(codes), 0
     answered = 0

@@ -144,8 +144,10 @@ class Recording:
         """Keep an answer whose record of use was appended with this ticket; it is released once that is durable."""
         self._pending.append((ticket, asker, request_id, message_type, frame, arrived, bulk))
 
-    def after_turn(self, ready: int, now: float) -> None:
+    def after_turn(self, ready: int, now: float) -> bool:
         """Begin a commit when answers wait and none is under way; not while others are about to join them.
+
+        Whether one is under way now.
 
         ready: connections that were ready in this turn; when there were none, there is nothing to wait for.
         """
@@ -158,6 +160,7 @@ class Recording:
             self._committing = True
             self._started = time.monotonic()
             os.eventfd_write(self._go, 1)
+        return self._committing
 
     def check(self, now: float) -> None:
         """Give up a commit that takes longer than ``commit_seconds``; to be called a few times a second.

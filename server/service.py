@@ -52,7 +52,6 @@ from jukinet.server.slices import (
     find_slice_rows,
     finished,
     question_bytes,
-    rows_of,
     state,
 )
 from jukinet.server.towns import answer_towns
@@ -336,7 +335,7 @@ class Service:
             return
         items = question.items or session.grant.items
         if question.count <= FIND_INLINE_ROWS:
-            self._answer_now(connection, question, session, function, items)
+            self._answer_now(connection, question, session, function, items, question.count)
         else:
             self._enqueue(connection, question, session, function, items)
 
@@ -355,24 +354,24 @@ class Service:
         if count > self._interactive_codes_max:
             self._enqueue(connection, question, session, function, items)
         else:
-            self._answer_now(connection, question, session, function, items)
+            self._answer_now(connection, question, session, function, items, count)
 
     def _answer_now(
-        self, connection: Connection, question: Question, session: Session, function: int, items: int
+        self, connection: Connection, question: Question, session: Session, function: int, items: int, count: int
     ) -> None:
         """Answer a small request within this turn."""
         batch = self._interactive[function]
         snapshot = self.reader.pin()
         try:
             self._begin_batch(batch, question, items, session)
-            batch.run(snapshot, 0, rows_of(question))
+            batch.run(snapshot, 0, count)
             answer = finished(batch, question, snapshot.version)
         except HistoryTooLongError as error:
             connection.refuse(question.request_id, error.code, str(error))
             return
         finally:
             snapshot.release()
-        self._record(connection, question, session, function, items, answer, self.now, False)
+        self._record(connection, question, session, function, items, answer, self.now, count, False)
 
     def _record(
         self,
@@ -383,6 +382,7 @@ class Service:
         items: int,
         answer: BulkAnswer,
         arrived: float,
+        count: int,
         bulk: bool,
     ) -> None:
         """Append the record of use; the answer leaves when it is durable."""
@@ -394,7 +394,7 @@ class Service:
             function=function,
             items=items,
             register_version=answer.version,
-            since=asked_with(question),
+            since=0 if function == LOOKUP else asked_with(question),
             request_id=request_id,
             matches=answer.matches,
         )
@@ -405,7 +405,7 @@ class Service:
         if session.watched is not None and self.watching is not None:
             self.watching.note(session.watched, answer.codes, answer.outcomes, function)
         self.metrics.requests[function] += 1
-        self.metrics.codes[function] += rows_of(question)
+        self.metrics.codes[function] += count
 
     # Bulk requests -------------------------------------------------------------------------------------------------
 
@@ -546,13 +546,17 @@ class Service:
             self.drop(connection, job)
             connection.refuse(question.request_id, ErrorCode.NOT_AUTHORISED, text)
             return
-        self._record(connection, job.question, job.session, job.function, job.items, answer, job.arrived, True)
+        self._record(
+            connection, job.question, job.session, job.function, job.items, answer, job.arrived, job.count, True
+        )
         # After its record is kept, so that a request whose record is refused is still there to be told so.
         self.drop(connection, job)
 
     def _begin_batch(self, batch: Batch, question: Question, items: int, session: Session) -> None:
         """Begin a batch with what was asked."""
-        if isinstance(batch, HistoryBatch) and isinstance(question, m.HistoryRequest):
+        if isinstance(batch, LookupBatch):
+            state(batch, question, items)
+        elif isinstance(batch, HistoryBatch) and isinstance(question, m.HistoryRequest):
             reader = self.reader
             rule = cutoffs(self._rule, self.today)
             batch.begin(question.codes, items, reader.databases, reader.meta.width, rule)
@@ -579,15 +583,15 @@ class Service:
 
     # Turns ---------------------------------------------------------------------------------------------------------
 
-    def after_turn(self, ready: int = 0) -> None:
+    def after_turn(self, ready: int = 0) -> bool:
         """End of a turn: supply the thread for slices, go on with connections that may be read again, then begin the
-        commit if it is time."""
+        commit if it is time. Whether one, or a slice, will end soon."""
         if self._resumable:
             resumable, self._resumable = self._resumable, set()
             for connection in resumable:
                 connection.resume()
         self._supply()
-        self.recording.after_turn(ready, self.now)
+        return self.recording.after_turn(ready, self.now) or self._slices.slices > 0
 
     def resume_later(self, connection: Connection) -> None:
         """Let the connection go on at the end of a turn; there will be one."""

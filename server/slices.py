@@ -200,6 +200,8 @@ def work_off(request: BulkRequest, stop: int) -> None:
 
 def finished(batch: Batch, question: Question, version: int) -> BulkAnswer:
     """What a batch provides whose rows are all answered; the batch lets go of the question."""
+    if isinstance(batch, LookupBatch) and isinstance(question, m.LookupRequest):
+        return BulkAnswer(question.codes, batch.outcomes, None, batch.finish_in_parts(), version)
     matches = batch.matches if isinstance(batch, TOLD_BY_ROW) else None
     if isinstance(batch, SearchBatch):
         codes, outcomes = batch.recorded()
@@ -208,8 +210,8 @@ def finished(batch: Batch, question: Question, version: int) -> BulkAnswer:
     else:
         assert not isinstance(question, m.SearchRequest | m.MatchRequest)
         codes, outcomes = question.codes, batch.outcomes
-    frame = batch.finish_in_parts() if isinstance(batch, LookupBatch) else batch.finish()
-    return BulkAnswer(codes, outcomes, matches, frame, version)
+    assert not isinstance(batch, LookupBatch)
+    return BulkAnswer(codes, outcomes, matches, batch.finish(), version)
 
 
 def state(batch: Batch, question: Question, items: int) -> None:

@@ -384,12 +384,13 @@ class Worker:
         self._service.credentials = msgspec.structs.replace(self._credentials, authority=authority)
         self._admission.take_up(authority)
 
-    def _after_turn(self, ready: int) -> None:
-        """End a turn, and follow the register between turns."""
+    def _after_turn(self, ready: int) -> bool:
+        """End a turn, and follow the register between turns. Whether something will be ready soon."""
         service = self._service
-        service.after_turn(ready)
+        soon = service.after_turn(ready)
         if self._refreshing or service.now >= self._refresh_at:
             self._follow()
+        return soon
 
     def _follow(self) -> None:
         """Follow the register's writer, a step at a time. Never raises.

@@ -40,14 +40,14 @@ def is_full_date(date: int) -> bool:
 
 def head_fault(kind: int, second: int, count: int) -> str | None:
     """What is wrong with the values of a question's head, or None. ``second`` is items, or since for STATUS."""
-    if kind in _COHORTS:
-        return cohorts.head_fault(kind, second, count)
-    if count == 0:
+    if count == 0 and kind not in _COHORTS:
         return "count is 1 at least"
-    if kind in _FINDS or kind == _TOWNS:
-        return persons.head_fault(kind, second) if kind in _FINDS else packed.towns_head_fault(count)
     if kind in (_LOOKUP, _HISTORY):
         return None if second < _ITEMS_END else "items holds a bit that is no item"
+    if kind in _COHORTS:
+        return cohorts.head_fault(kind, second, count)
+    if kind in _FINDS or kind == _TOWNS:
+        return persons.head_fault(kind, second) if kind in _FINDS else packed.towns_head_fault(count)
     if kind == _STATUS:
         return None if is_full_date(second) else "since is not a full date"
     return None if second and not second & ~_CLAIMS else "items is a non-empty subset of name, birth date, sex, address"

@@ -73,7 +73,11 @@ class ServerConnection(ServerEnd):
         """Requests under way whose Cancel was given out; a second one is ignored."""
 
     def _refuse_by_head(self, kind: int, request_id: int, size: int, head: bytes | bytearray) -> m.Refused | None:
-        session_id, second, count, reserved = QUESTION_HEAD.unpack_from(head)
+        return self._refuse_question(kind, request_id, size, *QUESTION_HEAD.unpack_from(head))
+
+    def _refuse_question(
+        self, kind: int, request_id: int, size: int, session_id: int, second: int, count: int, reserved: int
+    ) -> m.Refused | None:
         questions.check_head(kind, size, count, reserved)
         session = self.sessions.get(session_id)
         if session is None:
@@ -88,8 +92,8 @@ class ServerConnection(ServerEnd):
         return None
 
     def _accept_codes(self, kind: int, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
-        session_id, second, _, form = questions.parse_head(payload)
-        refusal = self._refuse_by_head(kind, request_id, len(payload), payload)
+        session_id, second, count, form = questions.parse_head(payload)
+        refusal = self._refuse_question(kind, request_id, len(payload), session_id, second, count, form)
         if refusal is not None:
             return refusal
         self.under_way[request_id] = kind
