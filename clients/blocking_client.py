@@ -49,7 +49,7 @@ def connect_blocking(
     retry: Retry | None = None,
     packed: bool | None = None,
 ) -> Iterator[BlockingClient]:
-    """Connect to a query service; the first connection is tried once, later ones as ``retry`` says.
+    """Connect to a query service, and again when the connection is lost, as ``retry`` says.
 
     ConfigurationError for unusable credentials, ConnectionFailedError or DeadlineExceededError when there is no
     connection to be had, UnknownBodyError when the register does not know the certificate's body.
@@ -58,7 +58,7 @@ def connect_blocking(
     when it is worth fetching the register's towns first.
     """
     client = BlockingClient(host, port, tls, deadlines or Deadlines(), retry or Retry(), packed)
-    client._connected()
+    client._begin()
     try:
         yield client
     finally:
@@ -133,6 +133,21 @@ class BlockingClient:
         finally:
             watch.end()
         session._close()
+
+    def _begin(self) -> None:
+        """The first connection, tried again while the server seems to be starting."""
+        began, failures = time.monotonic(), 0
+        while True:
+            try:
+                self._connected()
+            except ClientError as error:
+                failures += 1
+                wait = self.retry.wait_for_start(error, failures, time.monotonic() - began)
+                if wait is None:
+                    raise
+            else:
+                return
+            time.sleep(wait)
 
     def _connected(self) -> BlockingLink:
         if self._link is not None and self._link.exchange.usable:

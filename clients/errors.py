@@ -23,6 +23,9 @@ class ClientError(JukinetError):
     exit_code: ClassVar[int] = EXIT_SERVER
     repeatable: bool = False
     """Whether the same query may succeed when it is asked again soon; `Retry` says how often a client does that."""
+    starting: bool = False
+    """Whether a caller meets this while the server, or the worker that it reached, is being started: a connection that
+    is refused, reset or ended before its greeting."""
 
 
 class UsageError(ClientError):
@@ -42,9 +45,10 @@ class ConnectionFailedError(ClientError):
 
     exit_code = EXIT_CONNECTION
 
-    def __init__(self, message: str, *, repeatable: bool = False) -> None:
+    def __init__(self, message: str, *, repeatable: bool = False, starting: bool = False) -> None:
         super().__init__(message)
         self.repeatable = repeatable
+        self.starting = starting
 
 
 class ConnectionLostError(ClientError):
@@ -52,6 +56,10 @@ class ConnectionLostError(ClientError):
 
     exit_code = EXIT_CONNECTION
     repeatable = True
+
+    def __init__(self, message: str, *, starting: bool = False) -> None:
+        super().__init__(message)
+        self.starting = starting
 
 
 class DeadlineExceededError(ClientError):

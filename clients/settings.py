@@ -110,18 +110,24 @@ class Retry:
     record of use or register unavailable), with exponential back-off and jitter.
 
     ``tries`` counts the first; 1 means never again. The wait before try n is random between half and all of
-    ``first * 2 ** (n - 2)`` seconds, at most ``longest``.
+    ``first * 2 ** (n - 2)`` seconds, at most ``longest``. The first connection of a client is tried again for at most
+    ``connecting`` seconds, with the same waits, while it is refused, reset or ended before its greeting, as when the
+    server or the worker that it reached is being started; every other failure of it is told at once.
     """
 
-    tries: int = 5
+    tries: int = 8
+    """With the waits below these are given up after 5.6 to 11.3 s: a worker that died serves again within that."""
     first: float = 0.1
     longest: float = 5.0
+    connecting: float = 10.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.tries <= TRIES_MAX:
             raise ConfigurationError(f"tries must be 1 to {TRIES_MAX}")
         if not 0 <= self.first <= self.longest <= SECONDS_MAX:
             raise ConfigurationError(f"0 <= first <= longest <= {SECONDS_MAX:g} seconds must hold")
+        if not 0 <= self.connecting <= SECONDS_MAX:
+            raise ConfigurationError(f"connecting must be 0 to {SECONDS_MAX:g} seconds")
 
     def wait_seconds(self, failures: int, least: float = 0.0) -> float:
         """The wait after the given number of failures (1 or more); never under ``least``."""
@@ -135,6 +141,14 @@ class Retry:
         if not error.repeatable or failures >= self.tries or least > self.longest:
             return None
         return self.wait_seconds(failures, least)
+
+    def wait_for_start(self, error: ClientError, failures: int, seconds: float) -> float | None:
+        """Seconds to wait before the first connection is tried again, when it has failed so often in that many seconds;
+        None when the error must go to the caller."""
+        left = self.connecting - seconds
+        if not error.starting or self.tries == 1 or left <= 0:
+            return None
+        return min(left, self.wait_seconds(failures))
 
 
 def check_server(certificate: dict[str, Any] | None, alpn: str | None, service: Service = QUERY) -> None:

@@ -49,7 +49,7 @@ async def connect(
     retry: Retry | None = None,
     packed: bool | None = None,
 ) -> AsyncIterator[Client]:
-    """Connect to a query service; the first connection is tried once, later ones as ``retry`` says.
+    """Connect to a query service, and again when the connection is lost, as ``retry`` says.
 
     ConfigurationError for unusable credentials, ConnectionFailedError or DeadlineExceededError when there is no
     connection to be had, UnknownBodyError when the register does not know the certificate's body.
@@ -58,7 +58,7 @@ async def connect(
     when it is worth fetching the register's towns first.
     """
     client = Client(host, port, tls, deadlines or Deadlines(), retry or Retry(), packed)
-    await client._connected()
+    await client._begin()
     try:
         yield client
     finally:
@@ -133,6 +133,21 @@ class Client:
         finally:
             watch.end()
         await session._close()
+
+    async def _begin(self) -> None:
+        """The first connection, tried again while the server seems to be starting."""
+        began, failures = trio.current_time(), 0
+        while True:
+            try:
+                await self._connected()
+            except ClientError as error:
+                failures += 1
+                wait = self.retry.wait_for_start(error, failures, trio.current_time() - began)
+                if wait is None:
+                    raise
+            else:
+                return
+            await trio.sleep(wait)
 
     async def _connected(self) -> Link:
         if self._link is not None and self._link.exchange.usable:

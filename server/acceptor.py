@@ -8,6 +8,10 @@ from typing import Final
 
 import trio
 
+from jukinet.core.errors import ErrorCode
+from jukinet.core.wire import messages as m
+from jukinet.core.wire.control import encode
+from jukinet.core.wire.frames import MessageType, frame
 from jukinet.server.admission import Admission
 from jukinet.server.event_log import EventLog, Field, operating_error
 from jukinet.server.identity import IdentityError
@@ -22,8 +26,8 @@ class Acceptor:
 
     ``open_stream`` wraps an accepted socket in the certificates of the moment. ``hand_over(number, stream)`` takes a
     stream after its handshake and owns it from then on, together with its place in ``admission``; when it raises
-    IdentityError it has not taken it. ``allows_address`` judges a peer's address before its handshake. Whatever fails
-    is counted and logged, and ends that connection only.
+    IdentityError it has not taken it, and the peer is told the code ``unserved`` with its words. ``allows_address``
+    judges a peer's address before its handshake. Whatever fails is counted and logged, and ends that connection only.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class Acceptor:
         metrics: Metrics,
         log: EventLog,
         handshake_seconds: float,
+        unserved: ErrorCode,
         allows_address: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._allows_address = allows_address
@@ -43,6 +48,7 @@ class Acceptor:
         self._metrics = metrics
         self._log = log
         self._handshake_seconds = handshake_seconds
+        self._unserved = unserved
         self._numbers = 0
         self._ended = False
 
@@ -103,6 +109,8 @@ class Acceptor:
             self.refused(number, error.kind, detail=error.detail)
         except IdentityError as error:
             self.refused(number, "certificate_identity", detail=str(error))
+            if stream is not None:
+                _tell(stream, self._unserved, str(error))
         except Exception as error:
             self._log.failure("connection_failed", error, connection=number)
         finally:
@@ -117,3 +125,13 @@ class Acceptor:
         """Count and log a connection that is not served."""
         self._metrics.count("connections_refused_total", kind)
         self._log.warning("connection_refused", connection=number, kind=kind, **fields)
+
+
+def _tell(stream: TlsStream, code: ErrorCode, words: str) -> None:
+    """An ERROR in place of the greeting, which both protocols have in the same bytes, and the end of the stream."""
+    message = m.Error(0, code, words)
+    try:
+        stream.write(frame(MessageType.ERROR, 0, encode(message)))
+    except TransportError:
+        return
+    stream.end()

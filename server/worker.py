@@ -87,6 +87,7 @@ class Worker:
             self._metrics,
             self._log,
             start.configuration.waits.handshake_seconds,
+            ErrorCode.UNKNOWN_BODY,
             self._boundary.allows_address,
         )
         self._draining = trio.Event()

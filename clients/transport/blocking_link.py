@@ -15,10 +15,10 @@ import time
 from collections import deque
 from typing import Any
 
-from jukinet.clients.errors import DeadlineExceededError
+from jukinet.clients.errors import ConnectionLostError, DeadlineExceededError
 from jukinet.clients.settings import Credentials, Deadlines, check_server
 from jukinet.clients.transport.exchange import ErrorFactory, Exchange, Pending, ProgressCallback, Waiter, lost, parts
-from jukinet.clients.transport.tls import loss, refusal
+from jukinet.clients.transport.tls import loss, refusal, ungreeted
 from jukinet.core.errors import JukinetError, RemoteProtocolError
 from jukinet.core.wire import Sendable
 from jukinet.core.wire import messages as m
@@ -138,7 +138,7 @@ class BlockingLink:
         except OSError as error:
             self.fail(loss(error))
         except RemoteProtocolError as error:
-            self.fail(lost(f"the server broke the protocol: {error}"))
+            self.fail(self.exchange.broken(error))
 
     def _received(self, count: int) -> bool:
         """Whether a request was finished."""
@@ -156,7 +156,7 @@ class BlockingLink:
             elif exchange.greeted.finished:
                 finished = True
         if not count or exchange.failure is not None:
-            self.fail(exchange.failure or lost("the server closed it"))
+            self.fail(exchange.failure or lost("the server closed it", starting=True))
         return finished
 
     def _ready(self, limit: float, events: int) -> None:
@@ -253,8 +253,10 @@ def open_blocking_link(host: str, port: int, tls: Credentials, deadlines: Deadli
     except DeadlineExceededError:
         link.fail(lost("handshake"))
         raise _late(host, port, deadlines) from None
-    except BaseException:
+    except BaseException as error:
         link.fail(lost("handshake"))
+        if isinstance(error, ConnectionLostError) and error.starting:
+            raise ungreeted(host, port) from None
         raise
     return link
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from jukinet.clients.errors import ClientError, ConnectionLostError, DrainingError, RequestError, error_from_wire
-from jukinet.core.errors import ErrorCode
+from jukinet.core.errors import ErrorCode, RemoteProtocolError
 from jukinet.core.wire import ClientConnection, FeedClientConnection, Sendable
 from jukinet.core.wire import feed_messages as f
 from jukinet.core.wire import messages as m
@@ -160,6 +160,12 @@ class Exchange:
             pending.progress = None
             pending.complaint = error
 
+    def broken(self, error: RemoteProtocolError) -> ErrorFactory:
+        """The failure of a connection that ended inside a message, or on which the server broke the protocol."""
+        if self.connection.is_ended:
+            return lost("it ended in the middle of a message", starting=True)
+        return lost(f"the server broke the protocol: {error}")
+
     def fail(self, failure: ErrorFactory) -> list[Pending]:
         """The connection is over: every request under way ends with this failure (the first one given stays)."""
         if self.failure is None:
@@ -172,10 +178,10 @@ class Exchange:
         return ended
 
 
-def lost(explanation: str) -> ErrorFactory:
-    """A `ConnectionLostError` factory."""
+def lost(explanation: str, *, starting: bool = False) -> ErrorFactory:
+    """A `ConnectionLostError` factory. starting: the peer, or the line, ended the connection and gave no reason."""
     return lambda: ConnectionLostError(
-        f"the connection to the server was lost ({explanation}); queries may be repeated safely"
+        f"the connection to the server was lost ({explanation}); queries may be repeated safely", starting=starting
     )
 
 

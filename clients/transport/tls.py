@@ -50,8 +50,21 @@ def refusal(host: str, port: int, error: OSError) -> ConnectionFailedError:
         meaning = "nothing listens there: check host and port, and that the server runs"
     else:
         meaning = f"{error.strerror or error or type(error).__name__}: check host, port and the line"
-    repeatable = isinstance(error, BROKEN) or not isinstance(error, ssl.SSLError)
-    return ConnectionFailedError(f"cannot connect to {host} port {port}: {meaning}", repeatable=repeatable)
+    return ConnectionFailedError(
+        f"cannot connect to {host} port {port}: {meaning}",
+        repeatable=isinstance(error, BROKEN) or not isinstance(error, ssl.SSLError),
+        starting=isinstance(error, (ConnectionError, *BROKEN)),
+    )
+
+
+def ungreeted(host: str, port: int) -> ConnectionFailedError:
+    """The error of a connection that ended before its greeting, and nobody said why."""
+    return ConnectionFailedError(
+        f"cannot connect to {host} port {port}: the connection ended before the server's greeting: the server may be "
+        "starting, or does not serve this address",
+        repeatable=True,
+        starting=True,
+    )
 
 
 def loss(error: OSError) -> ErrorFactory:
@@ -60,5 +73,5 @@ def loss(error: OSError) -> ErrorFactory:
         meaning = explain(error)
         if meaning is not None:
             return lambda: ConnectionFailedError(f"the server ended the connection: {meaning}")
-        return lost(f"TLS: {error.reason or type(error).__name__}")
-    return lost(error.strerror or type(error).__name__)
+        return lost(f"TLS: {error.reason or type(error).__name__}", starting=isinstance(error, BROKEN))
+    return lost(error.strerror or type(error).__name__, starting=isinstance(error, ConnectionError))

@@ -19,10 +19,10 @@ from typing import Any, Final, cast
 
 import trio
 
-from jukinet.clients.errors import DeadlineExceededError
+from jukinet.clients.errors import ConnectionLostError, DeadlineExceededError
 from jukinet.clients.settings import QUERY, Credentials, Deadlines, Service, check_server
 from jukinet.clients.transport.exchange import ErrorFactory, Exchange, Pending, ProgressCallback, Waiter, lost, parts
-from jukinet.clients.transport.tls import loss, refusal
+from jukinet.clients.transport.tls import loss, refusal, ungreeted
 from jukinet.clients.transport.trio_watch import NEVER, watch_of_this_run
 from jukinet.core.errors import JukinetError, RemoteProtocolError
 from jukinet.core.wire import Sendable
@@ -219,7 +219,7 @@ class Link:
         except OSError as error:
             self.fail(loss(error))
         except RemoteProtocolError as error:
-            self.fail(lost(f"the server broke the protocol: {error}"))
+            self.fail(self.exchange.broken(error))
         return False
 
     def _fill(self, buffer: memoryview, count: int) -> int:
@@ -253,7 +253,7 @@ class Link:
         while exchange.owed:
             self._put(exchange.owed.pop())
         if not count or exchange.failure is not None:
-            self.fail(exchange.failure or lost("the server closed it"))
+            self.fail(exchange.failure or lost("the server closed it", starting=True))
 
     # -- sending
 
@@ -404,6 +404,8 @@ async def open_link(
             ) from None
         if isinstance(error, OSError):
             raise refusal(host, port, error) from None
+        if isinstance(error, ConnectionLostError) and error.starting:
+            raise ungreeted(host, port) from None
         raise
     return link
 

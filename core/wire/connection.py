@@ -64,6 +64,11 @@ class Connection(ABC):
         """True when received bytes belong to a frame that is not complete: for a transport's read deadline."""
         return self._pending is not None or self._intake.is_inside_frame
 
+    @property
+    def is_ended(self) -> bool:
+        """True once the peer can send nothing more (``received_eof``)."""
+        return self._is_ended
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(state={self._state.name}, under_way={len(self.under_way)})"
 

@@ -87,6 +87,7 @@ class Hub:
             self.metrics,
             self.events,
             start.configuration.waits.handshake_seconds,
+            ErrorCode.NOT_A_FEED,
             self._boundary.allows_address,
         )
         self._connections: set[FeedConnection] = set()

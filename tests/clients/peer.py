@@ -153,6 +153,8 @@ class Peer:
     alpn: str = "jukinet/1"
     server_name: str = "server"
     slow_reads: float = 0.0
+    late_seconds: float = 0.0
+    """Connections are refused for so long first."""
 
     def __post_init__(self) -> None:
         self.questions = 0
@@ -164,7 +166,10 @@ class Peer:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        if not self.late_seconds:
+            self.listener.listen()
         self.listener.settimeout(0.02)
         self.port = self.listener.getsockname()[1]
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -196,6 +201,9 @@ class Peer:
         Line(self, sock, cut).run()
 
     def _accept(self) -> None:
+        if self.late_seconds:
+            self._stopping.wait(self.late_seconds)
+            self.listener.listen()
         while not self._stopping.is_set():
             try:
                 sock, _ = self.listener.accept()

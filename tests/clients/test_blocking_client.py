@@ -120,6 +120,42 @@ def test_no_connection(
     with pytest.raises(kind, match=message):
         with clients.connect_blocking("127.0.0.1", peer.port, tls=tls, deadlines=Deadlines(handshake=0.3)):
             pass
+    assert peer.connections == 1, "what is no sign of a start is told at once"
+
+
+def test_a_server_that_is_being_started_is_waited_for(make_peer: Any, tls: Credentials) -> None:
+    for settings, connections in [({"cuts": [0, 1, 40]}, 4), ({"late_seconds": 0.2}, 1)]:
+        peer = make_peer(**settings)
+        with clients.connect_blocking("127.0.0.1", peer.port, tls=tls, retry=FAST) as client:
+            assert client.ping() < 5
+        assert peer.connections == connections
+
+
+def test_waiting_for_a_server_has_its_bound(make_peer: Any, tls: Credentials) -> None:
+    peer = make_peer(cuts=[0] * 1_000)
+    with pytest.raises(clients.ConnectionFailedError, match="before the server's greeting"):
+        with clients.connect_blocking("127.0.0.1", peer.port, tls=tls, retry=Retry(first=0.01, connecting=0.1)):
+            pass
+    assert 2 <= peer.connections <= 20
+    for once in (Retry(tries=1), Retry(connecting=0)):
+        peer = make_peer(late_seconds=60)
+        with pytest.raises(clients.ConnectionFailedError, match="nothing listens"):
+            with clients.connect_blocking("127.0.0.1", peer.port, tls=tls, retry=once):
+                pass
+
+
+def test_waits_for_a_start_end_at_their_bound() -> None:
+    retry = Retry(tries=2, first=1, longest=4, connecting=10)
+    starting = clients.ConnectionFailedError("", repeatable=True, starting=True)
+    waits = [retry.wait_for_start(starting, failures, 0) for failures in (1, 2, 3, 9)]
+    assert all(most / 2 <= (wait or 0) <= most for wait, most in zip(waits, (1, 2, 4, 4), strict=True))
+    assert retry.wait_for_start(starting, 9, 9.75) == 0.25
+    assert retry.wait_for_start(starting, 9, 10) is None
+    for other in (
+        clients.ConnectionFailedError("", repeatable=True),
+        clients.DeadlineExceededError("", repeatable=True),
+    ):
+        assert retry.wait_for_start(other, 1, 0) is None
 
 
 def test_credentials_that_cannot_be_used(make_peer: Any, tls: Credentials, certificates: Any) -> None:

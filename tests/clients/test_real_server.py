@@ -128,6 +128,25 @@ def test_towns_are_fetched_when_enough_was_asked(server: ServerProcess, place: P
             assert client._places.table.towns > 0
 
 
+def test_a_client_that_begins_while_the_worker_is_restarted(
+    server: ServerProcess, place: Place, codes: list[str], tmp_path: Path
+) -> None:
+    os.kill(worker_of(server), signal.SIGKILL)
+    with clients.connect_blocking("localhost", place.port, tls=place.credentials) as client:
+        with client.session(**AFFAIR, **WORDS) as session:
+            assert len(session.lookup(codes[:10])) == 10
+    os.kill(worker_of(server), signal.SIGKILL)
+    out = tmp_path / "out.csv"
+    profile = str(place.directory / "profile.toml")
+    line = [sys.executable, "-m", "jukinet.clients.command", "status", "--since", "2025-10-01", "--profile", profile]
+    done = subprocess.run(
+        [*line, "--out", str(out), *codes[:10]], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with out.open(newline="") as file:
+        assert [row["code"] for row in csv.DictReader(file)] == codes[:10]
+
+
 def test_a_worker_killed_in_the_middle_of_a_pipeline(server: ServerProcess, place: Place, codes: list[str]) -> None:
     retry = clients.Retry(tries=30, first=0.05, longest=1.0)
     with clients.connect_blocking("localhost", place.port, tls=place.credentials, retry=retry) as client:

@@ -268,6 +268,38 @@ async def test_idle_deadline(make_peer: Any, tls: Credentials, affair: dict[str,
     assert peer.connections == 2
 
 
+async def test_a_server_that_is_being_started_is_waited_for(make_peer: Any, tls: Credentials) -> None:
+    for settings, connections in [({"cuts": [0, 1, 40]}, 4), ({"late_seconds": 0.2}, 1)]:
+        peer = make_peer(**settings)
+        async with clients.connect("127.0.0.1", peer.port, tls=tls, retry=FAST) as client:
+            assert await client.ping() < 5
+        assert peer.connections == connections
+
+
+async def test_waiting_for_a_server_has_its_bound(make_peer: Any, tls: Credentials) -> None:
+    peer = make_peer(cuts=[0] * 1_000)
+    with pytest.raises(clients.ConnectionFailedError, match="before the server's greeting"):
+        async with clients.connect("127.0.0.1", peer.port, tls=tls, retry=Retry(first=0.01, connecting=0.1)):
+            pass
+    assert 2 <= peer.connections <= 20
+    for once in (Retry(tries=1), Retry(connecting=0)):
+        peer = make_peer(late_seconds=60)
+        with pytest.raises(clients.ConnectionFailedError, match="nothing listens"):
+            async with clients.connect("127.0.0.1", peer.port, tls=tls, retry=once):
+                pass
+
+
+@pytest.mark.parametrize("settings", [{"server_name": "agency-test"}, {"alpn": "h2"}])
+async def test_what_is_no_sign_of_a_start_is_told_at_once(
+    make_peer: Any, tls: Credentials, settings: dict[str, Any]
+) -> None:
+    peer = make_peer(**settings)
+    with pytest.raises(clients.ConnectionFailedError):
+        async with clients.connect("127.0.0.1", peer.port, tls=tls):
+            pass
+    assert peer.connections == 1
+
+
 async def test_no_greeting(make_peer: Any, tls: Credentials) -> None:
     peer = make_peer(silent=True)
     with pytest.raises(clients.DeadlineExceededError, match="did not greet"):

@@ -130,7 +130,18 @@ def test_certificate_of_tomorrow_is_refused(place: Place, server: Server, tmp_pa
     ids=["none", "two", "capital", "longer", "operator", "server", "other"],
 )
 def test_certificate_without_one_body_is_refused(place: Place, server: Server, tmp_path: Path, uris: list[str]) -> None:
-    refused_handshake(place, server, signed_certificate(place, tmp_path, uris, (-1, 1)), "certificate_identity")
+    context = signed_certificate(place, tmp_path, uris, (-1, 1))
+    refused = sum(record.get("kind") == "certificate_identity" for record in server.records)
+    with Caller(place, server.port, context=context) as caller:
+        told = caller.event()
+        assert isinstance(told, m.Error)
+        assert (told.request_id, told.code) == (0, ErrorCode.UNKNOWN_BODY)
+        assert "the certificate" in told.message
+        with pytest.raises(EOFError):
+            caller.event()
+    server.wait_for("connection_refused", refused + 1, kind="certificate_identity")
+    server.wait_for_metric(f'jukinet_connections_refused_total{{kind="certificate_identity"}} {refused + 1}')
+    still_serves(place, server)
 
 
 def test_tls_1_2_is_refused(place: Place, server: Server) -> None:
@@ -153,6 +164,7 @@ def test_body_without_authority_is_told_so(place: Place, server: Server) -> None
         with pytest.raises(EOFError):
             caller.event()
     server.wait_for("connection_refused", kind="unknown_body", body="strangers")
+    server.wait_for_metric('jukinet_connections_refused_total{kind="unknown_body"} 1')
 
 
 def test_plain_bytes_are_refused(place: Place, server: Server) -> None:
@@ -189,24 +201,52 @@ def test_silent_handshakes_do_not_keep_others_out(place: Place, tmp_path: Path) 
 # Bad bytes ---------------------------------------------------------------------------------------------------------
 
 
-def frame(kind: int, payload: bytes = b"", *, size: int | None = None, flags: int = 0, request_id: int = 1) -> bytes:
-    return struct.pack("<IHHII", len(payload) if size is None else size, kind, flags, request_id, 0) + payload
+def frame(
+    kind: int,
+    payload: bytes = b"",
+    *,
+    size: int | None = None,
+    flags: int = 0,
+    request_id: int = 1,
+    reserved: int = 0,
+) -> bytes:
+    return struct.pack("<IHHII", len(payload) if size is None else size, kind, flags, request_id, reserved) + payload
 
 
 @pytest.mark.parametrize(
     ("data", "code"),
     [
         (frame(0x06, b"12345678", flags=1), ErrorCode.MALFORMED_FRAME),
+        (frame(0x06, b"12345678", reserved=1 << 31), ErrorCode.MALFORMED_FRAME),
         (frame(0x06, b"123"), ErrorCode.MALFORMED_FRAME),
+        (frame(0x06, b"12345678", request_id=0), ErrorCode.MALFORMED_FRAME),
         (frame(0x77), ErrorCode.UNKNOWN_TYPE),
         (frame(0x11, b"12345678"), ErrorCode.UNKNOWN_TYPE),
         (frame(0x10, size=1 << 30), ErrorCode.FRAME_TOO_LARGE),
         (frame(0x02, size=70_000), ErrorCode.FRAME_TOO_LARGE),
         (frame(0x02, b"\xc1"), ErrorCode.MALFORMED_FRAME),
         (frame(0x10, struct.pack("<IIII", 1, 0, 5, 0) + bytes(16)), ErrorCode.MALFORMED_FRAME),
+        (frame(0x10, struct.pack("<IIII", 1, 0, 1, 0) + bytes(16)), ErrorCode.MALFORMED_FRAME),
+        (frame(0x12, struct.pack("<IIII", 1, 20250101, 1, 9) + bytes(8)), ErrorCode.MALFORMED_FRAME),
+        (frame(0x0B, b"\x81\xa6reason\xa0\x00", request_id=0), ErrorCode.MALFORMED_FRAME),
         (bytes(range(256)) * 300, ErrorCode.MALFORMED_FRAME),
     ],
-    ids=["flags", "ping", "unknown", "answer", "huge", "control", "no map", "count", "garbage"],
+    ids=[
+        "flags",
+        "reserved",
+        "ping",
+        "no id",
+        "unknown",
+        "answer",
+        "huge",
+        "control",
+        "no map",
+        "count",
+        "trailing",
+        "reserved of a question",
+        "trailing map",
+        "garbage",
+    ],
 )
 def test_bad_frames_end_their_connection_only(place: Place, server: Server, data: bytes, code: ErrorCode) -> None:
     with Caller(place, server.port) as other, Caller(place, server.port) as caller:
@@ -220,6 +260,7 @@ def test_bad_frames_end_their_connection_only(place: Place, server: Server, data
         with pytest.raises(EOFError):
             caller.event()
         assert other.lookup(place.codes[:2]).count == 2
+        server.wait_for("connection_error", kind="protocol_error", code=code.name)
 
 
 def test_answers_under_way_are_given_up_when_the_stream_breaks(place: Place, server: Server) -> None:

@@ -44,13 +44,13 @@ def test_addresses_bodies_and_lives_of_each_port(fed: FeedPlace, tmp_path: Path)
         with Caller(fed, server.port) as caller:
             assert isinstance(caller.open(), m.SessionOpened)
         for number, body in enumerate(("slow", "long"), 1):
-            with pytest.raises(LOST), Caller(fed, server.port, body) as caller:
-                caller.open()
+            with Caller(fed, server.port, body) as caller:
+                assert caller.event().code is ErrorCode.UNKNOWN_BODY
             refused(server, "certificate_identity", number)
         with Feed(fed, feed_port(server), "tokyo") as feed:
             assert feed.greeting.prefecture == 13
-        with pytest.raises(LOST), Feed(fed, feed_port(server), "osaka"):
-            pass
+        with Feed(fed, feed_port(server), "osaka", greeted=False) as feed:
+            assert feed.event().code is ErrorCode.NOT_A_FEED
         refused(server, "certificate_identity", worker="feed")
 
 
