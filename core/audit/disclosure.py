@@ -137,7 +137,7 @@ class DisclosureReader:
         self.tree = open_tree(self.directory)
         self.rows = SealDirectory.load(self.tree)
         self.note = self._checkpoint_note()
-        self.size = Checkpoint.decode(Note.decode(self.note).text).size if self.note else 0
+        self.size = self.rows.size
         self._erased = erased_until(erasures(self.tree, self.rows))
         self._runs = self._covering_runs()
         self._hashes = TreeFiles(self.tree)
@@ -162,6 +162,12 @@ class DisclosureReader:
             return ""
         with open_seal(self.tree, len(self.rows.rows) - 1) as seal:
             own = seal.note
+        try:
+            size = Checkpoint.decode(Note.decode(own).text).size
+        except NotProvedError as error:
+            raise TreeDamagedError(seal.path, f"its checkpoint: {error}") from None
+        if size != self.rows.size:
+            raise TreeDamagedError(seal.path, f"its checkpoint is of {size} leaves, and there are {self.rows.size}")
         try:
             shown = (self.tree / CHECKPOINT).read_text()
             if Note.decode(shown).text == Note.decode(own).text:

@@ -23,7 +23,7 @@ from jukinet.core.audit.errors import NotProvedError, RecordOfUseDamagedError, T
 from jukinet.core.audit.reader import read_segments
 from jukinet.core.audit.record import ProvisionHead
 from jukinet.core.audit.runs import list_runs
-from jukinet.core.audit.seal import WithholdingStatement, list_seals, open_seal
+from jukinet.core.audit.seal import ErasureStatement, WithholdingStatement, list_seals, open_seal, seal_name
 from jukinet.core.audit.sealing import Sealer
 from jukinet.core.audit.withholding import Rule, read_rules
 from jukinet.core.errors import ConfigurationError
@@ -181,6 +181,56 @@ def test_a_missing_run_is_an_error_and_never_an_empty_answer(tmp_path: Path) -> 
     list_runs(tmp_path / "tree")[1].path(tmp_path / "tree").unlink()
     with pytest.raises(TreeDamagedError, match="no run holds leaf"):
         ask(tmp_path, CODES[0])
+
+
+def test_no_flipped_byte_hides_a_provision(tmp_path: Path) -> None:
+    """Of all that a search reads beside the records, each byte of small files: an error, or the same answer."""
+    sealed_log(tmp_path, requests=10)
+    tree = tmp_path / "tree"
+    with DisclosureReader(tmp_path) as reader:
+        expected_places = {code: reader.find(code) for code in CODES[:2]}
+    assert all(expected_places.values())
+    damaged = 0
+    for path in [run.path(tree) for run in list_runs(tree)][:2]:
+        content = path.read_bytes()
+        gap = range(64 + 2_000, 4_096)  # zeros that nothing reads
+        for place in (place for place in range(len(content)) if place not in gap):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+            try:
+                with DisclosureReader(tmp_path) as reader:
+                    assert {code: reader.find(code) for code in CODES[:2]} == expected_places
+            except TreeDamagedError:
+                damaged += 1
+        path.write_bytes(content)
+    assert damaged > 500
+
+
+def test_no_flipped_byte_of_an_erasure_hides_a_provision(tmp_path: Path) -> None:
+    sealed_log(tmp_path, requests=10)
+    tree = tmp_path / "tree"
+    with Sealer(tmp_path, KEY) as sealer:
+        number = sealer.add_statement(
+            ErasureStatement(
+                time_ns=1,
+                month=sealer.month(),
+                erased_month=1,
+                first_leaf=0,
+                next_leaf=0,
+                segments=[],
+                retention_days=1,
+            )
+        )
+    path = tree / "seals" / seal_name(number)
+    with DisclosureReader(tmp_path) as reader:
+        places = reader.find(CODES[0])
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            with DisclosureReader(tmp_path) as reader:
+                assert reader.find(CODES[0]) == places
+        except TreeDamagedError:
+            pass
 
 
 def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
