@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import getpass
 import json
 import re
@@ -11,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from jukinet.core.audit.erasure import RETENTION_YEARS
+from jukinet.core.audit.ledger import JAPAN
 from jukinet.core.errors import ConfigurationError, JukinetError
 from jukinet.core.law.authority_file import BODY_ROLES, NAME_PATTERN
 from jukinet.core.law.grant import day_in_japan
@@ -47,6 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _name(what.add_parser("disable", help="the operator is out within a second and cannot come in"))
     _name(what.add_parser("unlock", help="after too many failures; also enables a disabled operator"))
+    one = what.add_parser("forget", help="take out old changes, and operators disabled since before them")
+    one.add_argument("--database", required=True, metavar="FILE", help="the operators' database")
+    one.add_argument(
+        "--before",
+        required=True,
+        type=datetime.date.fromisoformat,
+        metavar="DAY",
+        help=f"at least {RETENTION_YEARS} years ago",
+    )
     one = what.add_parser("list", help="operators, their classes and states")
     one.add_argument("--database", required=True, metavar="FILE")
     one.add_argument("--body", default="", help="of this body only")
@@ -132,6 +144,17 @@ def _set(arguments: argparse.Namespace, database: OperatorDatabase, *, disabled:
     return EXIT_NONE
 
 
+def _forget(arguments: argparse.Namespace, database: OperatorDatabase) -> int:
+    day: datetime.date = arguments.before
+    today = day_in_japan()
+    if (day.year + RETENTION_YEARS, day.month, day.day) > (today.year, today.month, today.day):
+        raise ConfigurationError(f"--before is a day {RETENTION_YEARS} years ago or earlier: younger ones are kept")
+    begin = datetime.datetime.combine(day, datetime.time(), JAPAN)
+    changes, operators = database.forget(int(begin.timestamp()))
+    print(f"{changes:,} changes and {operators:,} operators are forgotten")
+    return EXIT_OK
+
+
 def _list(arguments: argparse.Namespace, database: OperatorDatabase) -> int:
     if arguments.changes:
         for change in database.changes():
@@ -157,4 +180,4 @@ def _told(operator: Operator, state: str, today: int) -> dict[str, str | int]:
     }
 
 
-ACTIONS = {"add": _add, "disable": _disable, "unlock": _unlock, "list": _list}
+ACTIONS = {"add": _add, "disable": _disable, "unlock": _unlock, "forget": _forget, "list": _list}

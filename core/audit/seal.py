@@ -174,14 +174,21 @@ class OperatorChange(msgspec.Struct, array_like=True, frozen=True):
     """Class and method; of a key also the SHA-256 of its text. '' where nothing of that changed."""
 
 
+class ChangeCommitment(msgspec.Struct, array_like=True, frozen=True):
+    """What stays in the tree of a change: it names nobody without the change's own salt (chapter 7.5)."""
+
+    number: int
+    commitment: bytes
+
+
 class OperatorsStatement(msgspec.Struct, array_like=True, frozen=True, tag="operators", kw_only=True):
-    """Says what changed among the operators, in order."""
+    """Says that operators changed, in order; what changed stands beside the tree."""
 
     time_ns: int
     month: int
     database: str
     """Which operators' database numbers the changes."""
-    changes: Annotated[list[OperatorChange], msgspec.Meta(min_length=1)]
+    changes: Annotated[list[ChangeCommitment], msgspec.Meta(min_length=1)]
 
 
 Statement = (
