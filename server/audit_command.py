@@ -41,6 +41,7 @@ from jukinet.core.audit.verification import Verification, VerifyReport
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.law.grant import day_in_japan
 from jukinet.server import ledger_page
+from jukinet.server.names_in_law import NamesInLaw
 from jukinet.server.recorded_changes import RecordedChanges, changes_on_record
 
 CHANGES = "changes.jsonl"
@@ -81,12 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ledger = commands.add_parser("ledger", help="what each recipient was provided, month by month, for ever")
     ledger.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     ledger.add_argument("--json", action="store_true", help="one JSON object a row, with affair and function")
+    ledger.add_argument("--authority", metavar="PATH", help="file or history: what recipients are called")
     changes = commands.add_parser("changes", help="changes of authority and operators, erasures and notes on record")
     changes.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     changes.add_argument("--json", action="store_true", help="one JSON object a row")
     report = commands.add_parser("report", help="the yearly report: recipient, month, count, method")
     report.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     report.add_argument("--year", type=int, required=True, help="calendar year")
+    report.add_argument("--authority", metavar="PATH", help="file or history: what recipients are called")
     report.add_argument("--html", type=Path, metavar="FILE", help="one HTML file with plots instead of text")
     export = commands.add_parser("export", help="copy what an auditor needs into a new directory")
     export.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
@@ -230,7 +233,7 @@ def show_ledger(arguments: argparse.Namespace) -> int:
         for tally in ledger.tallies():
             print(json.dumps({name: getattr(tally, name) for name in tally.__struct_fields__}, ensure_ascii=False))
     else:
-        print(ledger_page.as_text(ledger.tallies()), end="")
+        print(ledger_page.as_text(ledger.tallies(), NamesInLaw(arguments.authority)), end="")
     return 0
 
 
@@ -247,11 +250,12 @@ def show_changes(arguments: argparse.Namespace) -> int:
 def show_report(arguments: argparse.Namespace) -> int:
     """Print or write the report of a year. Raises TreeDamagedError and OSError."""
     ledger, note = current_ledger(arguments.directory)
+    names = NamesInLaw(arguments.authority)
     tallies = ledger_page.of_year(ledger.tallies(), arguments.year)
     if arguments.html is None:
-        print(ledger_page.as_text(tallies), end="")
+        print(ledger_page.as_text(tallies, names), end="")
         return 0
-    arguments.html.write_text(ledger_page.document(tallies, arguments.year, ledger.leaf, note), encoding="utf-8")
+    arguments.html.write_text(ledger_page.document(tallies, arguments.year, ledger.leaf, note, names), encoding="utf-8")
     return 0
 
 

@@ -138,7 +138,7 @@ class SealerProcess:
         if month is None:
             return False
         if reason := erasure.distrust(sealer):
-            self._events.error("erasure_refused", month=month, reason=reason)
+            self._events.warning("erasure_refused", month=month, reason=reason)
             return False
         statement = erasure.erase_month(sealer, month, years)
         if statement is None:

@@ -52,6 +52,8 @@ from jukinet.core.audit.withholding import Rule, read_rules
 from jukinet.core.errors import RecordOfUseError
 
 FORMAT: Final = 1
+SOURCE: Final = "national server"
+"""Who provided: of all provisions here."""
 ATTEMPTS: Final = 3
 AROUND_BYTES: Final = 2_048
 """Before and behind a row: the head before it and the 256 rows that are hashed with it."""
@@ -104,6 +106,7 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a resident, as JSON."""
 
     format: int = FORMAT
+    source: str = SOURCE
     codes: list[int]
     made_ns: int
     checkpoint: str
@@ -494,6 +497,8 @@ def check_disclosure(answer: Disclosure, key: PublicKey) -> int:
                 _check_provision(provision, provision.proof, point)
             except NotProvedError as error:
                 raise NotProvedError(f"provision {number + 1}: {error}") from None
+    if len({(one.proof.leaf, one.proof.row) for one in proved if one.proof is not None}) != len(proved):
+        raise NotProvedError("a provision that is there twice")
     return len(proved)
 
 

@@ -152,6 +152,9 @@ def test_a_forged_answer_does_not_hold(made: Path) -> None:
             assert number >= 0
     with pytest.raises(NotProvedError, match="codes asked"):
         check_disclosure(msgspec.structs.replace(answer, codes=[1]), KEY.public)
+    twice = [*answer.provisions, answer.provisions[0]]
+    with pytest.raises(NotProvedError, match="twice"):
+        check_disclosure(msgspec.structs.replace(answer, provisions=twice), KEY.public)
     with pytest.raises(NotProvedError, match="not signed"):
         check_disclosure(answer, PrivateKey("another", bytes(32)).public)
     for data in (b"", b"{}", b"[]", answer.encode()[:-1], answer.encode().replace(b'"format":1', b'"format":2')):
