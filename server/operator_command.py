@@ -17,6 +17,7 @@ from jukinet.core.audit.ledger import JAPAN
 from jukinet.core.errors import ConfigurationError, JukinetError
 from jukinet.core.law.authority_file import BODY_ROLES, NAME_PATTERN
 from jukinet.core.law.grant import day_in_japan
+from jukinet.core.law.history import time_text
 from jukinet.core.signatures import PersonalKey
 from jukinet.server.operators.classes import CLASSES
 from jukinet.server.operators.database import (
@@ -28,6 +29,7 @@ from jukinet.server.operators.database import (
     with_password,
 )
 
+CHANGE_NAMES: Final = ("at", "what", "by", "role", "body", "name", "detail")
 EXIT_OK, EXIT_NONE, EXIT_USAGE = 0, 1, 2
 PASSWORD_DAYS: Final = 90
 DAYS_MAX: Final = 3_650
@@ -156,14 +158,19 @@ def _forget(arguments: argparse.Namespace, database: OperatorDatabase) -> int:
 
 
 def _list(arguments: argparse.Namespace, database: OperatorDatabase) -> int:
+    rows: list[dict[str, str | int]]
     if arguments.changes:
-        for change in database.changes():
-            print(*change[1:], sep="\t")
-        return EXIT_OK
-    today = day_in_japan()
-    for operator in database.operators(arguments.body):
-        told = _told(operator, operator.may_come_in(today) or "good", today.toordinal())
-        print(json.dumps(told, ensure_ascii=False) if arguments.json else "\t".join(map(str, told.values())))
+        rows = [dict(zip(CHANGE_NAMES, (time_text(at), *rest), strict=True)) for _, at, *rest in database.changes()]
+    else:
+        today = day_in_japan()
+        rows = [
+            _told(operator, operator.may_come_in(today) or "good", today.toordinal())
+            for operator in database.operators(arguments.body)
+        ]
+    if rows and not arguments.json:
+        print("\t".join(rows[0]))
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False) if arguments.json else "\t".join(map(str, row.values())))
     return EXIT_OK
 
 

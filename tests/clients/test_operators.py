@@ -333,7 +333,9 @@ def test_the_operator_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert '"days_left": 90' in told
     assert run("unlock", *who) == 0
     assert run("list", "--database", database, "--changes") == 0
-    changes = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
-    assert changes[-3:] == ["add", "disable", "unlock"]
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == list(operator_command.CHANGE_NAMES)
+    assert [line[1] for line in lines[1:]] == ["add", "disable", "unlock"]
+    assert all(line[0].endswith("+09:00") for line in lines[1:])
     (tmp_path / "other.db").write_bytes(b"this is no database at all" * 100)
     assert run("list", "--database", str(tmp_path / "other.db")) == 2
