@@ -452,7 +452,14 @@ def disclose(
             if rule.holds_back(head, today):
                 until = rule.until.isoformat()
                 statement = WithholdingStatement(
-                    time_ns=now_ns, month=0, leaf=leaf, row=provision.row, rule=rule.name, until=until
+                    time_ns=now_ns,
+                    month=0,
+                    leaf=leaf,
+                    row=provision.row,
+                    rule=rule.name,
+                    until=until,
+                    worker=provision.worker,
+                    sequence=provision.sequence,
                 )
                 inbox.leave(reader.tree, statement)
                 return False

@@ -128,10 +128,14 @@ class WithholdingStatement(msgspec.Struct, array_like=True, frozen=True, tag="wi
     time_ns: int
     month: int
     leaf: int
+    """-1 for a record that was not sealed yet."""
     row: int
     rule: str
     until: str
     """YYYY-MM-DD."""
+    worker: int
+    sequence: int
+    """Which record, sealed or not."""
 
 
 class NoteStatement(msgspec.Struct, array_like=True, frozen=True, tag="note", kw_only=True):

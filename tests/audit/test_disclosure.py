@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+from array import array
 from pathlib import Path
 
 import msgspec
@@ -29,7 +30,7 @@ from jukinet.core.audit.withholding import Rule, read_rules
 from jukinet.core.errors import ConfigurationError
 
 from .logs import append, open_writer, segments
-from .sealed_logs import CODES, KEY, START_NS, seal_all, sealed_log, write_requests
+from .sealed_logs import CODES, KEY, OTHER, START_NS, seal_all, sealed_log, write_requests
 
 NOW_NS = START_NS + 10**18 // 100
 
@@ -289,8 +290,30 @@ def test_entries_are_withheld_until_the_day_and_that_is_on_record(tmp_path: Path
         (one.proof.leaf, one.row) for one in everything.provisions if one.body != "japan-pension-service" and one.proof
     }
     assert {(one.leaf, one.row) for one in statements if isinstance(one, WithholdingStatement)} == hidden
+    hidden_records = {(one.worker, one.sequence, one.row) for one in everything.provisions} - {
+        (one.worker, one.sequence, one.row) for one in answer.provisions
+    }
+    told = {(one.worker, one.sequence, one.row) for one in statements if isinstance(one, WithholdingStatement)}
+    assert told == hidden_records
     (tmp_path / "withholding.toml").write_text(RULES.format(until="2025-10-01"))
     assert len(ask(tmp_path, CODES[0]).provisions) == len(everything.provisions), "the day has come"
+
+
+def test_a_withheld_entry_that_is_not_sealed_yet_is_named_too(tmp_path: Path) -> None:
+    sealed_log(tmp_path, requests=5)
+    (tmp_path / "withholding.toml").write_text(RULES.format(until="2026-03-01"))
+    with open_writer(tmp_path, 0) as writer:
+        for _ in range(2):
+            codes = array("Q", [CODES[0]])
+            sequence = writer.append(OTHER, codes, b"\1", function=1, items=255, register_version=1, time_ns=NOW_NS)
+        writer.commit()
+        with DisclosureReader(tmp_path) as reader:
+            disclose(reader, [CODES[0]], NOW_NS)
+    found = [one for _, one in inbox.waiting(tmp_path / "tree") if isinstance(one, WithholdingStatement)]
+    assert sorted((one.worker, one.sequence, one.row) for one in found if one.leaf == -1) == [
+        (0, sequence - 1, 0),
+        (0, sequence, 0),
+    ]
 
 
 def test_a_withholding_that_cannot_be_put_on_record_is_no_answer(tmp_path: Path) -> None:
