@@ -12,6 +12,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from jukinet.clients.errors import MissingExtraError, OperatorCardRemovedError
+from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.signatures import PrivateKey
 from jukinet.core.wire import messages as m
@@ -24,6 +25,10 @@ class OperatorCredential(ABC):
     method: str
     can_go = False
     """Whether it can be taken away while a session is open, as a card can."""
+
+    def is_old(self, seconds: float) -> bool:
+        """Whether a proof of that age is to be made anew. A password is asked for once, a key signs again."""
+        return self.method == operator_proof.KEY and seconds >= limits.OPERATOR_PROOF_SECONDS
 
     @abstractmethod
     def prove(self, challenge: m.OperatorChallenge, text: bytes) -> bytes:

@@ -410,12 +410,12 @@ class Session:
         link = self._link
         if self._credential is not None:
             await self._heed_card(self._credential)
-        if link is not None and link.exchange.usable:
+        if link is not None and link.exchange.usable and self._is_proved(link):
             return link
         async with self._opening:
             link = await self._client._connected()
+            await self._log_in(link)
             if link is not self._link:
-                await self._log_in(link)
                 opened = await link.ask(m.OpenSession, self.affair.fields())
                 self._grant = requests.grant_from_wire(opened)
                 self._link = link
@@ -434,17 +434,25 @@ class Session:
         """What the session lies on, for its card's watch."""
         return None if self._link is None else self._link.socket
 
+    def _is_proved(self, link: Link) -> bool:
+        """Whether nothing need be proved now: a key signs anew after a while, or the register takes it for gone."""
+        if self._credential is None:
+            return True
+        proved = link.operators.get(self.affair.operator)
+        return proved is not None and not self._credential.is_old(trio.current_time() - proved)
+
     async def _log_in(self, link: Link) -> None:
-        """Prove on this connection who the operator is, once."""
+        """Prove on this connection who the operator is, when that is due."""
         name = self.affair.operator
-        if self._credential is None or name in link.operators:
+        if self._credential is None or self._is_proved(link):
             return
+        now = trio.current_time()
         challenge = await link.ask(m.OperatorLogin, (name,))
         greeting = link.exchange.greeting
         assert isinstance(greeting, m.Greeting)
         proof = await trio.to_thread.run_sync(proof_of, self._credential, challenge, greeting, link.certificates, name)
         await link.ask(m.OperatorProof, (name, proof))
-        link.operators.add(name)
+        link.operators[name] = now
 
     async def _close(self) -> None:
         link = self._link

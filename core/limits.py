@@ -153,6 +153,8 @@ SIGNATURE_BYTES_MAX: Final = 512
 """Of RSA with 4,096 bits."""
 OPERATORS_PER_CONNECTION_MAX: Final = 64
 OPERATOR_FAILURES_PER_CONNECTION_MAX: Final = 10
+OPERATOR_PROOF_SECONDS: Final = 60.0
+"""A client with a key proves again before it asks when its last proof is older (docs/protocol.md, 3.10)."""
 NONCE_BYTES: Final = 32
 SALT_BYTES_MAX: Final = 64
 PASSWORD_MEMORY_KIBIBYTES_MAX: Final = 1_048_576

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -27,18 +27,22 @@ from jukinet.core.audit.checkpoint import (
     read_public_key,
 )
 from jukinet.core.audit.directory import KIND_SEGMENT, SealDirectory
+from jukinet.core.audit.erasure import RETENTION_YEARS
 from jukinet.core.audit.errors import NotProvedError
 from jukinet.core.audit.layout import list_segments
 from jukinet.core.audit.ledger import Ledger
 from jukinet.core.audit.merkle import leaf_hash
+from jukinet.core.audit.operator_changes import OPERATORS, changes_path, list_changes
 from jukinet.core.audit.seal import SEALS, list_seals, open_seal, seal_name
 from jukinet.core.audit.sealing import CHECKPOINT, TREE, Sealer, open_tree
 from jukinet.core.audit.tree_files import TreeFiles
 from jukinet.core.audit.tree_kernel import entry_hashes
 from jukinet.core.audit.verification import Verification, VerifyReport
 from jukinet.core.errors import ConfigurationError
+from jukinet.core.law.grant import day_in_japan
 from jukinet.server import ledger_page
-from jukinet.server.recorded_changes import RecordedChanges, statements_of_changes, told
+from jukinet.server.names_in_law import NamesInLaw
+from jukinet.server.recorded_changes import RecordedChanges, changes_on_record
 
 CHANGES = "changes.jsonl"
 """In an export: what `jukinet audit changes --json` gives."""
@@ -57,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seal.add_argument("--authority", default="", metavar="PATH", help="put its new versions on record too")
     seal.add_argument("--operators", default="", metavar="FILE", help="database whose changes are put on record too")
     seal.add_argument("--retention-years", type=int, default=0, help="also erase months past so many years")
+    seal.add_argument(
+        "--date", type=datetime.date.fromisoformat, metavar="DAY", help="today, where the clock would not be trusted"
+    )
     verify = commands.add_parser("verify", help="check everything from the first byte; exit 1 when anything is wrong")
     verify.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     verify.add_argument("--key", required=True, metavar="PUBLIC", help="the log's public key: a file, or the text")
@@ -67,17 +74,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--witness", action="append", default=[], metavar="PUBLIC", help="must have cosigned; may be repeated"
     )
     verify.add_argument("--deep", action="store_true", help="also compute each record's parts, and compare the codes")
+    verify.add_argument(
+        "--retention-years", type=int, default=RETENTION_YEARS, help="erasing younger content is a fault (default 7)"
+    )
     verify.add_argument("--without-content", action="store_true", help="segments need not be there (an export)")
     verify.add_argument("--json", action="store_true", help="one JSON object instead of text")
     ledger = commands.add_parser("ledger", help="what each recipient was provided, month by month, for ever")
     ledger.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     ledger.add_argument("--json", action="store_true", help="one JSON object a row, with affair and function")
+    ledger.add_argument("--authority", metavar="PATH", help="file or history: what recipients are called")
     changes = commands.add_parser("changes", help="changes of authority and operators, erasures and notes on record")
     changes.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     changes.add_argument("--json", action="store_true", help="one JSON object a row")
     report = commands.add_parser("report", help="the yearly report: recipient, month, count, method")
     report.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
     report.add_argument("--year", type=int, required=True, help="calendar year")
+    report.add_argument("--authority", metavar="PATH", help="file or history: what recipients are called")
     report.add_argument("--html", type=Path, metavar="FILE", help="one HTML file with plots instead of text")
     export = commands.add_parser("export", help="copy what an auditor needs into a new directory")
     export.add_argument("directory", type=Path, metavar="DIR", help="directory of the record of use")
@@ -117,6 +129,8 @@ def make_key(arguments: argparse.Namespace) -> int:
 def seal(arguments: argparse.Namespace) -> int:
     """Seal closed segments and waiting statements. Raises RecordOfUseError and OSError."""
     key = read_private_key(arguments.key)
+    if arguments.date not in (None, day_in_japan()):
+        raise ConfigurationError(f"--date: the clock says {day_in_japan()} in Japan; set it first")
     seals = records = 0
     with Sealer(arguments.directory, key) as sealer:
         erasure.finish(sealer)
@@ -130,14 +144,25 @@ def seal(arguments: argparse.Namespace) -> int:
             print(f"not put on record: {fault}", file=sys.stderr)
         while sealer.mend() is not None:
             pass
-        years = arguments.retention_years
-        while years and (month := erasure.due_month(sealer, years)) is not None:
-            if erasure.erase_month(sealer, month, years) is None:
-                break
-            print(f"erased {month // 100}-{month % 100:02d}")
-            seals += 1
+        erased, complete = erase(sealer, arguments.retention_years, trusted=arguments.date is not None)
+        seals += erased
         print(f"{arguments.directory}: {seals:,} added, {records:,} records; the tree has {sealer.size:,} leaves")
-    return 0
+    return 0 if complete else 1
+
+
+def erase(sealer: Sealer, years: int, *, trusted: bool) -> tuple[int, bool]:
+    """Erase what is past its ``years`` (0: nothing): months erased, and whether none was left. Raises as ``seal``."""
+    months = 0
+    while years and (month := erasure.due_month(sealer, years)) is not None:
+        if not trusted and (reason := erasure.distrust(sealer)):
+            print(f"not erased: {reason}; set it, or name today with --date", file=sys.stderr)
+            return months, False
+        if erasure.erase_month(sealer, month, years) is None:
+            print(f"not erased: a worker's newest segment is of {month // 100}-{month % 100:02d}", file=sys.stderr)
+            return months, False
+        print(f"erased {month // 100}-{month % 100:02d}")
+        months += 1
+    return months, True
 
 
 def read_checkpoint(path: Path, key_text: str) -> Checkpoint:
@@ -178,6 +203,7 @@ def verify(arguments: argparse.Namespace) -> int:
             witnesses=[read_public_key(one) for one in arguments.witness],
             deep=arguments.deep,
             content=not arguments.without_content,
+            retention_years=arguments.retention_years,
             on_progress=lambda done: progress.update(task, completed=done),
         ).run()
     if arguments.json:
@@ -207,20 +233,13 @@ def show_ledger(arguments: argparse.Namespace) -> int:
         for tally in ledger.tallies():
             print(json.dumps({name: getattr(tally, name) for name in tally.__struct_fields__}, ensure_ascii=False))
     else:
-        print(ledger_page.as_text(ledger.tallies()), end="")
+        print(ledger_page.as_text(ledger.tallies(), NamesInLaw(arguments.authority)), end="")
     return 0
-
-
-def changes_of(tree: Path) -> Iterator[dict[str, object]]:
-    """A row for each change on record, in the order of the tree. Raises TreeDamagedError."""
-    rows = [(number, row.kind) for number, row in enumerate(SealDirectory.load(tree).rows)]
-    for leaf, statement in statements_of_changes(tree, rows):
-        yield from told(leaf, statement)
 
 
 def show_changes(arguments: argparse.Namespace) -> int:
     """Print them. Raises TreeDamagedError."""
-    for row in changes_of(open_tree(arguments.directory)):
+    for row in changes_on_record(open_tree(arguments.directory)):
         if arguments.json:
             print(json.dumps(row, ensure_ascii=False))
         else:
@@ -231,11 +250,12 @@ def show_changes(arguments: argparse.Namespace) -> int:
 def show_report(arguments: argparse.Namespace) -> int:
     """Print or write the report of a year. Raises TreeDamagedError and OSError."""
     ledger, note = current_ledger(arguments.directory)
+    names = NamesInLaw(arguments.authority)
     tallies = ledger_page.of_year(ledger.tallies(), arguments.year)
     if arguments.html is None:
-        print(ledger_page.as_text(tallies), end="")
+        print(ledger_page.as_text(tallies, names), end="")
         return 0
-    arguments.html.write_text(ledger_page.document(tallies, arguments.year, ledger.leaf, note), encoding="utf-8")
+    arguments.html.write_text(ledger_page.document(tallies, arguments.year, ledger.leaf, note, names), encoding="utf-8")
     return 0
 
 
@@ -256,6 +276,9 @@ def export(arguments: argparse.Namespace) -> int:
     if numbers:
         with open_seal(target / TREE, numbers[-1]) as newest:
             (target / TREE / CHECKPOINT).write_text(newest.note)
+    (target / TREE / OPERATORS).mkdir(mode=0o700)
+    for number in sorted(list_changes(tree) & set(numbers)):
+        shutil.copyfile(changes_path(tree, number), changes_path(target / TREE, number))
     copied = 0
     if arguments.with_content:
         sealed = {
@@ -268,7 +291,7 @@ def export(arguments: argparse.Namespace) -> int:
                     copied += 1
     restore_derived(target / TREE)
     with (target / CHANGES).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in changes_of(target / TREE))
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in changes_on_record(target / TREE))
     print(f"{target}: {len(numbers):,} seals and {copied:,} segments")
     return 0
 
@@ -304,7 +327,9 @@ def show(directory: Path, report: VerifyReport, *, deep: bool) -> None:
         f"{report.bytes:,} bytes"
     )
     if report.erased_segments:
-        print(f"  {report.erased_segments:,} segments erased after their retention, as is on record")
+        print(f"  {report.erased_segments:,} segments erased, as is on record:")
+        for one in report.erasures:
+            print(f"    {one}")
     if report.absent_segments:
         print(f"  {report.absent_segments:,} segments not there: their content was not checked")
     if report.unsealed_segments:

@@ -70,7 +70,7 @@ def _check(arguments: argparse.Namespace) -> int:
         versions = history.read_history(path)
         if not versions:
             raise ConfigurationError(f"{path}: holds no version")
-        print(f"{path}: {len(versions)} versions in order, newest record {versions[-1].authority.record}")
+        print(f"{path}: in order up to version {len(versions)}, newest record {versions[-1].authority.record}")
         return EXIT_OK
     authority = Authority.load(path)
     rows = sum(len(grants) for body in authority.bodies.values() for grants in body.grants.values())

@@ -16,6 +16,7 @@ from jukinet.core.errors import ConfigurationError, StoreCorruptError
 from jukinet.core.store.reader import RegisterReader
 from jukinet.core.store.succession import Succession
 from jukinet.server import disclosure_page as page
+from jukinet.server.names_in_law import NamesInLaw
 
 CHAIN_CODES_MAX = 100
 DISCLOSURE_BYTES_MAX = 1 << 30
@@ -24,7 +25,8 @@ DISCLOSURE_BYTES_MAX = 1 << 30
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`disclose CODE` and `disclose verify FILE`."""
     parser.usage = (
-        "jukinet disclose CODE --record DIR [--former CODE ...] [--store DIR] [--json | --html] [--out FILE]\n"
+        "jukinet disclose CODE --record DIR [--former CODE ...] [--store DIR] [--authority PATH]\n"
+        "                        [--json | --html] [--out FILE]\n"
         "       jukinet disclose verify FILE --key PUBLIC"
     )
     parser.add_argument(
@@ -33,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", type=Path, metavar="DIR", help="directory of the record of use")
     parser.add_argument("--former", action="append", default=[], metavar="CODE", help="a code the person had before")
     parser.add_argument("--store", type=Path, metavar="DIR", help="a register: also all other codes of the person")
+    parser.add_argument(
+        "--authority", type=Path, metavar="PATH", help="file or history: what recipients and affairs are called"
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="with proofs, for `disclose verify`")
     how.add_argument("--html", action="store_true", help="a page to print, in Japanese")
@@ -50,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     codes = [parse_code(text), *(parse_code(one) for one in arguments.former)]
     if arguments.store is not None:
         codes = all_codes(arguments.store, codes)
+    names = NamesInLaw(arguments.authority)
     with DisclosureReader(arguments.record) as reader:
         answer, withheld = disclose(reader, list(dict.fromkeys(codes)), time.time_ns())
     if withheld:
@@ -57,9 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write(arguments.out, answer.encode() + b"\n")
     elif arguments.html:
-        write(arguments.out, page.document(answer).encode())
+        write(arguments.out, page.document(answer, names).encode())
     else:
-        write(arguments.out, as_text(answer).encode())
+        write(arguments.out, as_text(answer, names).encode())
     return 0
 
 
@@ -108,10 +114,10 @@ def write(path: Path | None, data: bytes) -> None:
         file.write(data)
 
 
-def as_text(answer: Disclosure) -> str:
+def as_text(answer: Disclosure, names: NamesInLaw) -> str:
     """A line a provision, tabs between the columns of the page."""
     codes = ", ".join(format_code(code) for code in answer.codes)
     if not answer.provisions:
         return f"{codes}\n{page.NONE} (no record exists)\n"
-    lines = ["\t".join(page.COLUMNS), *("\t".join(page.cells(one)) for one in answer.provisions)]
+    lines = ["\t".join(page.COLUMNS), *("\t".join(page.cells(one, names)) for one in answer.provisions)]
     return f"{codes}: {len(answer.provisions):,}\n" + "\n".join(lines) + "\n"

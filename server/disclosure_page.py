@@ -9,7 +9,8 @@ from typing import Final
 from jukinet.core.audit.disclosure import Disclosure, Provision
 from jukinet.core.audit.ledger import JAPAN
 from jukinet.core.codes import format_code
-from jukinet.core.vocabulary import Function, Item, Outcome, Role
+from jukinet.core.vocabulary import Function, Item, Outcome
+from jukinet.server.names_in_law import NamesInLaw
 
 SOURCE: Final = "全国サーバ"
 FUNCTIONS: Final = {
@@ -44,7 +45,8 @@ OUTCOMES: Final = {
     Outcome.BAD_CHECK_DIGIT: "コード誤り",
     Outcome.MALFORMED: "コード誤り",
 }
-ROLES: Final = {Role.AGENCY: "国の機関等", Role.PREFECTURE: "都道府県", Role.MUNICIPALITY: "市区町村"}
+HAS_RECORD: Final = (Outcome.CURRENT, Outcome.CHANGED, Outcome.DEAD, Outcome.MOVED_AWAY, Outcome.REMOVED)
+"""Outcomes with which something of a person is provided."""
 HEAD: Final = """\
 <!DOCTYPE html>
 <html lang="ja">
@@ -88,7 +90,12 @@ def moment(time_ns: int) -> str:
 
 def items(provision: Provision) -> str:
     """What was provided, or what was compared."""
-    return "・".join(name for item, name in ITEMS.items() if provision.items & item) or "（異動の有無のみ）"
+    names = "・".join(name for item, name in ITEMS.items() if provision.items & item)
+    if provision.outcome not in HAS_RECORD:
+        return "（提供なし）"
+    if provision.function == Function.VERIFY:
+        return f"（一致・不一致のみ）{names}"
+    return names or "（異動の有無のみ）"
 
 
 def function(provision: Provision) -> str:
@@ -99,25 +106,14 @@ def outcome(provision: Provision) -> str:
     return next((name for one, name in OUTCOMES.items() if provision.outcome == one), str(provision.outcome))
 
 
-def affair(provision: Provision) -> str:
-    """As the law numbers it."""
-    number = f" {provision.number}号" if provision.number else ""
-    return f"別表第{provision.schedule} {provision.item}の項{number}"
-
-
-def recipient(provision: Provision) -> str:
-    role = next((name for one, name in ROLES.items() if provision.role == one), provision.role)
-    return f"{provision.body}（{role}）"
-
-
-def cells(provision: Provision) -> tuple[str, ...]:
+def cells(provision: Provision, names: NamesInLaw) -> tuple[str, ...]:
     """A row of the table, in the order of COLUMNS."""
     number = f"{provision.worker}-{provision.sequence}-{provision.row + 1}"
     return (
         moment(provision.time_ns),
         function(provision),
-        recipient(provision),
-        affair(provision),
+        names.recipient(provision.role, provision.body),
+        names.affair(provision.role, provision.body, provision.schedule, provision.item, provision.number),
         provision.reason,
         items(provision),
         outcome(provision),
@@ -126,14 +122,15 @@ def cells(provision: Provision) -> tuple[str, ...]:
     )
 
 
-def document(answer: Disclosure) -> str:
+def document(answer: Disclosure, names: NamesInLaw) -> str:
     """The whole file. Everything that came from outside is escaped."""
     codes = "、".join(format_code(code) for code in answer.codes)
     head = f"<p>住民票コード：{escape(codes)}　作成日時：{moment(answer.made_ns)}</p>\n"
     if answer.provisions:
         titles = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
         rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in cells(one)) + "</tr>\n" for one in answer.provisions
+            "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in cells(one, names)) + "</tr>\n"
+            for one in answer.provisions
         )
         body = f"<table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
         body += f'<p class="note">{NOTE}</p>\n'

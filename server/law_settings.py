@@ -35,6 +35,15 @@ class Operators(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ge=0.1, le=86_400, description="Silence after which an operator must log in again; not of the class batch."
         ),
     ] = 900.0
+    proof_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="How long an operator with a key may ask on one proof; then its card must sign again. At least "
+            "120, for clients prove again each minute; not of the class batch. 0: one proof is enough.",
+        ),
+    ] = 300.0
     failures_max: Annotated[
         int, Meta(ge=1, le=100, description="Wrong proofs in a row after which an operator is locked.")
     ] = 5

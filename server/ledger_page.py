@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
 from jukinet.core.audit.seal import Tally
-from jukinet.server.disclosure_page import FUNCTIONS, ROLES
+from jukinet.server.disclosure_page import FUNCTIONS
+from jukinet.server.names_in_law import NamesInLaw
 
 METHODS: Final = {"interactive": "即時提供", "bulk": "一括提供"}
 COLOURS: Final = {"interactive": "#1f5a99", "bulk": "#c46a1b"}
 MONTHS: Final = tuple(range(1, 13))
 RECIPIENTS_SHOWN_MAX: Final = 20
+NAME_PLACES_MAX: Final = 46
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 880, 260, 90, 30, 10
 BAR_HEIGHT: Final = 22
 HEAD: Final = """\
@@ -47,45 +50,40 @@ def of_year(tallies: Iterable[Tally], year: int) -> list[Tally]:
     return [tally for tally in tallies if tally.month // 100 == year]
 
 
-def recipient(tally: Tally) -> str:
-    role = next((name for one, name in ROLES.items() if tally.role == one), tally.role)
-    return f"{tally.body}（{role}）"
-
-
-def by_recipient(tallies: Sequence[Tally]) -> list[tuple[str, int, str, int, int]]:
+def by_recipient(tallies: Sequence[Tally], names: NamesInLaw) -> list[tuple[str, int, str, int, int]]:
     """(recipient, month, method, requests, provisions), the rows that the report is made of."""
     sums: Counter[tuple[str, int, str]] = Counter()
     requests: Counter[tuple[str, int, str]] = Counter()
     for tally in tallies:
-        key = (recipient(tally), tally.month, tally.method)
+        key = (names.recipient(tally.role, tally.body), tally.month, tally.method)
         sums[key] += tally.provisions
         requests[key] += tally.requests
     return [(*key, requests[key], amount) for key, amount in sorted(sums.items())]
 
 
-def as_text(tallies: Sequence[Tally]) -> str:
+def as_text(tallies: Sequence[Tally], names: NamesInLaw) -> str:
     """A line a row, tabs between: recipient, month, method, requests, provisions."""
     lines = ["提供先\t年月\t方法\t件数（要求）\t件数（提供）"]
-    for name, month, method, requests, provisions in by_recipient(tallies):
+    for name, month, method, requests, provisions in by_recipient(tallies, names):
         lines.append(f"{name}\t{month // 100}-{month % 100:02d}\t{METHODS[method]}\t{requests}\t{provisions}")
     return "\n".join(lines) + "\n"
 
 
-def document(tallies: Sequence[Tally], year: int, leaves: int, note: str) -> str:
+def document(tallies: Sequence[Tally], year: int, leaves: int, note: str, names: NamesInLaw) -> str:
     """The whole file for one year. leaves, note: the tree that the ledger was summed from, and its checkpoint."""
     total = sum(tally.provisions for tally in tallies)
     requests = sum(tally.requests for tally in tallies)
     rows = "".join(
         f"<tr><td>{escape(name)}</td><td>{month // 100}年{month % 100}月</td><td>{METHODS[method]}</td>"
         f'<td class="n">{asked:,}</td><td class="n">{provided:,}</td></tr>\n'
-        for name, month, method, asked, provided in by_recipient(tallies)
+        for name, month, method, asked, provided in by_recipient(tallies, names)
     )
     key = "".join(f'<span style="background:{COLOURS[name]}"></span>{word}' for name, word in METHODS.items())
     return (
         HEAD.format(year=year)
         + f"<p>提供件数 {total:,} 件（要求 {requests:,} 件）</p>\n"
         + f'<h2>月別・方法別</h2>\n<p class="key">{key}</p>\n{monthly_plot(tallies)}\n'
-        + f"<h2>提供先別</h2>\n{bars(recipients(tallies))}\n"
+        + f"<h2>提供先別</h2>\n{bars(recipients(tallies, names))}\n"
         + f"<h2>機能別</h2>\n{bars(functions(tallies))}\n"
         + "<h2>提供先・年月・方法別の件数</h2>\n<table>\n<thead><tr><th>提供先</th><th>年月</th><th>方法</th>"
         + f'<th class="n">要求</th><th class="n">提供</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n'
@@ -93,11 +91,11 @@ def document(tallies: Sequence[Tally], year: int, leaves: int, note: str) -> str
     )
 
 
-def recipients(tallies: Sequence[Tally]) -> list[tuple[str, int]]:
+def recipients(tallies: Sequence[Tally], names: NamesInLaw) -> list[tuple[str, int]]:
     """The largest first; what does not fit is one row."""
     sums: Counter[str] = Counter()
     for tally in tallies:
-        sums[recipient(tally)] += tally.provisions
+        sums[names.recipient(tally.role, tally.body)] += tally.provisions
     ordered = sorted(sums.items(), key=lambda one: (-one[1], one[0]))
     rest = sum(amount for _, amount in ordered[RECIPIENTS_SHOWN_MAX:])
     return ordered[:RECIPIENTS_SHOWN_MAX] + ([("その他", rest)] if rest else [])
@@ -148,6 +146,16 @@ def monthly_plot(tallies: Sequence[Tally]) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
+def shortened(name: str) -> str:
+    """A name that fits beside its bar: kanji and kana take two places."""
+    taken = 0
+    for place, character in enumerate(name):
+        taken += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if taken > NAME_PLACES_MAX:
+            return name[:place] + "…"
+    return name
+
+
 def bars(amounts: Sequence[tuple[str, int]]) -> str:
     """Horizontal bars with their numbers, as SVG."""
     left, right = 300, 140
@@ -157,7 +165,7 @@ def bars(amounts: Sequence[tuple[str, int]]) -> str:
     for place, (name, amount) in enumerate(amounts):
         y = BAR_HEIGHT * place + 2
         long = (WIDTH - left - right) * amount / largest
-        shown = name if len(name) <= 34 else name[:33] + "…"
+        shown = shortened(name)
         parts.append(f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{escape(shown)}</text>')
         parts.append(
             f'<rect x="{left}" y="{y}" width="{long:.1f}" height="{BAR_HEIGHT - 5}" fill="{COLOURS["interactive"]}"/>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import getpass
 import json
 import re
@@ -11,9 +12,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from jukinet.core.audit.erasure import RETENTION_YEARS
+from jukinet.core.audit.ledger import JAPAN
 from jukinet.core.errors import ConfigurationError, JukinetError
 from jukinet.core.law.authority_file import BODY_ROLES, NAME_PATTERN
 from jukinet.core.law.grant import day_in_japan
+from jukinet.core.law.history import time_text
 from jukinet.core.signatures import PersonalKey
 from jukinet.server.operators.classes import CLASSES
 from jukinet.server.operators.database import (
@@ -25,6 +29,7 @@ from jukinet.server.operators.database import (
     with_password,
 )
 
+CHANGE_NAMES: Final = ("at", "what", "by", "role", "body", "name", "detail")
 EXIT_OK, EXIT_NONE, EXIT_USAGE = 0, 1, 2
 PASSWORD_DAYS: Final = 90
 DAYS_MAX: Final = 3_650
@@ -47,6 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _name(what.add_parser("disable", help="the operator is out within a second and cannot come in"))
     _name(what.add_parser("unlock", help="after too many failures; also enables a disabled operator"))
+    one = what.add_parser("forget", help="take out old changes, and operators disabled since before them")
+    one.add_argument("--database", required=True, metavar="FILE", help="the operators' database")
+    one.add_argument(
+        "--before",
+        required=True,
+        type=datetime.date.fromisoformat,
+        metavar="DAY",
+        help=f"at least {RETENTION_YEARS} years ago",
+    )
     one = what.add_parser("list", help="operators, their classes and states")
     one.add_argument("--database", required=True, metavar="FILE")
     one.add_argument("--body", default="", help="of this body only")
@@ -132,15 +146,31 @@ def _set(arguments: argparse.Namespace, database: OperatorDatabase, *, disabled:
     return EXIT_NONE
 
 
-def _list(arguments: argparse.Namespace, database: OperatorDatabase) -> int:
-    if arguments.changes:
-        for change in database.changes():
-            print(*change[1:], sep="\t")
-        return EXIT_OK
+def _forget(arguments: argparse.Namespace, database: OperatorDatabase) -> int:
+    day: datetime.date = arguments.before
     today = day_in_japan()
-    for operator in database.operators(arguments.body):
-        told = _told(operator, operator.may_come_in(today) or "good", today.toordinal())
-        print(json.dumps(told, ensure_ascii=False) if arguments.json else "\t".join(map(str, told.values())))
+    if (day.year + RETENTION_YEARS, day.month, day.day) > (today.year, today.month, today.day):
+        raise ConfigurationError(f"--before is a day {RETENTION_YEARS} years ago or earlier: younger ones are kept")
+    begin = datetime.datetime.combine(day, datetime.time(), JAPAN)
+    changes, operators = database.forget(int(begin.timestamp()))
+    print(f"{changes:,} changes and {operators:,} operators are forgotten")
+    return EXIT_OK
+
+
+def _list(arguments: argparse.Namespace, database: OperatorDatabase) -> int:
+    rows: list[dict[str, str | int]]
+    if arguments.changes:
+        rows = [dict(zip(CHANGE_NAMES, (time_text(at), *rest), strict=True)) for _, at, *rest in database.changes()]
+    else:
+        today = day_in_japan()
+        rows = [
+            _told(operator, operator.may_come_in(today) or "good", today.toordinal())
+            for operator in database.operators(arguments.body)
+        ]
+    if rows and not arguments.json:
+        print("\t".join(rows[0]))
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False) if arguments.json else "\t".join(map(str, row.values())))
     return EXIT_OK
 
 
@@ -157,4 +187,4 @@ def _told(operator: Operator, state: str, today: int) -> dict[str, str | int]:
     }
 
 
-ACTIONS = {"add": _add, "disable": _disable, "unlock": _unlock, "list": _list}
+ACTIONS = {"add": _add, "disable": _disable, "unlock": _unlock, "forget": _forget, "list": _list}

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from jukinet.core.audit.directory import KIND_AUTHORITY, KIND_OPERATORS, KIND_SEGMENT, KIND_WITHHOLDING
+from jukinet.core.audit.directory import KIND_AUTHORITY, KIND_OPERATORS, KIND_SEGMENT, KIND_WITHHOLDING, SealDirectory
+from jukinet.core.audit.operator_changes import read_changes
 from jukinet.core.audit.seal import AuthorityStatement, OperatorChange, OperatorsStatement, Statement, open_seal
 from jukinet.core.audit.sealing import Sealer
 from jukinet.core.errors import ConfigurationError
@@ -155,32 +156,27 @@ class RecordedChanges:
             added = 0
             while self._change < newest:
                 changes = [OperatorChange(*one) for one in database.changes(self._change, CHANGES_MAX)]
-                sealer.add_statement(
-                    OperatorsStatement(
-                        time_ns=sealer.now(), month=sealer.month(), database=self._database, changes=changes
-                    )
-                )
+                sealer.add_operator_changes(self._database, changes)
                 self._change = changes[-1].number
                 added += 1
             return added
 
 
-def statements_of_changes(sealer_tree: Path, rows: list[tuple[int, int]]) -> Iterator[tuple[int, Statement]]:
-    """(leaf, statement) of the seals in ``rows``, (number, kind) each, that concern neither segments nor withholding.
-
-    Raises TreeDamagedError.
-    """
-    for number, kind in rows:
-        if kind in (KIND_SEGMENT, KIND_WITHHOLDING):
+def changes_on_record(tree: Path) -> Iterator[dict[str, object]]:
+    """A row for each change on record, in the order of the tree. Raises TreeDamagedError."""
+    for number, row in enumerate(SealDirectory.load(tree).rows):
+        if row.kind in (KIND_SEGMENT, KIND_WITHHOLDING):
             continue
-        with open_seal(sealer_tree, number) as seal:
+        with open_seal(tree, number) as seal:
             statement = seal.decoded()
-        if statement is not None:
-            yield seal.next_leaf - 1, statement
+        if isinstance(statement, OperatorsStatement):
+            yield from told(row.next_leaf - 1, statement, read_changes(tree, number, statement))
+        elif statement is not None:
+            yield from told(row.next_leaf - 1, statement)
 
 
-def told(leaf: int, statement: Statement) -> list[dict[str, object]]:
-    """What an auditor is shown of a statement: a row a change."""
+def told(leaf: int, statement: Statement, changes: list[OperatorChange] | None = None) -> list[dict[str, object]]:
+    """What an auditor is shown of a statement: a row a change. changes: of operators, None when they were erased."""
     common: dict[str, object] = {"leaf": leaf, "sealed": history.time_text(statement.time_ns // 10**9)}
     if isinstance(statement, AuthorityStatement):
         return [
@@ -196,7 +192,9 @@ def told(leaf: int, statement: Statement) -> list[dict[str, object]]:
                 "by": statement.applied_by,
             }
         ]
-    if isinstance(statement, OperatorsStatement):
+    if isinstance(statement, OperatorsStatement) and changes is None:
+        return [common | {"kind": "operator", "what": "erased", "number": one.number} for one in statement.changes]
+    if isinstance(statement, OperatorsStatement) and changes is not None:
         return [
             common
             | {
@@ -209,7 +207,7 @@ def told(leaf: int, statement: Statement) -> list[dict[str, object]]:
                 "at": history.time_text(one.at),
                 "by": one.by,
             }
-            for one in statement.changes
+            for one in changes
         ]
     fields = {
         name: value

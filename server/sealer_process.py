@@ -137,6 +137,9 @@ class SealerProcess:
         month = erasure.due_month(sealer, years)
         if month is None:
             return False
+        if reason := erasure.distrust(sealer):
+            self._events.warning("erasure_refused", month=month, reason=reason)
+            return False
         statement = erasure.erase_month(sealer, month, years)
         if statement is None:
             self._events.warning("erasure_postponed", month=month)

@@ -77,7 +77,7 @@ class Session:
             raise NotAuthorisedError("the body has no authority here")
         grant = body.grant(*self.affair, today)
         if self.login is not None:
-            if self.login.ended:
+            if not self.login.is_in:
                 raise OperatorRequiredError(self.login.why_out)
             grant = self.login.operator_class.narrow(grant)
         self.caps = caps.of_grant(self.owner, grant)

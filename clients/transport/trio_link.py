@@ -48,7 +48,7 @@ class Link:
         self.slots_used = 0
         self.certificates = (b"", b"")
         """SHA-256 of this side's certificate and of the server's, as presented on this connection."""
-        self.operators: set[str] = set()
+        self.operators: dict[str, float] = {}
         """Operators who have proved on it who they are."""
         self._sock = sock
         self._outbox: deque[memoryview] = deque()

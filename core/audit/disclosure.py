@@ -52,6 +52,8 @@ from jukinet.core.audit.withholding import Rule, read_rules
 from jukinet.core.errors import RecordOfUseError
 
 FORMAT: Final = 1
+SOURCE: Final = "national server"
+"""Who provided: of all provisions here."""
 ATTEMPTS: Final = 3
 AROUND_BYTES: Final = 2_048
 """Before and behind a row: the head before it and the 256 rows that are hashed with it."""
@@ -104,6 +106,7 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a resident, as JSON."""
 
     format: int = FORMAT
+    source: str = SOURCE
     codes: list[int]
     made_ns: int
     checkpoint: str
@@ -137,7 +140,7 @@ class DisclosureReader:
         self.tree = open_tree(self.directory)
         self.rows = SealDirectory.load(self.tree)
         self.note = self._checkpoint_note()
-        self.size = Checkpoint.decode(Note.decode(self.note).text).size if self.note else 0
+        self.size = self.rows.size
         self._erased = erased_until(erasures(self.tree, self.rows))
         self._runs = self._covering_runs()
         self._hashes = TreeFiles(self.tree)
@@ -162,6 +165,12 @@ class DisclosureReader:
             return ""
         with open_seal(self.tree, len(self.rows.rows) - 1) as seal:
             own = seal.note
+        try:
+            size = Checkpoint.decode(Note.decode(own).text).size
+        except NotProvedError as error:
+            raise TreeDamagedError(seal.path, f"its checkpoint: {error}") from None
+        if size != self.rows.size:
+            raise TreeDamagedError(seal.path, f"its checkpoint is of {size} leaves, and there are {self.rows.size}")
         try:
             shown = (self.tree / CHECKPOINT).read_text()
             if Note.decode(shown).text == Note.decode(own).text:
@@ -443,7 +452,14 @@ def disclose(
             if rule.holds_back(head, today):
                 until = rule.until.isoformat()
                 statement = WithholdingStatement(
-                    time_ns=now_ns, month=0, leaf=leaf, row=provision.row, rule=rule.name, until=until
+                    time_ns=now_ns,
+                    month=0,
+                    leaf=leaf,
+                    row=provision.row,
+                    rule=rule.name,
+                    until=until,
+                    worker=provision.worker,
+                    sequence=provision.sequence,
                 )
                 inbox.leave(reader.tree, statement)
                 return False
@@ -488,6 +504,8 @@ def check_disclosure(answer: Disclosure, key: PublicKey) -> int:
                 _check_provision(provision, provision.proof, point)
             except NotProvedError as error:
                 raise NotProvedError(f"provision {number + 1}: {error}") from None
+    if len({(one.proof.leaf, one.proof.row) for one in proved if one.proof is not None}) != len(proved):
+        raise NotProvedError("a provision that is there twice")
     return len(proved)
 
 

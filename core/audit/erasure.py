@@ -11,6 +11,7 @@ from jukinet.core.audit.directory import KIND_ERASURE, KIND_SEGMENT, SealDirecto
 from jukinet.core.audit.errors import TreeDamagedError
 from jukinet.core.audit.layout import segment_name
 from jukinet.core.audit.ledger import JAPAN
+from jukinet.core.audit.operator_changes import changes_path, list_changes
 from jukinet.core.audit.parts import parts_path
 from jukinet.core.audit.runs import list_runs
 from jukinet.core.audit.seal import ErasedSegments, ErasureStatement, open_seal
@@ -19,7 +20,12 @@ from jukinet.core.audit.segment import sync_directory
 from jukinet.core.audit.writer import RecordOfUseWriter
 from jukinet.core.errors import RecordOfUseError
 
+RETENTION_YEARS: Final = 7
+"""How long the content of the record of use is kept at the least, where nothing else is said."""
 DAYS_A_YEAR: Final = 365.25
+LEAP_DAYS_MAX: Final = 31
+"""As for the register (docs/retention.md, 2): a clock that has leapt further ahead is not trusted for so many days."""
+DAY_NS: Final = 86_400_000_000_000
 
 
 def erasures(tree: Path, rows: SealDirectory) -> list[ErasureStatement]:
@@ -28,6 +34,7 @@ def erasures(tree: Path, rows: SealDirectory) -> list[ErasureStatement]:
     for number, row in enumerate(rows.rows):
         if row.kind == KIND_ERASURE:
             with open_seal(tree, number) as seal:
+                seal.check()
                 statement = seal.decoded()
             if not isinstance(statement, ErasureStatement):
                 raise TreeDamagedError(seal.path, "not the erasure that the directory says")
@@ -53,6 +60,28 @@ def due_month(sealer: Sealer, years: int) -> int | None:
     if month >= current or not _is_over(newest_ns, years, now):
         return None
     return month
+
+
+def distrust(sealer: Sealer) -> str:
+    """Why the clock is not one to erase by, or ''.
+
+    Deleting cannot be undone. So the clock must agree with the record of use itself: for the last LEAP_DAYS_MAX there
+    were provisions, none of which was that long after those before it.
+    """
+    newest_ns = leapt_ns = 0
+    for row in sealer.rows.rows:
+        if row.kind == KIND_SEGMENT and row.last_time_ns:
+            if newest_ns and row.first_time_ns - newest_ns > LEAP_DAYS_MAX * DAY_NS:
+                leapt_ns = row.first_time_ns
+            elif row.last_time_ns - row.first_time_ns > LEAP_DAYS_MAX * DAY_NS:
+                leapt_ns = row.last_time_ns
+            newest_ns = max(newest_ns, row.last_time_ns)
+    now_ns = sealer.now()
+    if now_ns - newest_ns > LEAP_DAYS_MAX * DAY_NS:
+        return f"the clock lies {(now_ns - newest_ns) // DAY_NS:,} days beyond the newest sealed provision"
+    if leapt_ns and now_ns - leapt_ns < LEAP_DAYS_MAX * DAY_NS:
+        return f"the clock leapt more than {LEAP_DAYS_MAX} days ahead less than {LEAP_DAYS_MAX} days ago"
+    return ""
 
 
 def _is_over(time_ns: int, years: int, now: datetime.datetime) -> bool:
@@ -122,6 +151,10 @@ def _delete(sealer: Sealer, statement: ErasureStatement) -> int:
             deleted += 1
     for number in range(sealer.rows.seal_of(statement.first_leaf), sealer.rows.seal_of(statement.next_leaf - 1) + 1):
         parts_path(sealer.tree, number).unlink(missing_ok=True)
+    for number in list_changes(sealer.tree):
+        if sealer.rows.rows[number].next_leaf <= statement.next_leaf:
+            changes_path(sealer.tree, number).unlink(missing_ok=True)
+            deleted += 1
     if deleted:
         sync_directory(sealer.directory)
     return deleted

@@ -2,7 +2,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from jukinet.core.checksum cimport crc32c_update
@@ -15,6 +15,9 @@ cdef enum:
     KIND_PROVISION = 1
     BLOCK_ENTRIES = 256
     TABLE_ROW = 24
+    TABLE_PAGE = 4096
+    PAGE_ROWS = 170             # and a page's own number and checksum
+    PAGE_TRAILER = 16
     ENTRY_BYTES_MAX = 16        # code difference 6, leaf difference 6, row 3
     DIGITS = 8192               # of 13 bits: a code's 37 bits take three
 
@@ -96,6 +99,60 @@ cdef void sort_entries(Entry *entries, Entry *spare, size_t count, uint32_t *cou
         memcpy(entries, source, count * sizeof(Entry))
 
 
+cdef class RunTable:
+    """A run's table in its file: pages of 170 rows, each of which is checked before its first row is looked at.
+
+    So a search takes a row that the disk has changed for damage, never for another code's.
+    """
+
+    cdef const unsigned char[::1] _pages
+    cdef readonly size_t rows
+    cdef uint32_t _seed
+    cdef unsigned char *_checked
+
+    def __cinit__(self, const unsigned char[::1] pages, size_t rows, uint32_t seed):
+        """seed: the checksum of the run's header. Raises ValueError for pages that do not hold so many rows."""
+        cdef size_t whole = (rows + PAGE_ROWS - 1) // PAGE_ROWS
+        if <size_t>pages.shape[0] != rows * TABLE_ROW + whole * PAGE_TRAILER:
+            raise ValueError("a run's table")
+        self._checked = <unsigned char *>calloc(whole + 1, 1)
+        if self._checked == NULL:
+            raise MemoryError
+        self._pages = pages
+        self.rows = rows
+        self._seed = seed
+
+    def __dealloc__(self):
+        free(self._checked)
+
+    def close(self):
+        """Let the pages go; the table has no rows from then on."""
+        self.rows = 0
+        self._pages = None
+
+    cdef const unsigned char *row(self, size_t number) except NULL:
+        """A row, ``number`` < ``rows``. Raises ValueError when its page is damaged."""
+        cdef size_t page = number // PAGE_ROWS, length
+        cdef const unsigned char *place = &self._pages[page * TABLE_PAGE]
+        if not self._checked[page]:
+            length = min(self.rows - page * PAGE_ROWS, <size_t>PAGE_ROWS) * TABLE_ROW + PAGE_TRAILER
+            if (
+                load_u64(place + length - PAGE_TRAILER) != page or load_u32(place + length - 8) != 0
+                or crc32c_update(self._seed, place, length - 4) != load_u32(place + length - 4)
+            ):
+                raise ValueError("a run's table")
+            self._checked[page] = 1
+        return place + (number - page * PAGE_ROWS) * TABLE_ROW
+
+    def place(self, size_t number):
+        """``(offset, bytes)`` of a block by its row. Raises ValueError as ``row`` does, IndexError for no row."""
+        cdef const unsigned char *row
+        if number >= self.rows:
+            raise IndexError(number)
+        row = self.row(number)
+        return load_u64(row + 8), load_u32(row + 16)
+
+
 cdef class CodeBuffer:
     """Codes in memory with leaf and row, until they are packed as one run."""
 
@@ -160,16 +217,13 @@ cdef class CodeBuffer:
         self._entries[self.entries].place = leaf << 16 | row
         self.entries += 1
 
-    def unpack(self, const unsigned char[::1] blocks, const unsigned char[::1] table, uint64_t first_leaf, size_t entries):
+    def unpack(self, const unsigned char[::1] blocks, RunTable table not None, uint64_t first_leaf, size_t entries):
         """Add all entries of a run. Raises ValueError when it is not whole."""
-        cdef size_t block, count = <size_t>table.shape[0] // TABLE_ROW, left = entries, found
-        if count * TABLE_ROW != <size_t>table.shape[0]:
-            raise ValueError("a run's table")
+        cdef size_t block, left = entries, found
         self._reserve(entries)
-        for block in range(count):
+        for block in range(table.rows):
             found = block_read(
-                blocks, &table[block * TABLE_ROW], first_leaf, min(left, <size_t>BLOCK_ENTRIES),
-                self._entries + self.entries,
+                blocks, table.row(block), first_leaf, min(left, <size_t>BLOCK_ENTRIES), self._entries + self.entries
             )
             if found == 0:
                 raise ValueError("a run's block")
@@ -179,7 +233,7 @@ cdef class CodeBuffer:
             raise ValueError("a run with fewer entries than it says")
 
     def pack(self, uint64_t first_leaf):
-        """``(blocks, table)`` of all entries, sorted by code, in the order they came for equal codes. Empties the buffer."""
+        """``(blocks, rows of the table)`` of all entries, sorted by code, equal ones as they came. Empties the buffer."""
         cdef size_t count = self.entries, row = 0, start, number = 0
         cdef size_t blocks = (count + BLOCK_ENTRIES - 1) // BLOCK_ENTRIES
         cdef Entry *spare
@@ -284,21 +338,21 @@ cdef size_t block_read(
     return count if place == end else 0
 
 
-cdef (size_t, size_t) blocks_of(const unsigned char[::1] table, uint64_t code) noexcept:
+cdef (size_t, size_t) blocks_of(RunTable table, uint64_t code) except *:
     """First and next of the blocks that may hold a code: the last that begins below it, and all that begin with it.
 
     Codes are random, so the search begins where the code would stand among evenly spread ones and goes on from there in
     growing steps: one page of the table instead of one for each halving, and right for any codes.
     """
-    cdef size_t count = <size_t>table.shape[0] // TABLE_ROW, low = 0, high = count, middle, step = 32, place
+    cdef size_t count = table.rows, low = 0, high = count, middle, step = 32, place
     if count == 0:
         return 0, 0
     place = <size_t>(<double>min(code, CODE_END - 1) / <double>CODE_END * <double>count)
     place = min(place, count - 1)
-    if load_u64(&table[place * TABLE_ROW]) < code:
+    if load_u64(table.row(place)) < code:
         low = place + 1
         while step < count - place:
-            if load_u64(&table[(place + step) * TABLE_ROW]) >= code:
+            if load_u64(table.row(place + step)) >= code:
                 high = place + step
                 break
             low = place + step + 1
@@ -306,41 +360,41 @@ cdef (size_t, size_t) blocks_of(const unsigned char[::1] table, uint64_t code) n
     else:
         high = place
         while step <= place:
-            if load_u64(&table[(place - step) * TABLE_ROW]) < code:
+            if load_u64(table.row(place - step)) < code:
                 low = place - step + 1
                 break
             high = place - step
             step *= 2
     while low < high:                       # the first block whose first code is not below
         middle = (low + high) // 2
-        if load_u64(&table[middle * TABLE_ROW]) < code:
+        if load_u64(table.row(middle)) < code:
             low = middle + 1
         else:
             high = middle
     if low > 0:
         low -= 1
     high = low
-    while high < count and load_u64(&table[high * TABLE_ROW]) <= code:
+    while high < count and load_u64(table.row(high)) <= code:
         high += 1
     return low, high
 
 
-def find_blocks(const unsigned char[::1] table, uint64_t code):
-    """``(first, next)``: which blocks of a run with this table may hold a code."""
+def find_blocks(RunTable table not None, uint64_t code):
+    """``(first, next)``: which blocks of a run with this table may hold a code. Raises ValueError for a damaged page."""
     return blocks_of(table, code)
 
 
 def find_code(
-    const unsigned char[::1] blocks, const unsigned char[::1] table, uint64_t first_leaf, size_t entries, uint64_t code
+    const unsigned char[::1] blocks, RunTable table not None, uint64_t first_leaf, size_t entries, uint64_t code
 ):
-    """``[(leaf, row), ...]`` of a code in a run, in the order of the tree. Raises ValueError when a block is not whole."""
+    """``[(leaf, row), ...]`` of a code in a run, in the order of the tree. Raises ValueError when what is read is damaged."""
     cdef size_t low, high, found, number
     cdef Entry block[BLOCK_ENTRIES]
     cdef list places = []
     low, high = blocks_of(table, code)
     while low < high:
         found = block_read(
-            blocks, &table[low * TABLE_ROW], first_leaf, min(entries - low * BLOCK_ENTRIES, <size_t>BLOCK_ENTRIES), block
+            blocks, table.row(low), first_leaf, min(entries - low * BLOCK_ENTRIES, <size_t>BLOCK_ENTRIES), block
         )
         if found == 0:
             raise ValueError("a run's block")

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from jukinet.core import limits
 from jukinet.core.audit.errors import TreeDamagedError
 from jukinet.core.audit.read_ahead import will_need
-from jukinet.core.audit.run_kernel import CodeBuffer, find_blocks, find_code
+from jukinet.core.audit.run_kernel import CodeBuffer, RunTable, find_blocks, find_code
 from jukinet.core.audit.segment import sync_directory
 from jukinet.core.checksum import crc32c
 from jukinet.core.vocabulary import CODE_END
@@ -23,12 +23,14 @@ RUNS: Final = "codes"
 RUN_SUFFIX: Final = ".codes"
 RUN_NAME: Final = re.compile(r"(\d{6})-(\d{12,16})-(\d{12,16})\.codes")
 RUN_MAGIC: Final = b"JKN-COD\0"
-RUN_FORMAT: Final = 1
+RUN_FORMAT: Final = 2
 RUN_HEADER: Final = struct.Struct("<8sIIQQQQQII")
 TABLE_ROW_BYTES: Final = 24
 BLOCK_ENTRIES: Final = 256
-TRAILER: Final = struct.Struct("<II")
-TABLE_PLACE: Final = struct.Struct("<QI")
+PAGE_BYTES: Final = 4_096
+PAGE_ROWS: Final = 170
+PAGE_TRAILER: Final = struct.Struct("<QII")
+"""Behind a page's rows: its number, zero, and the checksum of all of it, begun with the header's."""
 NEAR_ROWS: Final = 128
 """How far from its expected row a code's row mostly stands: half the square root of 30,000, with room."""
 OPEN_TOGETHER: Final = 128
@@ -36,6 +38,7 @@ MERGED_TOGETHER: Final = 16
 """Small runs of one size that become one: a code's search then looks into some hundreds of runs for 7 years."""
 
 assert RUN_HEADER.size == 64
+assert PAGE_ROWS * TABLE_ROW_BYTES + PAGE_TRAILER.size == PAGE_BYTES
 
 
 class RunName(NamedTuple):
@@ -68,21 +71,37 @@ def write_run(tree: Path, name: RunName, buffer: CodeBuffer) -> None:
     entries = buffer.entries
     blocks, table = buffer.pack(name.first_leaf)
     count = len(table) // TABLE_ROW_BYTES
-    fields = (*name[:3], entries, count, RUN_HEADER.size + len(blocks), 0)
-    header = RUN_HEADER.pack(RUN_MAGIC, RUN_FORMAT, *fields, 0)
-    header = header[:-4] + crc32c(header[:-4]).to_bytes(4, "little")
+    table_offset = _page_end(RUN_HEADER.size + len(blocks))
+    header = RUN_HEADER.pack(RUN_MAGIC, RUN_FORMAT, *name, entries, count, table_offset, 0, 0)
+    checksum = crc32c(header[:-4])
+    header = header[:-4] + checksum.to_bytes(4, "little")
+    gap = bytes(table_offset - RUN_HEADER.size - len(blocks))
     path = name.path(tree)
     making = path.with_name(path.name + ".new")
     with making.open("wb") as file:
         os.fchmod(file.fileno(), 0o600)
-        file.writelines((header, blocks, table, TRAILER.pack(crc32c(table), 0)))
+        file.writelines((header, blocks, gap, table_pages(table, checksum)))
         file.flush()
         os.fsync(file.fileno())
     making.rename(path)
 
 
+def table_pages(table: bytes, seed: int) -> bytes:
+    """A table's rows as pages of their own checksums. seed: the checksum of the run's header."""
+    pages = []
+    step = PAGE_ROWS * TABLE_ROW_BYTES
+    for number, start in enumerate(range(0, len(table), step)):
+        page = table[start : start + step] + PAGE_TRAILER.pack(number, 0, 0)[:-4]
+        pages.append(page + crc32c(page, seed).to_bytes(4, "little"))
+    return b"".join(pages)
+
+
+def _page_end(offset: int) -> int:
+    return -(-offset // PAGE_BYTES) * PAGE_BYTES
+
+
 class Run:
-    """One run, mapped into memory. Opening checks header and table; each search the blocks that it reads."""
+    """One run, mapped into memory. Opening checks the header; a search each page of the table and block it reads."""
 
     def __init__(self, tree: Path, name: RunName) -> None:
         """Raises TreeDamagedError."""
@@ -91,24 +110,24 @@ class Run:
         try:
             with self.path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                if size < RUN_HEADER.size + TRAILER.size:
+                if size < RUN_HEADER.size:
                     raise TreeDamagedError(self.path, "shorter than a run")
                 self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
         except OSError as error:
             raise TreeDamagedError(self.path, f"cannot be opened ({error.strerror})") from error
         header = self._map[: RUN_HEADER.size]
         magic, form, month, first, end, entries, blocks, table_offset, zero, checksum = RUN_HEADER.unpack(header)
-        table_bytes = blocks * TABLE_ROW_BYTES
+        table_bytes = blocks * TABLE_ROW_BYTES + -(-blocks // PAGE_ROWS) * PAGE_TRAILER.size
         if magic != RUN_MAGIC or form != RUN_FORMAT or checksum != crc32c(header[:-4]) or zero:
             self._damaged("its header")
-        if (month, first, end) != tuple(name) or table_offset + table_bytes + TRAILER.size != size:
+        if (month, first, end) != tuple(name) or table_offset + table_bytes != size:
             self._damaged("its name, header and length disagree")
-        if blocks != -(-entries // BLOCK_ENTRIES):
-            self._damaged("its number of blocks")
+        if blocks != -(-entries // BLOCK_ENTRIES) or table_offset % PAGE_BYTES or table_offset < RUN_HEADER.size:
+            self._damaged("its number of blocks, or where its table begins")
         self.entries: int = entries
         view = memoryview(self._map)
         self._blocks = view[RUN_HEADER.size : table_offset]
-        self._table = view[table_offset : table_offset + table_bytes]
+        self._table = RunTable(view[table_offset:], blocks, checksum)
         self._table_offset = table_offset
         self._map.madvise(mmap.MADV_RANDOM)  # a search takes two pages; read-ahead would bring 32 for each
 
@@ -125,34 +144,40 @@ class Run:
 
     def expect(self, code: int) -> None:
         """Have the kernel read the page of the table where a code's row most likely stands, without waiting."""
-        row = min(code, CODE_END - 1) * (len(self._table) // TABLE_ROW_BYTES) // CODE_END
-        self._will_need(self._table_offset + max(0, row - NEAR_ROWS) * TABLE_ROW_BYTES, 2 * NEAR_ROWS * TABLE_ROW_BYTES)
+        row = min(code, CODE_END - 1) * self._table.rows // CODE_END
+        first, last = max(0, row - NEAR_ROWS) // PAGE_ROWS, (row + NEAR_ROWS) // PAGE_ROWS
+        self._will_need(self._table_offset + first * PAGE_BYTES, (last + 1 - first) * PAGE_BYTES)
 
     def expect_blocks(self, code: int) -> None:
-        """Have the kernel read the blocks that may hold a code, without waiting."""
-        first, end = find_blocks(self._table, code)
-        for row in range(first, min(end, first + 2)):
-            offset, length = TABLE_PLACE.unpack_from(self._table, row * TABLE_ROW_BYTES + 8)
+        """Have the kernel read the blocks that may hold a code, without waiting. Raises TreeDamagedError."""
+        try:
+            first, end = find_blocks(self._table, code)
+            places = [self._table.place(row) for row in range(first, min(end, first + 2))]
+        except ValueError as error:
+            raise TreeDamagedError(self.path, str(error)) from None
+        for offset, length in places:
             if offset + length <= len(self._blocks):
                 self._will_need(RUN_HEADER.size + offset, length)
 
     def _will_need(self, offset: int, length: int) -> None:
         start = offset // mmap.PAGESIZE * mmap.PAGESIZE
-        self._map.madvise(mmap.MADV_WILLNEED, start, min(offset + length, len(self._map)) - start)
+        if start < len(self._map):
+            self._map.madvise(mmap.MADV_WILLNEED, start, min(offset + length, len(self._map)) - start)
 
     def unpack(self, buffer: CodeBuffer) -> None:
-        """Add all entries to a buffer, after checking the table. Raises TreeDamagedError."""
+        """Add all entries to a buffer, after checking every byte. Raises TreeDamagedError."""
         self._map.madvise(mmap.MADV_SEQUENTIAL)
-        if TRAILER.unpack(self._map[-TRAILER.size :]) != (crc32c(self._table), 0):
-            raise TreeDamagedError(self.path, "its table")
         try:
             buffer.unpack(self._blocks, self._table, self.name.first_leaf, self.entries)
+            end = sum(self._table.place(self._table.rows - 1)) if self._table.rows else 0
         except ValueError as error:
             raise TreeDamagedError(self.path, str(error)) from None
+        if any(self._blocks[end:]):
+            raise TreeDamagedError(self.path, "something between its blocks and its table")
 
     def close(self) -> None:
         self._blocks.release()
-        self._table.release()
+        self._table.close()
         self._map.close()
 
     def __enter__(self) -> Run:

@@ -128,10 +128,14 @@ class WithholdingStatement(msgspec.Struct, array_like=True, frozen=True, tag="wi
     time_ns: int
     month: int
     leaf: int
+    """-1 for a record that was not sealed yet."""
     row: int
     rule: str
     until: str
     """YYYY-MM-DD."""
+    worker: int
+    sequence: int
+    """Which record, sealed or not."""
 
 
 class NoteStatement(msgspec.Struct, array_like=True, frozen=True, tag="note", kw_only=True):
@@ -174,14 +178,21 @@ class OperatorChange(msgspec.Struct, array_like=True, frozen=True):
     """Class and method; of a key also the SHA-256 of its text. '' where nothing of that changed."""
 
 
+class ChangeCommitment(msgspec.Struct, array_like=True, frozen=True):
+    """What stays in the tree of a change: it names nobody without the change's own salt (chapter 7.5)."""
+
+    number: int
+    commitment: bytes
+
+
 class OperatorsStatement(msgspec.Struct, array_like=True, frozen=True, tag="operators", kw_only=True):
-    """Says what changed among the operators, in order."""
+    """Says that operators changed, in order; what changed stands beside the tree."""
 
     time_ns: int
     month: int
     database: str
     """Which operators' database numbers the changes."""
-    changes: Annotated[list[OperatorChange], msgspec.Meta(min_length=1)]
+    changes: Annotated[list[ChangeCommitment], msgspec.Meta(min_length=1)]
 
 
 Statement = (

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ import msgspec
 
 from jukinet.core import limits
 from jukinet.core.audit.checkpoint import Checkpoint, Note, PrivateKey, check, sign
-from jukinet.core.audit.directory import KIND_SEGMENT, SealDirectory, row_of
+from jukinet.core.audit.directory import KIND_OPERATORS, KIND_SEGMENT, SealDirectory, row_of
 from jukinet.core.audit.errors import NotProvedError, RecordOfUseDamagedError, SealingStoppedError, TreeDamagedError
 from jukinet.core.audit.layout import (
     END_MARK,
@@ -34,18 +34,22 @@ from jukinet.core.audit.layout import (
 )
 from jukinet.core.audit.ledger import Ledger, month_of, tallies_of
 from jukinet.core.audit.merkle import leaf_hash
+from jukinet.core.audit.operator_changes import changes_path, tidy_changes, write_changes
 from jukinet.core.audit.parts import PARTS, PartsWriter, list_parts, tidy_parts
 from jukinet.core.audit.reader import SegmentEnd, SegmentReader
 from jukinet.core.audit.run_kernel import CodeBuffer, Tallies
 from jukinet.core.audit.runs import RUNS, MergePlan, RunName, tidy, write_run
 from jukinet.core.audit.seal import (
     SEALS,
+    OperatorChange,
+    OperatorsStatement,
     SealedWorker,
     SealWriter,
     SegmentStatement,
     Statement,
     encode_statement,
     open_seal,
+    seal_name,
 )
 from jukinet.core.audit.segment import sync_directory
 from jukinet.core.audit.tree_files import TreeFiles
@@ -165,6 +169,7 @@ class Sealer:
         self.workers = workers | set(self._heads) | set(self._list())
         tidy(self.tree, self.size)
         tidy_parts(self.tree, self.seals)
+        tidy_changes(self.tree, [row.kind == KIND_OPERATORS for row in self.rows.rows])
         self._without_parts = self._seals_without_parts()
         self._plan = MergePlan(self.tree)
         self._plan.begin()
@@ -376,6 +381,17 @@ class Sealer:
             addition.commit(statement)
         self._after(statement, addition)
         return number
+
+    def add_operator_changes(self, database: str, changes: Sequence[OperatorChange]) -> int:
+        """Commit to changes of operators, which are kept beside the tree: the seal's number. Raises as above."""
+        number = self.seals
+        committed = write_changes(self.tree, number, changes)
+        statement = OperatorsStatement(time_ns=self.now(), month=self.month(), database=database, changes=committed)
+        try:
+            return self.add_statement(statement)
+        finally:
+            if not (self.tree / SEALS / seal_name(number)).exists():
+                changes_path(self.tree, number).unlink(missing_ok=True)
 
     def _after(self, statement: Statement, addition: Addition) -> None:
         """Bring up to date what is derived from the seal that was just committed."""

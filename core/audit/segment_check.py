@@ -11,11 +11,14 @@ from typing import Final
 
 import msgspec
 
+from jukinet.core import limits
 from jukinet.core.audit.errors import RecordOfUseDamagedError, TreeDamagedError
 from jukinet.core.audit.layout import SEGMENT_HEADER_BYTES, LayoutError, SegmentHeader
+from jukinet.core.audit.ledger import tallies_of
 from jukinet.core.audit.parts import PartsReader
 from jukinet.core.audit.reader import SegmentReader, check_segment
 from jukinet.core.audit.run_check import RunCheck
+from jukinet.core.audit.run_kernel import Tallies
 from jukinet.core.audit.seal import ENTRY_BYTES, RecordEntry, SealReader, SegmentStatement
 from jukinet.core.audit.tree_kernel import Commitments, entry_provisions
 from jukinet.core.errors import RecordOfUseError
@@ -28,8 +31,8 @@ GROUP_MAGIC: Final = 0x50555247
 class Finding(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One thing that is wrong, and where. Never content.
 
-    kind: changed, removed, inserted, reordered, truncated, missing, doubled, swapped, damaged, not erased, signature,
-    checkpoint, witness, tree, hashes, derived, codes. offset: byte in ``path``.
+    kind: changed, removed, inserted, reordered, truncated, missing, doubled, swapped, damaged, not erased, erased
+    early, signature, checkpoint, witness, tree, hashes, derived, codes, tallies. offset: byte in ``path``.
     """
 
     kind: str
@@ -72,6 +75,7 @@ class SegmentCheck:
         self._told = 0
         self._deep = deep
         self._runs = runs
+        self._tallies = Tallies(limits.INTERACTIVE_PROVISIONS_MAX) if deep else None
         self._parts_held = 0
 
     def _add(self, kind: str, text: str, offset: int = -1, sequence: int = -1) -> None:
@@ -91,6 +95,8 @@ class SegmentCheck:
                     same = self._compare(parts)
                 if not same:
                     self._diagnose()
+                elif self._tallies is not None:
+                    self._compare_tallies(self._tallies)
         except OSError as error:
             self._add("missing", f"cannot be read ({error.strerror})")
         except ValueError:
@@ -153,6 +159,8 @@ class SegmentCheck:
                         return False
                     if parts is not None:
                         parts = self._compare_parts(parts, commitments.middle)
+                    if self._tallies is not None:
+                        self._tallies.count(raw.data)
                     if self._runs is not None:
                         self._runs.records(raw.data, seal.first_leaf + self.records, raw.records)
                     self.records += raw.records
@@ -167,6 +175,21 @@ class SegmentCheck:
         except (RecordOfUseError, ValueError):
             return False
         return True
+
+    def _compare_tallies(self, counted: Tallies) -> None:
+        """What the statement says of times and numbers, from which ledger and yearly report come."""
+        statement = self._statement
+        times = (counted.first_time_ns, counted.last_time_ns)
+        try:
+            same = tallies_of(counted) == statement.tallies and times == (
+                statement.first_time_ns,
+                statement.last_time_ns,
+            )
+        except (msgspec.DecodeError, ValueError):
+            same = False
+        if not same:
+            text = "the seal counts other provisions or times than its records hold"
+            self._tell(Finding(kind="tallies", path=str(self._seal.path), text=text))
 
     # -- what is wrong, slowly
 

@@ -7,7 +7,9 @@ runs are compared with what they derive from.
 
 from __future__ import annotations
 
+import datetime
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -15,20 +17,25 @@ from typing import Final
 import msgspec
 
 from jukinet.core.audit.checkpoint import Checkpoint, Note, PublicKey, check, check_cosignature
-from jukinet.core.audit.directory import DIRECTORY, KIND_SEGMENT, SealRow, row_of
+from jukinet.core.audit.directory import DIRECTORY, KIND_OPERATORS, KIND_SEGMENT, SealRow, row_of
+from jukinet.core.audit.erasure import DAY_NS, DAYS_A_YEAR, RETENTION_YEARS
 from jukinet.core.audit.errors import NotProvedError, TreeDamagedError
 from jukinet.core.audit.layout import LayoutError, list_segments, segment_name
-from jukinet.core.audit.ledger import Ledger, Sums
+from jukinet.core.audit.ledger import JAPAN, Ledger, Sums
 from jukinet.core.audit.merkle import leaf_hash
+from jukinet.core.audit.operator_changes import changes_path, read_changes
 from jukinet.core.audit.run_check import RunCheck
 from jukinet.core.audit.seal import (
+    SEALS,
     ErasureStatement,
+    OperatorsStatement,
     SealedWorker,
     SealReader,
     SegmentStatement,
     Statement,
     list_seals,
     open_seal,
+    seal_name,
 )
 from jukinet.core.audit.sealing import CHECKPOINT, HASH_AT_ONCE_RECORDS, TREE
 from jukinet.core.audit.segment_check import Finding, SegmentCheck, check_unsealed
@@ -38,6 +45,8 @@ from jukinet.core.audit.witnessing import WITNESSED, kept_note
 from jukinet.core.errors import RecordOfUseError
 
 HASH: Final = 32
+SLACK_DAYS: Final = 2
+"""Periods end by the calendar, and statements name them in days."""
 
 
 class VerifyReport(msgspec.Struct, kw_only=True):
@@ -51,6 +60,8 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     """Of segments and seals, read and compared."""
     segments: int = 0
     erased_segments: int = 0
+    erasures: list[str] = []
+    """Of each month erased: which, when, and how old its newest provision was."""
     absent_segments: int = 0
     """Not there, and allowed not to be (``content`` False)."""
     unsealed_segments: int = 0
@@ -60,6 +71,11 @@ class VerifyReport(msgspec.Struct, kw_only=True):
     """Seals that found the clock set back by more than a second."""
     cosigned: list[str] = []
     findings: list[Finding] = []
+
+
+def day_of(time_ns: int) -> str:
+    """In Japan."""
+    return datetime.datetime.fromtimestamp(time_ns / 1e9, JAPAN).date().isoformat()
 
 
 class CheckedFront(TreeFront):
@@ -101,11 +117,14 @@ class Verification:
         witnesses: Sequence[PublicKey] = (),
         deep: bool = False,
         content: bool = True,
+        retention_years: int = RETENTION_YEARS,
+        now_ns: int | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         """earlier: checkpoints seen before, which must be beginnings of this tree. witnesses: must have cosigned the
-        newest checkpoint. deep: compute parts and compare runs as well. content: segments that are not there are faults
-        unless they were erased. on_progress: told bytes read, in sum.
+        newest checkpoint. deep: compute parts, compare runs and count the tallies as well. content: segments that are
+        not there are faults unless they were erased. retention_years: what had to be kept before it was erased.
+        now_ns: of whoever verifies. on_progress: told bytes read, in sum.
         """
         self.directory = Path(directory)
         self._tree = self.directory / TREE
@@ -114,11 +133,14 @@ class Verification:
         self._witnesses = list(witnesses)
         self._deep = deep
         self._content = content
+        self._retention_years = retention_years
+        self._now_ns = time.time_ns() if now_ns is None else now_ns
         self._progress = on_progress or (lambda _bytes: None)
-        self.report = VerifyReport(cosigned=[], findings=[])
+        self.report = VerifyReport(cosigned=[], erasures=[], findings=[])
         self._front = CheckedFront(self._tree, self._add)
         self._heads: dict[int, SealedWorker] = {}
         self._rows: list[SealRow] = []
+        self._times: list[int] = []
         self._sums = Sums()
         self._months = 0
         self._tree_broken = False
@@ -143,7 +165,7 @@ class Verification:
             self._fault("doubled", self.directory, str(error))
             self._segments = {}
         erasures = self._erasures()
-        self._erased_leaf = max((one.next_leaf for one in erasures), default=0)
+        self._erased_leaf = max((one.next_leaf for _, one in erasures), default=0)
         if self._deep:
             self._runs = RunCheck(self._tree, self._erased_leaf, self._add)
         for number in self._numbers():
@@ -153,6 +175,7 @@ class Verification:
         if self._tree_broken:  # then the files' hashes are not what is wrong
             self.report.findings = [one for one in self.report.findings if one.kind != "hashes"]
         self.report.leaves, self.report.root = self._front.size, self._front.root().hex()
+        self._check_erasures(erasures)
         self._check_checkpoints()
         self._check_derived()
         self._check_unsealed()
@@ -173,8 +196,8 @@ class Verification:
             )
         return numbers
 
-    def _erasures(self) -> list[ErasureStatement]:
-        """Looked for first, for the segments of an erased month come before the statement."""
+    def _erasures(self) -> list[tuple[int, ErasureStatement]]:
+        """(seal, statement): looked for first, for the segments of an erased month come before the statement."""
         found = []
         try:
             numbers = list_seals(self._tree)
@@ -186,7 +209,7 @@ class Verification:
                     if seal.records == 0:
                         statement = seal.decoded()
                         if isinstance(statement, ErasureStatement):
-                            found.append(statement)
+                            found.append((number, statement))
             except TreeDamagedError:
                 pass  # told when it is read in its turn
         return found
@@ -222,6 +245,7 @@ class Verification:
         self._check_note(seal, first, usable)
         statement = seal.decoded()
         self._rows.append(row_of(first, seal.records, statement))
+        self._times.append(statement.time_ns if statement is not None else self._now_ns)
         if statement is not None:
             self._check_statement(seal, statement, usable)
 
@@ -263,6 +287,8 @@ class Verification:
         if statement.month < self._months:
             self._fault("tree", seal.path, "its month lies before that of the seal before it")
         self._months = max(self._months, statement.month)
+        if isinstance(statement, OperatorsStatement):
+            self._check_changes(seal, statement)
         if isinstance(statement, SegmentStatement):
             self._check_order(seal, statement)
             self._sums.add(statement.tallies)
@@ -273,6 +299,9 @@ class Verification:
     def _check_order(self, seal: SealReader, statement: SegmentStatement) -> None:
         """Each worker's segments one after the other, all of one register."""
         head = self._heads.get(statement.worker)
+        if head is None and (statement.segment, statement.first_sequence) != (0, 1):
+            text = f"begins with segment {statement.segment}, record {statement.first_sequence:,} of worker"
+            self._fault("missing", seal.path, f"{text} {statement.worker}: what was before was never sealed")
         if head is not None and (head.segment, head.sequence) != (statement.segment, statement.first_sequence):
             self._fault(
                 "reordered",
@@ -287,6 +316,49 @@ class Verification:
         self._heads[statement.worker] = SealedWorker(statement.worker, statement.segment + 1, statement.next_sequence)
         if statement.sealed != sorted(self._heads.values(), key=lambda one: one.worker):
             self._fault("tree", seal.path, "its statement names other sealed segments than there are")
+
+    def _check_erasures(self, erasures: list[tuple[int, ErasureStatement]]) -> None:
+        """Each names just the segments of its leaves, all sealed before it, and these were old enough."""
+        if self._tree_broken:
+            return
+        latest = [self._now_ns]  # when each seal was made at the latest: not after any that follows it
+        for time_ns in reversed(self._times):
+            latest.append(min(latest[-1], time_ns))
+        latest.reverse()
+        named: set[tuple[int, int]] = set()
+        before = 0
+        for number, statement in erasures:
+            path = self._tree / SEALS / seal_name(number)
+            rows = [
+                row
+                for row in self._rows[:number]
+                if row.kind == KIND_SEGMENT and statement.first_leaf <= row.first_leaf < statement.next_leaf
+            ]
+            said = {(one.worker, n) for one in statement.segments for n in range(one.first, one.last + 1)}
+            named |= said
+            if said != {(row.worker, row.segment) for row in rows}:
+                self._fault("not erased", path, "names other segments than its leaves hold")
+            newest_ns = max((row.last_time_ns for row in rows), default=0)
+            names = [
+                self._times[place]
+                for place, row in enumerate(self._rows[:number])
+                if row.kind == KIND_OPERATORS and before < row.next_leaf <= statement.next_leaf
+            ]
+            newest_ns, before = max([newest_ns, *names]), statement.next_leaf
+            days = (latest[number] - newest_ns) // DAY_NS
+            month = f"{statement.erased_month // 100}-{statement.erased_month % 100:02d}"
+            least = max(statement.retention_days, round(self._retention_years * DAYS_A_YEAR))
+            self.report.erasures.append(
+                f"{month} on {day_of(statement.time_ns)}, its newest provision of {day_of(newest_ns)}"
+            )
+            if days < least - SLACK_DAYS:
+                text = f"{month} was erased when its newest provision was at most {max(days, 0):,} days old"
+                self._fault("erased early", path, f"{text}; {least:,} days are the least")
+        for row in self._rows:
+            is_erased = row.kind == KIND_SEGMENT and row.first_leaf < self._erased_leaf
+            if is_erased and (row.worker, row.segment) not in named:
+                path = self.directory / segment_name(row.worker, row.segment)
+                self._fault("missing", path, "lies before an erasure, and none names it")
 
     # -- the content
 
@@ -311,6 +383,19 @@ class Verification:
         self.report.provisions += checked.provisions
         self.report.bytes += checked.bytes
         self._progress(self.report.bytes)
+
+    def _check_changes(self, seal: SealReader, statement: OperatorsStatement) -> None:
+        """The names beside an operators' statement are those it commits to, and there for as long as they must be."""
+        path = changes_path(self._tree, seal.number)
+        try:
+            changes = read_changes(self._tree, seal.number, statement)
+        except TreeDamagedError as error:
+            self._fault("changed", error.path, error.found)
+            return
+        if changes is None and self._content and seal.next_leaf > self._erased_leaf:
+            self._fault("missing", path, "is missing, and no erasure is on record for it")
+        if changes is not None and seal.next_leaf <= self._erased_leaf:
+            self._fault("not erased", path, "is still there although its erasure is on record")
 
     def _check_unsealed(self) -> None:
         """What is not sealed yet can only be checked for itself."""

@@ -83,7 +83,9 @@ class CohortStore:
         self.directory = Path(directory)
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._environment = lmdb.open(str(self.directory), map_size=MAP_BYTES, max_dbs=4, max_readers=READERS_MAX)
+            self._environment = lmdb.open(
+                str(self.directory), map_size=MAP_BYTES, max_dbs=4, max_readers=READERS_MAX, mode=0o600
+            )
             self._environment.reader_check()  # slots of processes that were killed would keep old pages
             self._descriptions = self._environment.open_db(b"description")
             self._cohorts = self._environment.open_db(b"cohorts")

@@ -77,7 +77,7 @@ def grant_fields(grant: Grant) -> dict[str, str]:
     }
     if grant.functions & (Function.SEARCH | Function.MATCH):
         rules = msgspec.structs.asdict(grant.matching)
-        fields["matching"] = ", ".join(f"{name} {value}" for name, value in rules.items())
+        fields["matching"] = ", ".join(f"{name} {value}" for name, value in rules.items() if value != "")
     return fields
 
 

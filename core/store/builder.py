@@ -77,7 +77,7 @@ class RegisterBuilder:
         self._blocks = 0
         if self.building.exists():
             shutil.rmtree(self.building)
-        self.building.mkdir(parents=True)
+        self.building.mkdir(parents=True, mode=0o700)
         self._environment = schema.open_environment(self.building, readonly=False, sync=False)
         self._databases = {
             name: schema.open_database(self._environment, name.encode(), integer=name != "meta", create=True)

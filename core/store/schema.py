@@ -137,6 +137,7 @@ def open_environment(directory: Path, *, readonly: bool, sync: bool = True) -> l
             max_readers=READERS_MAX,
             readonly=readonly,
             create=not readonly,
+            mode=0o600,
             sync=sync,
             metasync=sync,
             readahead=False,

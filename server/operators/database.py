@@ -273,6 +273,23 @@ class OperatorDatabase:
             (int(time.time()), what, by[:BY_CHARACTERS_MAX], who.role, who.body, who.name, detail),
         )
 
+    def forget(self, before: int) -> tuple[int, int]:
+        """Take out changes from before a time (seconds since 1970), and operators disabled since before it.
+
+        The newest change stays whatever its age, for the numbering. (changes, operators). Raises OperatorsError.
+        """
+        with self._changing():
+            operators = self._connection.execute(
+                "DELETE FROM operator WHERE disabled AND NOT EXISTS (SELECT 1 FROM change "
+                "WHERE (change.role, change.body, change.name) = (operator.role, operator.body, operator.name) "
+                "AND change.at >= ?)",
+                (before,),
+            ).rowcount
+            changes = self._connection.execute(
+                "DELETE FROM change WHERE at < ? AND rowid < (SELECT max(rowid) FROM change)", (before,)
+            ).rowcount
+        return changes, operators
+
     def last_change(self) -> int:
         """Number of the last change, 0 when there is none. Raises OperatorsError."""
         try:

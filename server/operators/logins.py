@@ -43,24 +43,44 @@ RETRY_MILLISECONDS: Final = 1_000
 FIRST: Final = "the operator must log in first"
 CHANGED: Final = "the operator is out since something about it was changed, and must log in again"
 OUT: Final = {"idle": "the operator was silent for too long and must log in again"}
+STALE: Final = "the operator's proof is too old; its key must sign a new challenge"
 NOT_RIGHT: Final = "operator or proof is not right"
 
 
 class Login:
     """An operator who is in, on one connection. Invariant: once ``ended`` is set it stays so."""
 
-    __slots__ = ("ended", "operator", "operator_class", "sessions", "used")
+    __slots__ = ("ended", "operator", "operator_class", "proved", "sessions", "stale", "used")
 
     def __init__(self, operator: Operator, now: float) -> None:
         self.operator = operator
         self.operator_class: OperatorClass = CLASSES[operator.operator_class]
-        self.used = now
+        self.used = self.proved = now
         self.ended = ""
+        self.stale = False
+        """The proof is too old: nothing is answered until there is another one, and the sessions stay."""
         self.sessions: set[Session] = set()
 
     @property
+    def is_in(self) -> bool:
+        return not self.ended and not self.stale
+
+    def prove(self, now: float) -> None:
+        """There is a new proof."""
+        self.used = self.proved = now
+        self.stale = False
+
+    def suspend(self) -> None:
+        """Take the grants of its sessions away until it proves again."""
+        self.stale = True
+        for session in self.sessions:
+            session.grant = None
+
+    @property
     def why_out(self) -> str:
-        """What is told to whoever asks under its name once it has ended."""
+        """What is told to whoever asks under its name when it is not in."""
+        if self.stale and not self.ended:
+            return STALE
         return OUT.get(self.ended, CHANGED)
 
     def end(self, reason: str) -> None:
@@ -118,7 +138,7 @@ class Operators:
     def login_for(self, connection: Connection, name: str) -> Login | None:
         """Who asks under this name. Raises OperatorRequiredError when that must be proved."""
         login = connection.operators.logins.get(name)
-        if login is not None and not login.ended:
+        if login is not None and login.is_in:
             return login
         if self._settings.required or login is not None:
             raise OperatorRequiredError(FIRST if login is None else login.why_out)
@@ -234,15 +254,16 @@ class Operators:
                 text = "too many operators on this connection"
                 connection.refuse(request.request_id, ErrorCode.TOO_MANY_SESSIONS, text)
                 return
-        who = Identifier(operator.role, operator.body, operator.name)
-        detail = f"class {operator.operator_class} method {operator.method}"
-        service.recording.note(event="operator-in", detail=detail, **_event(connection, who))
+        if login is None or login.stale:  # who is in already proves each minute: that is no event
+            who = Identifier(operator.role, operator.body, operator.name)
+            detail = f"class {operator.operator_class} method {operator.method}"
+            service.recording.note(event="operator-in", detail=detail, **_event(connection, who))
+            service.metrics.count("operators_total", "in")
+            service.log.info("operator_in", connection=connection.number, **connection.identity_fields)
         if login is None:
             login = state.logins[operator.name] = Login(operator, service.now)
-        login.used = service.now
+        login.prove(service.now)
         self._connections.add(connection)
-        service.metrics.count("operators_total", "in")
-        service.log.info("operator_in", connection=connection.number, **connection.identity_fields)
         kind = login.operator_class
         connection.send(
             m.OperatorAccepted(
@@ -269,7 +290,8 @@ class Operators:
     # Endings -------------------------------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
-        """End logins that were silent for too long; called a few times a second. Never raises."""
+        """End logins that were silent for too long, and suspend those whose proof is too old; called a few times a
+        second. Never raises."""
         for connection in list(self._connections):
             if connection.closed:
                 self._connections.discard(connection)
@@ -279,6 +301,15 @@ class Operators:
                     login.used = now
                 elif login.operator_class.ends_on_idle and now - login.used >= self._settings.idle_seconds:
                     self._end(connection, login, "idle")
+                if self._is_stale(login, now):
+                    login.suspend()
+                    self._tell_out(connection, login, "proof")
+
+    def _is_stale(self, login: Login, now: float) -> bool:
+        """A card that is out cannot sign: so the server sees it too, whatever the client says."""
+        seconds = self._settings.proof_seconds
+        may_go = login.operator.method == KEY and login.operator_class.ends_on_idle and seconds > 0
+        return may_go and login.is_in and now - login.proved >= seconds
 
     async def _look(self, database: OperatorDatabase) -> None:
         """End logins of operators who were disabled, changed or have expired since."""
@@ -305,6 +336,12 @@ class Operators:
         if login.ended:
             return
         login.end(reason)
+        self._tell_out(connection, login, reason)
+        connection.operators.logins[login.operator.name] = login
+        if all(one.ended for one in connection.operators.logins.values()):
+            self._connections.discard(connection)
+
+    def _tell_out(self, connection: Connection, login: Login, reason: str) -> None:
         service = self._service
         who = Identifier(login.operator.role, login.operator.body, login.operator.name)
         try:
@@ -313,9 +350,6 @@ class Operators:
             self._log.error("operators_failed", reason=str(error))
         service.metrics.count("operators_total", "out")
         service.log.info("operator_out", connection=connection.number, kind=reason, **connection.identity_fields)
-        connection.operators.logins[login.operator.name] = login
-        if all(one.ended for one in connection.operators.logins.values()):
-            self._connections.discard(connection)
 
 
 def _is_right(operator: Operator, proof: bytes, text: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+from array import array
 from pathlib import Path
 
 import msgspec
@@ -23,13 +24,13 @@ from jukinet.core.audit.errors import NotProvedError, RecordOfUseDamagedError, T
 from jukinet.core.audit.reader import read_segments
 from jukinet.core.audit.record import ProvisionHead
 from jukinet.core.audit.runs import list_runs
-from jukinet.core.audit.seal import WithholdingStatement, list_seals, open_seal
+from jukinet.core.audit.seal import ErasureStatement, WithholdingStatement, list_seals, open_seal, seal_name
 from jukinet.core.audit.sealing import Sealer
 from jukinet.core.audit.withholding import Rule, read_rules
 from jukinet.core.errors import ConfigurationError
 
 from .logs import append, open_writer, segments
-from .sealed_logs import CODES, KEY, START_NS, seal_all, sealed_log, write_requests
+from .sealed_logs import CODES, KEY, OTHER, START_NS, seal_all, sealed_log, write_requests
 
 NOW_NS = START_NS + 10**18 // 100
 
@@ -152,6 +153,9 @@ def test_a_forged_answer_does_not_hold(made: Path) -> None:
             assert number >= 0
     with pytest.raises(NotProvedError, match="codes asked"):
         check_disclosure(msgspec.structs.replace(answer, codes=[1]), KEY.public)
+    twice = [*answer.provisions, answer.provisions[0]]
+    with pytest.raises(NotProvedError, match="twice"):
+        check_disclosure(msgspec.structs.replace(answer, provisions=twice), KEY.public)
     with pytest.raises(NotProvedError, match="not signed"):
         check_disclosure(answer, PrivateKey("another", bytes(32)).public)
     for data in (b"", b"{}", b"[]", answer.encode()[:-1], answer.encode().replace(b'"format":1', b'"format":2')):
@@ -181,6 +185,56 @@ def test_a_missing_run_is_an_error_and_never_an_empty_answer(tmp_path: Path) -> 
     list_runs(tmp_path / "tree")[1].path(tmp_path / "tree").unlink()
     with pytest.raises(TreeDamagedError, match="no run holds leaf"):
         ask(tmp_path, CODES[0])
+
+
+def test_no_flipped_byte_hides_a_provision(tmp_path: Path) -> None:
+    """Of all that a search reads beside the records, each byte of small files: an error, or the same answer."""
+    sealed_log(tmp_path, requests=10)
+    tree = tmp_path / "tree"
+    with DisclosureReader(tmp_path) as reader:
+        expected_places = {code: reader.find(code) for code in CODES[:2]}
+    assert all(expected_places.values())
+    damaged = 0
+    for path in [run.path(tree) for run in list_runs(tree)][:2]:
+        content = path.read_bytes()
+        gap = range(64 + 2_000, 4_096)  # zeros that nothing reads
+        for place in (place for place in range(len(content)) if place not in gap):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+            try:
+                with DisclosureReader(tmp_path) as reader:
+                    assert {code: reader.find(code) for code in CODES[:2]} == expected_places
+            except TreeDamagedError:
+                damaged += 1
+        path.write_bytes(content)
+    assert damaged > 500
+
+
+def test_no_flipped_byte_of_an_erasure_hides_a_provision(tmp_path: Path) -> None:
+    sealed_log(tmp_path, requests=10)
+    tree = tmp_path / "tree"
+    with Sealer(tmp_path, KEY) as sealer:
+        number = sealer.add_statement(
+            ErasureStatement(
+                time_ns=1,
+                month=sealer.month(),
+                erased_month=1,
+                first_leaf=0,
+                next_leaf=0,
+                segments=[],
+                retention_days=1,
+            )
+        )
+    path = tree / "seals" / seal_name(number)
+    with DisclosureReader(tmp_path) as reader:
+        places = reader.find(CODES[0])
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            with DisclosureReader(tmp_path) as reader:
+                assert reader.find(CODES[0]) == places
+        except TreeDamagedError:
+            pass
 
 
 def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
@@ -236,8 +290,30 @@ def test_entries_are_withheld_until_the_day_and_that_is_on_record(tmp_path: Path
         (one.proof.leaf, one.row) for one in everything.provisions if one.body != "japan-pension-service" and one.proof
     }
     assert {(one.leaf, one.row) for one in statements if isinstance(one, WithholdingStatement)} == hidden
+    hidden_records = {(one.worker, one.sequence, one.row) for one in everything.provisions} - {
+        (one.worker, one.sequence, one.row) for one in answer.provisions
+    }
+    told = {(one.worker, one.sequence, one.row) for one in statements if isinstance(one, WithholdingStatement)}
+    assert told == hidden_records
     (tmp_path / "withholding.toml").write_text(RULES.format(until="2025-10-01"))
     assert len(ask(tmp_path, CODES[0]).provisions) == len(everything.provisions), "the day has come"
+
+
+def test_a_withheld_entry_that_is_not_sealed_yet_is_named_too(tmp_path: Path) -> None:
+    sealed_log(tmp_path, requests=5)
+    (tmp_path / "withholding.toml").write_text(RULES.format(until="2026-03-01"))
+    with open_writer(tmp_path, 0) as writer:
+        for _ in range(2):
+            codes = array("Q", [CODES[0]])
+            sequence = writer.append(OTHER, codes, b"\1", function=1, items=255, register_version=1, time_ns=NOW_NS)
+        writer.commit()
+        with DisclosureReader(tmp_path) as reader:
+            disclose(reader, [CODES[0]], NOW_NS)
+    found = [one for _, one in inbox.waiting(tmp_path / "tree") if isinstance(one, WithholdingStatement)]
+    assert sorted((one.worker, one.sequence, one.row) for one in found if one.leaf == -1) == [
+        (0, sequence - 1, 0),
+        (0, sequence, 0),
+    ]
 
 
 def test_a_withholding_that_cannot_be_put_on_record_is_no_answer(tmp_path: Path) -> None:

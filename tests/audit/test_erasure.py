@@ -5,19 +5,31 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from jukinet.core.audit import erasure
 from jukinet.core.audit.disclosure import DisclosureReader, disclose
+from jukinet.core.audit.errors import TreeDamagedError
 from jukinet.core.audit.ledger import Ledger
+from jukinet.core.audit.operator_changes import changes_path, list_changes, read_changes
 from jukinet.core.audit.runs import list_runs
-from jukinet.core.audit.seal import ErasureStatement, SegmentStatement, list_seals, open_seal
+from jukinet.core.audit.seal import (
+    ErasureStatement,
+    OperatorChange,
+    OperatorsStatement,
+    SegmentStatement,
+    list_seals,
+    open_seal,
+)
 from jukinet.core.audit.sealing import Sealer
-from jukinet.core.audit.verification import Verification
+from jukinet.core.audit.verification import Verification, VerifyReport
+from jukinet.server.recorded_changes import changes_on_record
 
-from .logs import append, open_writer, segments
+from .logs import USE, append, open_writer, segments
 from .sealed_logs import CODES, KEY, START_NS, write_requests
 from .test_verification import SCRIPT
 
@@ -40,8 +52,13 @@ def later(directory: Path, years: float) -> Sealer:
     return Sealer(directory, KEY, clock=lambda: START_NS + int(years * YEAR_NS))
 
 
+def verify(directory: Path) -> VerifyReport:
+    """As of a time after all of these."""
+    return Verification(directory, KEY.public, deep=True, now_ns=START_NS + 9 * YEAR_NS).run()
+
+
 def kinds(directory: Path) -> set[str]:
-    return {finding.kind for finding in Verification(directory, KEY.public, deep=True).run().findings}
+    return {finding.kind for finding in verify(directory).findings}
 
 
 def test_a_month_goes_when_its_period_is_over(tmp_path: Path) -> None:
@@ -58,9 +75,10 @@ def test_a_month_goes_when_its_period_is_over(tmp_path: Path) -> None:
         assert erasure.due_month(sealer, 7) == 202511, "its provisions are of the same days"
     assert 0 < len(segments(tmp_path)) < count
     assert all(run.first_leaf >= statement.next_leaf for run in list_runs(tmp_path / "tree"))
-    report = Verification(tmp_path, KEY.public, deep=True).run()
+    report = verify(tmp_path)
     assert report.findings == []
     assert report.erased_segments > 0
+    assert report.erasures == ["2025-10 on 2032-11-20, its newest provision of 2025-10-09"]
     assert Ledger(tmp_path / "tree").tallies() == before, "the ledger is kept for ever"
     file = tmp_path.parent / "key.pub"
     file.write_text(KEY.public.encode())
@@ -124,6 +142,90 @@ def test_an_erasure_that_was_interrupted_is_finished(tmp_path: Path) -> None:
         assert erasure.finish(sealer) > 0
         assert erasure.finish(sealer) == 0
     assert kinds(tmp_path) == set()
+
+
+CHANGES = [OperatorChange(1, START_NS // 10**9, "add", "sato", "agency", "b", "suzuki hanako", "class bulk, by key")]
+
+
+def test_names_of_operators_go_with_the_content_and_the_tree_still_verifies(tmp_path: Path) -> None:
+    write_requests(tmp_path, 0, 15, segment_bytes_max=4_096)
+    with Sealer(tmp_path, KEY, clock=lambda: START_NS) as sealer:
+        sealer.add_operator_changes("d" * 32, CHANGES)
+        while sealer.step() is not None:
+            pass
+        with open_seal(sealer.tree, 0) as seal:
+            statement = seal.decoded()
+        assert isinstance(statement, OperatorsStatement)
+        assert read_changes(sealer.tree, 0, statement) == CHANGES
+        assert b"suzuki" not in b"".join(path.read_bytes() for path in (sealer.tree / "seals").iterdir())
+    assert kinds(tmp_path) == set()
+    with later(tmp_path, 8) as sealer:
+        sealer.add_operator_changes("d" * 32, [msgspec.structs.replace(CHANGES[0], number=2, name="sato jiro")])
+        assert erasure.erase_month(sealer, 202510, 7) is not None
+    assert kinds(tmp_path) == set()
+    rest = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"suzuki" not in rest
+    assert b"sato jiro" in rest
+    assert read_changes(tmp_path / "tree", 0, statement) is None
+    file = tmp_path.parent / "key.pub"
+    file.write_text(KEY.public.encode())
+    done = subprocess.run([sys.executable, str(SCRIPT), str(tmp_path), str(file)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [row for row in changes_on_record(tmp_path / "tree") if row["kind"] == "operator"]
+    assert [(row["what"], row.get("name")) for row in rows] == [("erased", None), ("add", "sato jiro")]
+
+
+def test_names_beside_a_seal_are_those_that_it_commits_to(tmp_path: Path) -> None:
+    write_requests(tmp_path, 0, 5)
+    with Sealer(tmp_path, KEY) as sealer:
+        number = sealer.add_operator_changes("d" * 32, CHANGES)
+        with open_seal(sealer.tree, number) as seal:
+            statement = seal.decoded()
+    assert isinstance(statement, OperatorsStatement)
+    tree = tmp_path / "tree"
+    path = changes_path(tree, number)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(TreeDamagedError):
+            read_changes(tree, number, statement)
+        assert kinds(tmp_path) == {"changed"}
+    for size in range(0, len(content), 7):
+        path.write_bytes(content[:size])
+        with pytest.raises(TreeDamagedError):
+            read_changes(tree, number, statement)
+    path.write_bytes(content)
+    shutil.copy(path, changes_path(tree, number + 1))
+    (tree / "operators/x.new").write_text("")
+    assert list_changes(tree) == {number, number + 1}
+    with Sealer(tmp_path, KEY):
+        assert list_changes(tree) == {number}, "what a crash left"
+        assert not (tree / "operators/x.new").exists()
+
+
+def test_a_clock_that_leaps_erases_nothing(tmp_path: Path) -> None:
+    """Neither at once nor after provisions of the wrong time; after a month of them the clock is believed."""
+    two_months(tmp_path)
+    count = len(segments(tmp_path))
+    with later(tmp_path, 8) as sealer:
+        assert erasure.due_month(sealer, 7) == 202510
+        assert "days beyond the newest sealed provision" in erasure.distrust(sealer)
+    for days, trusted in ((0, False), (20, False), (32, True)):
+        now_ns = START_NS + 8 * YEAR_NS + days * DAY_NS
+        with open_writer(tmp_path, 0) as writer:
+            writer.append(USE, array("Q", [7]), b"\1", function=1, items=1, register_version=1, time_ns=now_ns)
+            writer.commit()
+        with Sealer(tmp_path, KEY, clock=lambda now_ns=now_ns: now_ns) as sealer:
+            while sealer.step() is not None:
+                pass
+            assert (erasure.distrust(sealer) == "") == trusted, erasure.distrust(sealer)
+    assert len(segments(tmp_path)) == count + 3
+
+
+def test_a_clock_that_goes_on_is_believed(tmp_path: Path) -> None:
+    two_months(tmp_path)
+    with Sealer(tmp_path, KEY, clock=lambda: START_NS + 20 * DAY_NS) as sealer:
+        assert erasure.distrust(sealer) == ""
 
 
 def test_a_deletion_without_a_statement_is_a_fault(tmp_path: Path) -> None:

@@ -20,13 +20,18 @@ from jukinet.core.audit.layout import GroupHeader, encode_record
 from jukinet.core.audit.ledger import month_of, tallies_of
 from jukinet.core.audit.reader import SegmentReader
 from jukinet.core.audit.record import ProvisionHead, encode_head
-from jukinet.core.audit.run_kernel import CodeBuffer, Tallies, find_blocks, find_code, scan_codes
-from jukinet.core.audit.runs import MergePlan, Run, RunName, list_runs, outermost, tidy, write_run
+from jukinet.core.audit.run_kernel import CodeBuffer, RunTable, Tallies, find_blocks, find_code, scan_codes
+from jukinet.core.audit.runs import MergePlan, Run, RunName, list_runs, outermost, table_pages, tidy, write_run
+from jukinet.core.checksum import crc32c_portable
 
 from .logs import append, crash, open_writer, record_twin, segments
 
 CODE = st.one_of(st.sampled_from([0, 7, 10**11 - 1]), st.integers(0, 10**11 - 1))
 ENTRIES = st.lists(st.tuples(CODE, st.integers(0, 2**40), st.integers(0, 65_535)), max_size=700)
+
+
+def table_of(rows: bytes, seed: int = 77) -> RunTable:
+    return RunTable(table_pages(rows, seed), len(rows) // 24, seed)
 
 
 @settings(max_examples=60, deadline=None)
@@ -37,15 +42,16 @@ def test_a_run_gives_back_what_it_was_given_sorted(entries: list[tuple[int, int,
     for entry in entries:
         buffer.add(*entry)
     total = buffer.digest(*keys)
-    blocks, table = buffer.pack(first)
+    blocks, rows = buffer.pack(first)
+    table = table_of(rows)
     assert buffer.entries == 0
-    assert len(table) == -(-len(entries) // 256) * 24
+    assert len(rows) == table.rows * 24 == -(-len(entries) // 256) * 24
     for code in {*(code for code, _, _ in entries), absent}:
         expected = [(leaf, row) for one, leaf, row in entries if one == code]
         assert find_code(blocks, table, first, len(entries), code) == expected
     buffer.unpack(blocks, table, first, len(entries))
     assert (buffer.entries, buffer.digest(*keys)) == (len(entries), total)
-    assert buffer.pack(first) == (blocks, table)
+    assert buffer.pack(first) == (blocks, rows)
 
 
 @settings(max_examples=150, deadline=None)
@@ -57,7 +63,7 @@ def test_the_blocks_of_a_code_are_those_of_a_plain_search(data: st.DataObject) -
     low = data.draw(st.sampled_from([0, 10**11 - 2_000, 5 * 10**10]))
     high = data.draw(st.sampled_from([low + 40, low + 1_000, 10**11 - 1]))
     firsts = sorted(chance.randint(low, min(high, 10**11 - 1)) for _ in range(count))
-    table = b"".join(struct.pack("<QQII", first, 0, 0, 0) for first in firsts)
+    table = table_of(b"".join(struct.pack("<QQII", first, 0, 0, 0) for first in firsts))
     asked = {0, low, high, 10**11 - 1, *chance.choices(range(low, min(high, 10**11 - 1) + 1), k=20), *firsts[:3]}
     for code in asked | set(chance.sample(firsts, min(count, 20))):
         first = max(bisect_left(firsts, code) - 1, 0)
@@ -80,33 +86,80 @@ def test_the_digest_tells_two_sets_apart(one: list[tuple[int, int, int]], two: l
     assert digest(one) == digest(shuffled)
 
 
+def pages_twin(rows: bytes, seed: int) -> bytes:
+    """docs/record-of-use.md, chapter 9, word for word."""
+    data = b""
+    for number in range(-(-len(rows) // 4_080)):
+        page = rows[4_080 * number : 4_080 * (number + 1)] + number.to_bytes(8, "little") + bytes(4)
+        data += page + crc32c_portable(page, seed).to_bytes(4, "little")
+    return data
+
+
+@pytest.mark.parametrize("count", [0, 1, 169, 170, 171, 340, 1_000])
+def test_pages_of_a_table(count: int) -> None:
+    rows = random.Random(count).randbytes(24 * count)
+    pages = table_pages(rows, 5)
+    assert pages == pages_twin(rows, 5)
+    table = RunTable(pages, count, 5)
+    for number in range(count):
+        assert table.place(number) == struct.unpack_from("<QI", rows, 24 * number + 8)
+    with pytest.raises(IndexError):
+        table.place(count)
+    if count:
+        with pytest.raises(ValueError, match="table"):
+            RunTable(pages, count, 6).place(0)
+        with pytest.raises(ValueError, match="table"):
+            RunTable(pages, count - 1, 5)
+    if count > 340:
+        exchanged = pages[4_096:8_192] + pages[:4_096] + pages[8_192:]
+        with pytest.raises(ValueError, match="table"):
+            RunTable(exchanged, count, 5).place(0)
+    table.close()
+    assert table.rows == 0
+
+
+@pytest.mark.parametrize("codes", [600, 80_000], ids=["one page", "two pages"])
+def test_no_flipped_byte_of_a_table_hides_a_provision(codes: int) -> None:
+    """Whatever byte is flipped, each code is found as before, or the search says that the run is damaged."""
+    buffer = CodeBuffer()
+    step = 10**11 // codes
+    for number in range(codes):
+        buffer.add(number * step, number // 3, number % 3)
+    blocks, rows = buffer.pack(0)
+    pages = table_pages(rows, 9)
+    asked = range(0, codes, 31) if codes == 600 else (0, 255 * 170, 256 * 170 - 1, 256 * 170, codes - 1)
+    refused = 0
+    for place in range(0, len(pages), 1 if codes == 600 else 5):
+        damaged = bytearray(pages)
+        damaged[place] ^= 1 << place % 8
+        for number in asked:
+            table = RunTable(damaged, len(rows) // 24, 9)
+            try:
+                assert find_code(blocks, table, 0, codes, number * step) == [(number // 3, number % 3)]
+            except ValueError:
+                refused += 1
+    assert refused >= len(pages) // 5
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_a_run_with_a_flipped_byte_is_refused_or_gives_the_same(data: st.DataObject) -> None:
+def test_a_flipped_byte_of_a_block_is_refused(data: st.DataObject) -> None:
     buffer = CodeBuffer()
-    entries = [(code * 997, code // 3, code % 3) for code in range(600)]
-    for entry in entries:
-        buffer.add(*entry)
-    blocks, table = buffer.pack(0)
+    for code in range(600):
+        buffer.add(code * 997, code // 3, code % 3)
+    blocks, rows = buffer.pack(0)
     place = data.draw(st.integers(0, len(blocks) - 1))
     damaged = blocks[:place] + bytes([blocks[place] ^ (1 << data.draw(st.integers(0, 7)))]) + blocks[place + 1 :]
     with pytest.raises(ValueError, match="block"):
-        buffer.unpack(damaged, table, 0, 600)
-    place = data.draw(st.integers(0, len(table) - 1))
-    damaged = table[:place] + bytes([table[place] ^ (1 << data.draw(st.integers(0, 7)))]) + table[place + 1 :]
-    try:
-        for code, leaf, row in entries[::50]:
-            assert find_code(blocks, damaged, 0, 600, code) in ([(leaf, row)], [])
-    except ValueError:
-        pass
+        buffer.unpack(damaged, table_of(rows), 0, 600)
 
 
 def test_lengths_that_cannot_be_are_refused() -> None:
     buffer = CodeBuffer()
     for match, call in {
-        "table": lambda: buffer.unpack(b"", bytes(23), 0, 0),
-        "fewer": lambda: buffer.unpack(b"", b"", 0, 1),
-        "block": lambda: buffer.unpack(b"", bytes(24), 0, 1),
+        "table": lambda: RunTable(bytes(39), 1, 0),
+        "fewer": lambda: buffer.unpack(b"", table_of(b""), 0, 1),
+        "block": lambda: buffer.unpack(b"", table_of(bytes(24)), 0, 1),
         "do not fill": lambda: buffer.collect(bytes(40), 0),
     }.items():
         with pytest.raises(ValueError, match=match):
@@ -152,9 +205,9 @@ def test_walkers_over_raw_records(
     two.collect(b"".join(plain), 50)
     assert one.entries == sum(len(rows) for kind, rows, _ in records if kind == 1)
     assert one.digest(1, 2) == two.digest(1, 2)
-    blocks, table = one.pack(50)
+    blocks, rows = one.pack(50)
     expected = [(50 + number, row) for number, found in enumerate(places) for row in found]
-    assert find_code(blocks, table, 50, two.entries, wanted) == expected
+    assert find_code(blocks, table_of(rows), 50, two.entries, wanted) == expected
 
 
 HEADS = st.tuples(
@@ -219,6 +272,11 @@ def test_a_flipped_byte_anywhere_in_a_run_is_found(tmp_path: Path) -> None:
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         with pytest.raises(TreeDamagedError), Run(tmp_path, name) as run:
             run.unpack(CodeBuffer())
+        try:
+            with Run(tmp_path, name) as run:
+                assert [run.find(code) for code in range(300)] == [[(5, code)] for code in range(300)]
+        except TreeDamagedError:
+            pass
     for size in (0, 10, 71, len(content) - 1):
         path.write_bytes(content[:size])
         with pytest.raises(TreeDamagedError):

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,8 +29,9 @@ from jukinet.clients import (
     connect_blocking,
 )
 from jukinet.clients.settings import Credentials
+from jukinet.core import limits
 from jukinet.core.errors import ConfigurationError
-from jukinet.core.signatures import PersonalKey
+from jukinet.core.signatures import PersonalKey, PrivateKey
 from jukinet.core.vocabulary import Function
 from jukinet.server import operator_command
 from jukinet.server.operators.database import Identifier, with_key
@@ -221,6 +223,52 @@ async def test_the_server_sees_a_session_end_when_its_card_is_taken_out_and_noth
                 session.lookup(place.codes[:3])
 
 
+class Hidden(OperatorKey):
+    """A key in a client that was tampered with: its card is out, and nobody there says so."""
+
+    out = False
+
+    def is_old(self, seconds: float) -> bool:
+        return not self.out and super().is_old(seconds)
+
+
+@pytest.mark.parametrize("client_kind", ["blocking", "trio"])
+async def test_a_client_that_hides_its_cards_removal_is_refused(
+    place: Place, desk: Desk, tls: Credentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client_kind: str
+) -> None:
+    monkeypatch.setattr(limits, "OPERATOR_PROOF_SECONDS", 0.2)
+    desk.put(with_key(CARD, "bulk", PrivateKey(desk.key).public, 0))
+    sections = {"required": True, "database": str(desk.path), "proof_seconds": 1.0}
+    with Server(place.configuration(tmp_path, operators=sections)) as server:
+        end = time.monotonic() + 2.5
+        if client_kind == "trio":
+            credential = Hidden(desk.key)
+            async with connect(HOST, server.port, tls=tls) as client:
+                async with client.session(**AFFAIR, operator=CARD.name, credential=credential) as session:
+                    while time.monotonic() < end:
+                        assert len(await session.lookup(place.codes[:3])) == 3
+                        await trio.sleep(0.1)
+                    credential.out = True
+                    await trio.to_thread.run_sync(lambda: server.wait_for("operator_out", kind="proof"))
+                    with pytest.raises(OperatorRequiredError, match="sign a new challenge"):
+                        await session.lookup(place.codes[:3])
+                    credential.out = False
+                    assert len(await session.lookup(place.codes[:3])) == 3, "the session waited for its operator"
+            return
+        with connect_blocking(HOST, server.port, tls=tls) as blocking:
+            credential = Hidden(desk.key)
+            with blocking.session(**AFFAIR, operator=CARD.name, credential=credential) as asking:
+                while time.monotonic() < end:
+                    assert len(asking.lookup(place.codes[:3])) == 3
+                    time.sleep(0.1)
+                credential.out = True
+                server.wait_for("operator_out", kind="proof")
+                with pytest.raises(OperatorRequiredError, match="sign a new challenge"):
+                    asking.lookup(place.codes[:3])
+                credential.out = False
+                assert len(asking.lookup(place.codes[:3])) == 3
+
+
 class Leaving(OperatorPassword):
     """A credential that goes when it is told, as a card does, on machines without SoftHSM."""
 
@@ -285,7 +333,9 @@ def test_the_operator_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert '"days_left": 90' in told
     assert run("unlock", *who) == 0
     assert run("list", "--database", database, "--changes") == 0
-    changes = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
-    assert changes[-3:] == ["add", "disable", "unlock"]
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == list(operator_command.CHANGE_NAMES)
+    assert [line[1] for line in lines[1:]] == ["add", "disable", "unlock"]
+    assert all(line[0].endswith("+09:00") for line in lines[1:])
     (tmp_path / "other.db").write_bytes(b"this is no database at all" * 100)
     assert run("list", "--database", str(tmp_path / "other.db")) == 2

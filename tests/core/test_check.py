@@ -70,6 +70,12 @@ def test_a_whole_register_has_no_faults_and_is_counted(tmp_path: Path) -> None:
     assert seen[-1][0] == seen[-1][1]
 
 
+def test_a_register_is_for_its_owner_only(tmp_path: Path) -> None:
+    build_store(tmp_path / "r", people())
+    for path in (tmp_path / "r", *(tmp_path / "r").iterdir()):
+        assert path.stat().st_mode & 0o077 == 0, path.name
+
+
 def flip(transaction: lmdb.Transaction, database: Callable[[bytes], lmdb._Database]) -> None:
     block = bytearray(transaction.get(N.pack(0), db=database(b"residents")) or b"")
     block[900] ^= 4

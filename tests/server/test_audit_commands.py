@@ -6,16 +6,21 @@ import io
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from jukinet.clients.command import main
-from jukinet.core.audit.disclosure import Disclosure
+from jukinet.core.audit.disclosure import Disclosure, Provision
 from jukinet.core.audit.reader import read_segments
 from jukinet.core.records.resident import Resident
+from jukinet.core.vocabulary import Function, Item, Outcome
+from jukinet.server import disclosure_page, ledger_page
+from jukinet.server.names_in_law import NamesInLaw
 
 from ..audit.logs import segments
-from ..audit.sealed_logs import CODES, write_requests
+from ..audit.sealed_logs import CODES, START_NS, write_requests
 from ..core.stores import build_store
+from .serving import AUTHORITY
 
 
 @pytest.fixture
@@ -87,6 +92,66 @@ def test_disclose_and_the_resident_who_checks_it(
     file.write_bytes(forged)
     assert main(["disclose", "verify", str(file), "--key", public(log)]) == 1
     assert "not proved" in capsys.readouterr().out
+
+
+PROVISION = Provision(
+    code=CODES[0],
+    time_ns=START_NS,
+    function=Function.LOOKUP,
+    items=Item.NAME | Item.ADDRESS,
+    outcome=Outcome.CURRENT,
+    matches=None,
+    since=0,
+    role="agency",
+    body="pensions",
+    schedule=1,
+    item="77",
+    number=0,
+    reason="<b>",
+    worker=0,
+    sequence=1,
+    row=0,
+)
+
+
+@pytest.mark.parametrize(
+    ("function", "outcome", "items", "told"),
+    [
+        (Function.LOOKUP, Outcome.CURRENT, PROVISION.items, "氏名・住所"),
+        (Function.LOOKUP, Outcome.DEAD, PROVISION.items, "氏名・住所"),
+        (Function.LOOKUP, Outcome.CODE_CHANGED, PROVISION.items, "（提供なし）"),
+        (Function.VERIFY, Outcome.CURRENT, PROVISION.items, "（一致・不一致のみ）氏名・住所"),
+        (Function.VERIFY, Outcome.NOT_CONNECTED, PROVISION.items, "（提供なし）"),
+        (Function.STATUS, Outcome.CHANGED, 0, "（異動の有無のみ）"),
+        (Function.STATUS, Outcome.UNKNOWN, 0, "（提供なし）"),
+    ],
+)
+def test_a_page_says_what_the_outcome_let_be_provided(
+    function: Function, outcome: Outcome, items: int, told: str
+) -> None:
+    provision = msgspec.structs.replace(PROVISION, function=function, outcome=outcome, items=items)
+    assert disclosure_page.cells(provision, NamesInLaw())[5] == told
+
+
+def test_recipients_and_affairs_have_the_names_of_the_authority(tmp_path: Path) -> None:
+    file = tmp_path / "authority.toml"
+    file.write_text(AUTHORITY)
+    named, bare = NamesInLaw(file), NamesInLaw()
+    assert named.recipient("agency", "pensions") != bare.recipient("agency", "pensions") == "pensions（国の機関等）"
+    assert named.affair("agency", "pensions", 1, "77", 0).startswith("別表第1 77の項 ")
+    assert bare.affair("agency", "pensions", 1, "77", 0) == "別表第1 77の項"
+    assert named.recipient("municipality", "nowhere") == "nowhere（市区町村）"
+    assert named.affair("municipality", "nowhere", 0, "3", 2) == "条例 3の項 2号"
+    answer = Disclosure(codes=[CODES[0]], made_ns=START_NS, checkpoint="", provisions=[PROVISION])
+    page = disclosure_page.document(answer, named)
+    assert named.recipient("agency", "pensions") in page
+    assert "<b>" not in page
+
+
+def test_names_that_fit_beside_a_bar() -> None:
+    assert ledger_page.shortened("年" * 23) == "年" * 23
+    assert ledger_page.shortened("年" * 24) == "年" * 23 + "…"
+    assert ledger_page.shortened("a" * 47) == "a" * 46 + "…"
 
 
 def test_no_record_exists(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

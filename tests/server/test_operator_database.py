@@ -12,7 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from jukinet.clients.command import main
+from jukinet.core.audit.ledger import JAPAN
 from jukinet.core.errors import ConfigurationError
+from jukinet.core.law.grant import day_in_japan
 from jukinet.server.operators import database as module
 from jukinet.server.operators.database import Identifier, Operator, OperatorDatabase, OperatorsError, password_fault
 
@@ -82,6 +85,34 @@ def test_another_process_sees_that_something_changed(tmp_path: Path) -> None:
             assert other.data_version() == before
             one.put(row("op-1"), "test")
             assert other.data_version() != before
+
+
+def test_what_is_old_is_forgotten_and_the_numbering_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    today = day_in_japan()
+    past = datetime.datetime(today.year - 8, 1, 5, 12, tzinfo=JAPAN)
+    file = str(tmp_path / "db")
+    with contextlib.closing(OperatorDatabase(file, make=True)) as database:
+        for name in ("gone", "here", "back"):
+            database.put(row(name), "test")
+        for name in ("gone", "back"):
+            assert database.set_state(Identifier("agency", "pensions", name), disabled=True, by="test")
+        database._connection.execute("UPDATE change SET at = ?", (int(past.timestamp()),))
+        assert database.set_state(Identifier("agency", "pensions", "back"), disabled=True, by="test")
+        last = database.last_change()
+    young = today.replace(day=1).replace(year=today.year - 6).isoformat()
+    assert main(["operator", "forget", "--database", file, "--before", young]) == 2
+    assert "7 years" in capsys.readouterr().err
+    words = ["operator", "forget", "--database", file, "--before", past.date().isoformat()]
+    assert main(words) == 0
+    assert capsys.readouterr().out == "0 changes and 0 operators are forgotten\n", "those of that day stay"
+    words[-1] = (past.date() + datetime.timedelta(1)).isoformat()
+    assert main(words) == 0
+    assert capsys.readouterr().out == "5 changes and 1 operators are forgotten\n"
+    with contextlib.closing(OperatorDatabase(file)) as database:
+        assert [one.name for one in database.operators()] == ["back", "here"]
+        assert [change[0] for change in database.changes()] == [last]
+        database.put(row("new"), "test")
+        assert database.last_change() == last + 1
 
 
 def test_who_may_come_in() -> None:

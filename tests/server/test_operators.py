@@ -11,11 +11,12 @@ import pytest
 from jukinet.core.audit.reader import read_segments
 from jukinet.core.audit.record import EventHead, ProvisionHead
 from jukinet.core.errors import ErrorCode
+from jukinet.core.signatures import PrivateKey
 from jukinet.core.vocabulary import Function
 from jukinet.core.wire import messages as m
 from jukinet.core.wire.operator_proof import password_proof, statement
 from jukinet.core.wire.packed import PACKED_BIT
-from jukinet.server.operators.database import last_day_after, with_password
+from jukinet.server.operators.database import Identifier, last_day_after, with_key, with_password
 
 from .operator_place import (
     BATCH,
@@ -31,6 +32,8 @@ from .operator_place import (
     write_key,
 )
 from .serving import STEP_SECONDS, Caller, Place, Server
+
+PERSON = Identifier("agency", "pensions", "card-holder")
 
 
 @pytest.fixture
@@ -247,6 +250,38 @@ def test_silence_ends_an_operator_and_not_a_batch_system(place: Place, tmp_path:
             refused(caller.lookup(place.codes[:1]), ErrorCode.OPERATOR_REQUIRED)
             assert isinstance(open_as(caller), m.SessionOpened)
             assert isinstance(caller.lookup(place.codes[:1]), m.LookupAnswer)
+
+
+def test_a_key_signs_again_and_its_sessions_wait_for_that(place: Place, tmp_path: Path, desk: Desk) -> None:
+    """What a card that was taken out cannot do, whatever the client pretends."""
+    desk.put(with_key(PERSON, "enquiry", PrivateKey(desk.key).public, 0))
+    with Server(settings(place, tmp_path, desk, proof_seconds=0.5)) as server, Caller(place, server.port) as caller:
+        log_in_by_key(place, caller, desk.key)
+        batch = open_as(caller, BATCH.name).session_id
+        log_in(place, caller)
+        by_password = open_as(caller).session_id
+        log_in_by_key(place, caller, desk.key, PERSON.name)
+        by_card = open_as(caller, PERSON.name).session_id
+        for _ in range(5):  # who proves in time notices nothing
+            time.sleep(0.2)
+            assert isinstance(log_in_by_key(place, caller, desk.key, PERSON.name), m.OperatorAccepted)
+            assert isinstance(caller.lookup(place.codes[:1]), m.LookupAnswer)
+        server.wait_for("operator_out", kind="proof")
+        assert "sign a new challenge" in refused(caller.lookup(place.codes[:1]), ErrorCode.OPERATOR_REQUIRED)
+        assert "sign a new challenge" in refused(open_as(caller, PERSON.name), ErrorCode.OPERATOR_REQUIRED)
+        refused(
+            log_in_by_key(place, caller, write_key(tmp_path / "other.pem"), PERSON.name), ErrorCode.OPERATOR_REFUSED
+        )
+        refused(caller.lookup(place.codes[:1]), ErrorCode.OPERATOR_REQUIRED)
+        for session in (batch, by_password):
+            caller.session = session
+            assert isinstance(caller.lookup(place.codes[:1]), m.LookupAnswer)
+        caller.session = by_card
+        assert isinstance(log_in_by_key(place, caller, desk.key, PERSON.name), m.OperatorAccepted)
+        assert isinstance(caller.lookup(place.codes[:1]), m.LookupAnswer)
+    told = [(event, detail) for event, name, detail in events(tmp_path) if name == PERSON.name]
+    came_in = ("operator-in", "class enquiry method key")
+    assert told[:4] == [came_in, ("operator-out", "proof"), ("operator-refused", "not right"), came_in]
 
 
 def test_without_the_setting_nobody_is_taken_at_the_bodys_word(place: Place, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from jukinet.clients.command import main
-from jukinet.core.audit.seal import AuthorityStatement, OperatorsStatement, list_seals, open_seal
+from jukinet.core.audit.operator_changes import read_changes
+from jukinet.core.audit.seal import AuthorityStatement, OperatorChange, OperatorsStatement, list_seals, open_seal
 from jukinet.core.audit.sealing import Sealer
 from jukinet.core.audit.verification import Verification
 from jukinet.server import recorded_changes
@@ -50,6 +51,19 @@ def taken(log: Path, authority: Path | str = "", operators: Path | str = "") -> 
         again = list(following.faults)
         assert following.take_in(sealer) == 0
         return added, again
+
+
+def changed(log: Path) -> list[list[OperatorChange]]:
+    """Of each operators' statement, what it commits to."""
+    found = []
+    for number in list_seals(log / "tree"):
+        with open_seal(log / "tree", number) as seal:
+            statement = seal.decoded()
+        if isinstance(statement, OperatorsStatement):
+            changes = read_changes(log / "tree", number, statement)
+            assert changes is not None
+            found.append(changes)
+    return found
 
 
 def statements(log: Path) -> list[AuthorityStatement | OperatorsStatement]:
@@ -120,7 +134,7 @@ def test_each_change_of_an_operator_is_on_record_and_no_password(log: Path, tmp_
         for _ in range(3):
             database.count_proof(WHO, right=False, failures_max=3)
     assert taken(log, "", desk.path) == (1, [])
-    changes = [one for found in statements(log) if isinstance(found, OperatorsStatement) for one in found.changes]
+    changes = [one for found in changed(log) for one in found]
     assert [(one.number, one.what, one.name) for one in changes] == [
         (1, "add", WHO.name),
         (2, "add", BATCH.name),
@@ -130,7 +144,8 @@ def test_each_change_of_an_operator_is_on_record_and_no_password(log: Path, tmp_
         (6, "lock", WHO.name),
     ]
     assert [one.detail.partition(" by ")[2].partition(" ")[0] for one in changes[:2]] == ["password", "key"]
-    sealed = b"".join(path.read_bytes() for path in (log / "tree/seals").iterdir())
+    files = [*(log / "tree/seals").iterdir(), *(log / "tree/operators").iterdir()]
+    sealed = b"".join(path.read_bytes() for path in files)
     for secret in (PASSWORD.encode(), desk.find(WHO).credential, desk.find(WHO).salt, old_key.credential):
         assert secret not in sealed
     whole(log, tmp_path)
@@ -142,9 +157,7 @@ def test_many_changes_share_statements(log: Path, tmp_path: Path, monkeypatch: p
     for number in range(5):
         desk.set_state(number % 2 == 0)
     assert taken(log, "", desk.path) == (3, [])
-    numbers = [
-        [one.number for one in found.changes] for found in statements(log) if isinstance(found, OperatorsStatement)
-    ]
+    numbers = [[one.number for one in found] for found in changed(log)]
     assert numbers == [[1, 2, 3], [4, 5, 6], [7]]
 
 
@@ -173,9 +186,7 @@ def test_a_database_of_an_earlier_version_goes_on(log: Path, tmp_path: Path) -> 
     assert taken(log, "", desk.path) == (1, [])
     desk.put(desk.find(BATCH))
     assert taken(log, "", desk.path) == (1, [])
-    details = [
-        one.detail for found in statements(log) if isinstance(found, OperatorsStatement) for one in found.changes
-    ]
+    details = [one.detail for found in changed(log) for one in found]
     assert details[:2] == ["", ""]
     assert details[2].startswith("class batch, by key ")
 

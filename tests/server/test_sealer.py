@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 import time
+from array import array
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,12 @@ import pytest
 from jukinet.clients.command import main
 from jukinet.core.audit.checkpoint import PrivateKey
 from jukinet.core.audit.disclosure import DisclosureReader, check_disclosure, disclose
+from jukinet.core.audit.sealing import Sealer
 from jukinet.core.audit.verification import Verification
+from jukinet.core.law.grant import day_in_japan
 from jukinet.core.wire import messages as m
 
+from ..audit.logs import USE, open_writer
 from .serving import Caller, Place, Server
 
 KEY = PrivateKey("example.jp/record-of-use", bytes(range(32)))
@@ -113,6 +118,42 @@ def test_a_clock_set_back_is_an_alarm(place: Place, tmp_path: Path) -> None:
     with Server(configuration) as server:
         assert server.wait_for("clock_set_back")["seconds"] > 3_500
         server.wait_for_metric("jukinet_seal_clock_back_total 1")
+
+
+def old_log(log: Path) -> None:
+    """Provisions of three years ago, sealed then."""
+    log.mkdir()
+    then_ns = time.time_ns() - 3 * 366 * 86_400 * 10**9
+    with open_writer(log, 0) as writer:
+        writer.append(USE, array("Q", [7]), b"\1", function=1, items=1, register_version=1, time_ns=then_ns)
+        writer.commit()
+    with Sealer(log, KEY, clock=lambda: then_ns) as sealer:
+        assert sealer.step() is not None
+
+
+def test_nothing_is_erased_by_a_clock_that_the_record_does_not_bear_out(place: Place, tmp_path: Path) -> None:
+    """Three years without a provision: the clock may have leapt. By hand, with the day named, it is believed."""
+    log = tmp_path / "log"
+    old_log(log)
+    key = tmp_path / "log.key"
+    key.write_text(KEY.encode())
+    sections = {"key": "log.key", "poll_seconds": 0.05, "retention_years": 1}
+    configuration = place.configuration(tmp_path, sealing=sections, record_of_use={"directory": str(log)})
+    with Server(configuration) as server:
+        told = server.wait_for("erasure_refused")
+        assert "days beyond the newest sealed provision" in told["reason"]
+    assert (log / "worker-00-000000000000.rou").exists()
+    log = tmp_path / "by-hand"
+    old_log(log)
+    words = ["audit", "seal", str(log), "--key", str(key), "--retention-years", "1"]
+    assert main(words) == 1
+    today = day_in_japan()
+    assert main([*words, "--date", (today - datetime.timedelta(1)).isoformat()]) == 2
+    assert (log / "worker-00-000000000000.rou").exists()
+    assert main([*words, "--date", today.isoformat()]) == 0
+    assert not (log / "worker-00-000000000000.rou").exists()
+    report = Verification(log, KEY.public, retention_years=1).run()
+    assert (report.findings, report.erased_segments) == ([], 1)
 
 
 def test_a_key_that_cannot_be_read_is_a_refusal_to_start(place: Place, tmp_path: Path) -> None:
