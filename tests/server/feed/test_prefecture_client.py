@@ -31,6 +31,8 @@ from ...core.stores import build_store
 from ..serving import Place, Server
 from .feeding import FeedPlace, entries, entry, feed_port, feed_process, key_of
 
+KILLS = int(os.environ.get("JUKINET_CLIENT_KILLS", "20"))
+"""How often the client is killed; 200 in a long test."""
 PERSON = {"area": 0, "town": 1, "birth_date": 19500101, "reason": 12, "change_date": 20200102, "update_number": 1}
 
 
@@ -241,11 +243,12 @@ def test_a_load_that_is_killed_and_changes_meanwhile(place: Place, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_the_client_is_killed_twenty_times(tokyo: Prefecture, fed: FeedPlace) -> None:
+def test_the_client_is_killed_at_random_instants(tokyo: Prefecture, fed: FeedPlace) -> None:
     chance = random.Random(11)
-    rows = entries(8_000)
-    files = [tokyo.file(f"{start}.csv", rows[start : start + 1_000]) for start in range(0, 8_000, 1_000)]
-    for _ in range(20):
+    count = 400 * KILLS
+    rows = entries(count)
+    files = [tokyo.file(f"{start}.csv", rows[start : start + 1_000]) for start in range(0, count, 1_000)]
+    for _ in range(KILLS):
         process = tokyo.start("send", *files)
         time.sleep(chance.uniform(0.3, 1.0))
         process.kill()
@@ -254,11 +257,11 @@ def test_the_client_is_killed_twenty_times(tokyo: Prefecture, fed: FeedPlace) ->
         assert tokyo.run("send", file) in (0, 2), "put now, or known as put before"
     assert tokyo.run("compare") == 0
     with tokyo.outbox() as outbox:
-        assert outbox.state.acknowledged == outbox.state.last == 8_000
+        assert outbox.state.acknowledged == outbox.state.last == count
     stop(tokyo)
-    check_register(fed.store)
+    assert check_register(fed.store).faults == []
     with FeedRegister(fed.store) as register:
-        assert register.feed(13).notifications == 8_000
+        assert register.feed(13).notifications == count
         assert register.holdings(13) == tokyo.digest()
 
 
