@@ -32,11 +32,20 @@ from jukinet.core.matching.levels import LOOKALIKE_KANA
 
 codes_prepare()
 
+cdef enum:
+    LEFT_OUT = 255              # more bits than a signature has
+
 cdef extern from *:
     """
-    #define jukinet_popcount(value) __builtin_popcount(value)
+    /* Without a call or the processor's own instruction, so that loops over it take several numbers at a time. */
+    static inline uint32_t jukinet_bits_of(uint32_t value) {
+        value -= value >> 1 & 0x55555555u;
+        value = (value & 0x33333333u) + (value >> 2 & 0x33333333u);
+        value = (value + (value >> 4)) & 0x0F0F0F0Fu;
+        return (value * 0x01010101u) >> 24;
+    }
     """
-    int popcount "jukinet_popcount" (uint32_t value) noexcept nogil
+    uint32_t bits_of "jukinet_bits_of" (uint32_t value) noexcept nogil
 
 assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 3 * SCAN_KEPT + SLIP_ROOM
 assert SLIP_PROBES >= 3 * SLIP_LENGTH_MAX - 1
@@ -481,12 +490,13 @@ cdef bint scan(Gathering *work, const IdentityView *identity, Row *row, uint32_t
     cdef bint named = care == CARE_KANA and wanted & CARE_NAME != 0
     if scan_date(identity, code, wanted, care, bits, work.keys, work.notes, SCAN_ROOM, &found) < 0:
         return False
+    for k in range(found.found):
+        differ = work.notes[k] ^ wanted
+        own = bits_of(differ & care)
+        work.notes[k] = LEFT_OUT if named and own > SLIP_BITS and bits_of(differ & CARE_NAME) > SLIP_BITS else own
     for differ in range(bits + 1):
         for k in range(found.found):
-            own = popcount((work.notes[k] ^ wanted) & care)
-            if own != differ or (
-                named and own > SLIP_BITS and popcount((work.notes[k] ^ wanted) & CARE_NAME) > SLIP_BITS
-            ):
+            if work.notes[k] != differ:
                 continue
             if taken == SCAN_KEPT:
                 return True
@@ -516,7 +526,10 @@ cdef int slipped(const uint8_t *text, int length, int number, uint8_t *out) noex
 
 
 cdef bint take_slips(Gathering *work, const IdentityView *identity, Row *row) noexcept nogil:
-    """People whose reading is one slip away and whose date is near. False: the store is damaged."""
+    """People whose reading is one slip away and whose date is near. False: the store is damaged.
+
+    Not of a row that has a name as written, whose list led to everybody of it with a near date.
+    """
     cdef uint8_t text[NAME_ROOM]
     cdef TextProbe probes[SLIP_PROBES]
     cdef DateFilter filters[LIST_FILTERS]
@@ -524,7 +537,9 @@ cdef bint take_slips(Gathering *work, const IdentityView *identity, Row *row) no
     cdef uint32_t k, filters_count, taken = 0
     cdef int i, length, count = 0
     cdef Found found
-    if not row.open or not asked.birth_date or asked.kana_length < SLIP_LENGTH_MIN or asked.kana_length > SLIP_LENGTH_MAX:
+    if not row.open or not asked.birth_date or asked.name_length:
+        return True
+    if asked.kana_length < SLIP_LENGTH_MIN or asked.kana_length > SLIP_LENGTH_MAX:
         return True
     for i in range(3 * asked.kana_length):
         length = slipped(asked.kana, asked.kana_length, i, text)

@@ -88,9 +88,9 @@ class PlainMatcher:
         return found
 
     def _by_slips(self, asked: Folded) -> set[int]:
-        """Reading one of those one slip away that are looked up, and the date near."""
+        """Reading one of those one slip away that are looked up, and the date near; where no name as written is given."""
         found: set[int] = set()
-        for kana in slipped(asked.kana) if 4 <= len(asked.kana) <= 21 else ():
+        for kana in slipped(asked.kana) if 4 <= len(asked.kana) <= 21 and not asked.name else ():
             found |= {
                 place
                 for place in self._kanas.get(kana, ())
