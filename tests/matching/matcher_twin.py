@@ -21,6 +21,8 @@ from jukinet.core.vocabulary import Found
 CLOSE_NAMES: Final = frozenset(NameLevel) - {NameLevel.MISSING, NameLevel.SURNAME, NameLevel.DIFFERENT}
 """Levels for which somebody of the same birth date is looked at; GIVEN only when the question's parts are known."""
 
+EXCHANGED_PLACES_MAX: Final = 24
+
 
 class Candidate(Struct, frozen=True, gc=False):
     """One person compared: the record of theirs that compares best, its place, its levels and log ratio."""
@@ -88,7 +90,7 @@ class PlainMatcher:
         return found
 
     def _by_slips(self, asked: Folded) -> set[int]:
-        """Reading one of those one slip away that are looked up, and the date near; where no name as written is given."""
+        """Reading one of those one slip away that are looked up, and the date near; not with a name as written."""
         found: set[int] = set()
         for kana in slipped(asked.kana) if 4 <= len(asked.kana) <= 21 and not asked.name else ():
             found |= {
@@ -97,6 +99,24 @@ class PlainMatcher:
                 if self.records[place].birth_date != asked.birth_date
                 and compare_dates(asked.birth_date, self.records[place].birth_date) in NEAR_DATES
             }
+        return found
+
+    def _by_exchanged_near(self, asked: Folded) -> set[int]:
+        """The name, else the reading, with its parts exchanged, wherever they may meet, and the date near."""
+        text, part, held = asked.name, asked.name_part, self._names
+        if not text or (not part and asked.kana_part):
+            text, part, held = asked.kana, asked.kana_part, self._kanas
+        places = [part] if part else list(range(1, len(text)))
+        found = set()
+        for meeting in places if len(places) <= EXCHANGED_PLACES_MAX else ():
+            for place in held.get(text[meeting:] + text[:meeting], ()):
+                compared = compare(asked, self.records[place])
+                if (
+                    self.records[place].birth_date != asked.birth_date
+                    and compared.date in NEAR_DATES
+                    and NameLevel.SWAPPED in (compared.kana, compared.name)
+                ):
+                    found.add(place)
         return found
 
     def found_share(self, asked: Folded, step: int) -> float:
@@ -115,7 +135,7 @@ class PlainMatcher:
 
     def _last(self, asked: Folded) -> set[int]:
         """Step 3."""
-        return self._by_date(asked) | self._by_slips(asked)
+        return self._by_date(asked) | self._by_slips(asked) | self._by_exchanged_near(asked)
 
     def all_candidates(self, asked: Folded) -> list[Candidate]:
         """The candidates of all steps together, for estimation."""
