@@ -125,6 +125,24 @@ def test_a_row_with_nothing_usable_says_why_and_the_others_are_answered(
     assert answers.grades[0] == Grade.EXACT
 
 
+@pytest.mark.parametrize("separator", ["　", ""])
+def test_exchanged_parts_with_a_slip_in_the_date_find_their_person(
+    reader: RegisterReader, twin: PlainMatcher, people: list[Resident], separator: str
+) -> None:
+    exchanged = []
+    for person in people:
+        surname, _, given = person.name.partition("　")
+        if given and 1 <= person.birth_date % 100 <= 8:
+            address = TEXTS[person.town - 1] + person.address_rest
+            exchanged.append((person.key, (given + separator + surname, "", person.birth_date + 20, 0, address)))
+    answers = matched(reader, twin, [row for _, row in exchanged])
+    right = sum(
+        status == Found.ONE and answer == key
+        for status, answer, (key, _) in zip(answers.statuses, answers.keys, exchanged, strict=True)
+    )
+    assert right > len(exchanged) // 2 > 20
+
+
 def test_bytes_that_are_no_text_spoil_only_their_row(
     reader: RegisterReader, twin: PlainMatcher, people: list[Resident]
 ) -> None:
