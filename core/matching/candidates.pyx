@@ -6,6 +6,7 @@ step, in which every access to memory was asked for in advance.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.math cimport log
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -16,12 +17,12 @@ from jukinet.core.identity.entries cimport (
 )
 from jukinet.core.identity.probe cimport (
     CARE_KANA, CARE_NAME, MASK_DAY, MASK_MONTH, MASK_YEAR, DateFilter, Found, TextProbe, scan_date, scan_prefetch,
-    text_begin, text_block, text_check, text_equal, text_list,
+    text_begin, text_block, text_check, text_equal, text_length, text_list,
 )
 from jukinet.core.index.gather cimport (
     OUTCOME_CODE_CHANGED, SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person,
 )
-from jukinet.core.matching.items cimport NAME_ROOM, Asked, compare_record
+from jukinet.core.matching.items cimport BEARERS_UNKNOWN, NAME_ROOM, Asked, compare_record
 from jukinet.core.matching.model cimport D_DIFFERENT, D_EQUAL, N_PART, N_SWAPPED, P_AREA, ModelView
 from jukinet.core.records.record cimport ResidentRecord, record_decode, status_area
 from jukinet.core.store.snapshot cimport IdentityView, RegisterView
@@ -283,6 +284,8 @@ cdef bint probe_texts(
             continue
         row = &work.rows[i >> 1]
         probe = &work.probes[i]
+        if step == 0 or not row.asked.birth_date:
+            count_bearers(work.model, &row.asked, probe, i & 1)
         if step == 0:
             take_equal(work, row, probe, row.asked.birth_date, BY_NAME if i & 1 else BY_KANA)
         elif row.asked.birth_date:
@@ -293,6 +296,16 @@ cdef bint probe_texts(
             if not take_without_date(work, view, row, probe, BY_NAME if i & 1 else BY_KANA):
                 return False
     return True
+
+
+cdef void count_bearers(const ModelView *model, Asked *asked, const TextProbe *probe, bint written) noexcept nogil:
+    """What share of the people has the row's text, one of them left out: whoever is meant is among them."""
+    cdef uint32_t bearers = text_length(probe)
+    cdef double share = log((bearers - 1) / model.residents) if bearers > 1 else BEARERS_UNKNOWN
+    if written:
+        asked.name_log_share = share
+    else:
+        asked.kana_log_share = share
 
 
 cdef inline bint has_probe(Gathering *work, size_t i, int step) noexcept nogil:

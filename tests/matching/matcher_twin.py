@@ -6,7 +6,7 @@ It finds candidates by the steps of docs/matching.md, section 2, with dictionari
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -22,6 +22,7 @@ CLOSE_NAMES: Final = frozenset(NameLevel) - {NameLevel.MISSING, NameLevel.SURNAM
 """Levels for which somebody of the same birth date is looked at; GIVEN only when the question's parts are known."""
 
 EXCHANGED_PLACES_MAX: Final = 24
+Bearers = Callable[[Folded], tuple[int, int]]
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -47,9 +48,13 @@ class Answer(Struct, frozen=True, gc=False):
 class PlainMatcher:
     """Records of persons, several of one key allowed, and the questions that they answer."""
 
-    def __init__(self, records: Iterable[Folded], weighing: Weighing, rules: MatchRules) -> None:
+    def __init__(
+        self, records: Iterable[Folded], weighing: Weighing, rules: MatchRules, bearers: Bearers = lambda _: (0, 0)
+    ) -> None:
+        """bearers: how many people have a question's reading, and its name as written."""
         self.records = list(records)
         self.weighing = weighing
+        self.bearers = bearers
         self.rules = rules
         self.current = len({record.key for record in self.records})
         self._dates: dict[int, list[int]] = defaultdict(list)
@@ -125,10 +130,11 @@ class PlainMatcher:
     def candidates(self, asked: Folded, places: Iterable[int]) -> list[Candidate]:
         """Each person once, by the record of theirs that compares best; the likeliest first."""
         best: dict[int, Candidate] = {}
+        bearers = self.bearers(asked)
         for place in places:
             held = self.records[place]
             compared = compare(asked, held)
-            candidate = Candidate(held.key, place, compared, self.weighing.log_ratio(compared, held))
+            candidate = Candidate(held.key, place, compared, self.weighing.log_ratio(compared, held, bearers))
             if held.key not in best or best[held.key].ratio < candidate.ratio:
                 best[held.key] = candidate
         return sorted(best.values(), key=lambda candidate: (-candidate.ratio, candidate.key))
