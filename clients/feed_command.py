@@ -19,7 +19,7 @@ from jukinet.clients.feed.feed_settings import FeedSettings, add_feed_arguments,
 from jukinet.clients.feed.holdings import RANGE_ROWS_DEFAULT, Holdings
 from jukinet.clients.feed.inbox import Inbox
 from jukinet.clients.feed.notice_spool import NoticeSpool
-from jukinet.clients.feed.notices import NoticeClient
+from jukinet.clients.feed.notices import NoticeClient, hand_on_words
 from jukinet.clients.feed.notification_file import ENCODINGS, FORMATS, open_file
 from jukinet.clients.feed.private_file import private_csv
 from jukinet.clients.feed.putting import AlreadyPutError, put_file
@@ -274,9 +274,11 @@ async def _exchange_notices(feed: Feed, spool: NoticeSpool) -> None:
         link = feed.sender.link
         if link is not None:
             try:
-                left, taken = await spool.turn(NoticeClient(link))
+                left, taken, to_hand_on = await spool.turn(NoticeClient(link))
                 if left or taken:
                     feed.line.note(f"move-in notices: {left:,} left, {taken:,} taken")
+                if to_hand_on:
+                    feed.line.note(f"move-in notices: {hand_on_words(to_hand_on)}")
                 told = ""
             except (ClientError, OSError) as error:
                 if str(error) != told:
