@@ -122,13 +122,32 @@ def test_send_status_reports_compare(tokyo: Prefecture, fed: FeedPlace, capsys: 
     with written.open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["fault"], row["name"], row["code"]) == ("NOT_ENTERED", refused.name, f"{refused.code:011}")
-    assert tokyo.run("reports") == 0
     capsys.readouterr()
+    assert tokyo.run("reports") == 0
+    assert capsys.readouterr() == ("", "no reports\n")
     assert tokyo.run("compare") == 0
     out, err = capsys.readouterr()
-    assert "equal: 1,500 residents and retired codes (1 exchanges, 0 bytes)" in out
+    assert "equal: 1,500 residents and retired codes (1 exchange, 0 bytes behind the greeting)" in out
     for text in (told, out, err):
         assert "秘密" not in text
+
+
+def test_what_waits_is_delivered_whatever_becomes_of_the_files(
+    tokyo: Prefecture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tokyo.run("send", "--no-deliver", tokyo.file("a.csv", entries(5))) == 0
+    assert tokyo.run("send", tokyo.file("same.csv", entries(5))) == 2, "as after a command that was killed"
+    assert "5 rows delivered, position 5" in capsys.readouterr().err
+    strange = tokyo.directory / "strange.csv"
+    strange.write_text("x,y\n")
+    more = [tokyo.file("b.csv", entries(3, first=100)), str(strange), tokyo.file("c.csv", entries(3, first=200))]
+    assert tokyo.run("send", *more) == 2
+    said = capsys.readouterr().err
+    assert "3 rows delivered, position 8" in said
+    assert "strange.csv: the file has no column reason" in said
+    assert "c.csv" not in said
+    with tokyo.outbox() as outbox:
+        assert (outbox.state.waiting, outbox.state.files) == (0, 2)
 
 
 def test_bad_lines(tokyo: Prefecture, capsys: pytest.CaptureFixture[str]) -> None:
