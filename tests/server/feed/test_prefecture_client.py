@@ -354,6 +354,10 @@ def test_what_a_load_is_refused_is_reported_of_the_right_residents(
             told = {(row["fault"], row["code"], row["name"], row["state"]) for row in csv.DictReader(file)}
         old = [entry(1, key_of(n)) for n in (1_001, 1_003)]
         assert told == {("NUMBER_NOT_ASCENDING", f"{row.code:011}", row.name, "1") for row in old}
+    assert tokyo.run("compare", "--mend") == 1
+    out, err = capsys.readouterr()
+    assert "2 codes differ now" in out
+    assert "2 of them put into quarantine" in err
     assert tokyo.run("status") == 0
     assert "waiting        0 rows" in capsys.readouterr().out
 
