@@ -404,8 +404,12 @@ def compare(arguments: argparse.Namespace, settings: FeedSettings) -> int:
         if not arguments.mend:
             return EXIT_ROWS_IN_ERROR
         print(f"{mend(holdings, found):,} rows put to mend it", file=sys.stderr)
+        refused = feed.sender.delivery.quarantined
         after = in_trio(compared)
         feed.line.end()
+        refused = feed.sender.delivery.quarantined - refused
+        if refused:
+            print(f"{refused:,} of them put into quarantine: see `jukinet feed reports`", file=sys.stderr)
         print(
             f"{after.count():,} codes differ now"
             if after.count()

@@ -58,8 +58,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
     position: the feed's last sequence number. digest: the prefecture's holdings when the batch had been applied.
     applied and kept: rows that were accepted and are or were shown, and those kept aside. quarantined: (sequence
-    number, fault) of rows that were refused or kept aside as ANOTHER_PERSON or CODE_RETIRED; of rows that had been
-    sent before, too.
+    number, fault) of rows that were refused or kept aside as ANOTHER_PERSON or CODE_RETIRED, of a range (row from 0,
+    fault); of rows that had been sent before, too, but of a range that had been only those refused.
     """
 
     position: int
@@ -222,7 +222,7 @@ class FeedTransaction:
         feed = self._begin(prefecture, sequence, 1)
         try:
             if sequence <= feed.position:
-                reports = self._quarantined_before(prefecture, sequence)
+                reports = self._range_reports_again(prefecture, sequence, batch)
                 return Applied(position=feed.position, digest=self.holdings(prefecture), quarantined=reports)
             rows = self._load(prefecture, first_key, stop_key, batch)
             bad = {row: outcome for row, outcome in rows.items() if isinstance(outcome, Fault)}
@@ -240,9 +240,7 @@ class FeedTransaction:
                 results=b"",
                 payload=bytes(batch.payload),
             )
-            return self._finish(
-                entry, rows, [], [sequence] * batch.count, loading_after(feed.loading, first_key, stop_key)
-            )
+            return self._finish(entry, rows, [], range(batch.count), loading_after(feed.loading, first_key, stop_key))
         except lmdb.Error as error:
             self._change.abort()
             raise StoreError(f"{self._register.directory}: the range could not be applied: {error}") from error
@@ -440,29 +438,28 @@ class FeedTransaction:
         entry: JournalEntry,
         rows: Outcomes,
         reports: list[tuple[int, Fault]],
-        sequences: range | list[int],
+        numbers: range,
         loading: Loading | None,
     ) -> Applied:
-        """Fold, write the journal entry and the feed's state, and say what the rows came to."""
+        """Fold, write the journal entry and the feed's state, and say what the rows came to, by their numbers."""
         self._refold()
         results = bytearray((Result.APPLIED,)) * entry.count
         for row, outcome in rows.items():
-            sequence = sequences[row]
             if isinstance(outcome, Fault):
                 results[row] = Result.QUARANTINED
-                reports.append((sequence, outcome))
+                reports.append((numbers[row], outcome))
                 continue
             standings = [self._state(key).standing_of(c) for key, c in outcome]
             if not _KEPT_ASIDE.isdisjoint(standings):
                 results[row] = Result.KEPT
-            reports += [(sequence, _REPORTED[s]) for s in standings[-1:] if s in _REPORTED]
+            reports += [(numbers[row], _REPORTED[s]) for s in standings[-1:] if s in _REPORTED]
         key = schema.NUMBER.pack(self._journal_next)
         self._put("journal", key, journal.pack_entry(msgspec.structs.replace(entry, results=bytes(results))))
         self._journal_next += max(1, entry.count)
         applied, kept = results.count(Result.APPLIED), results.count(Result.KEPT)
         feed = self.feed(entry.prefecture)
         self._feeds[entry.prefecture] = FeedState(
-            position=entry.first_sequence if entry.kind == EntryKind.RANGE else sequences[-1],
+            position=entry.first_sequence if entry.kind == EntryKind.RANGE else numbers[-1],
             notifications=feed.notifications + entry.count,
             applied=feed.applied + applied + kept,
             quarantined=feed.quarantined + entry.count - applied - kept,
@@ -489,13 +486,20 @@ class FeedTransaction:
         value = Quarantined(faults=[int(fault) for fault in faults], day=self.day, payload=bytes(rows.payload))
         self._put("quarantine", positions.quarantine_key(prefecture, sequence), positions.pack_quarantined(value))
 
-    def _quarantined_before(self, prefecture: int, sequence: int) -> list[tuple[int, Fault]]:
-        """What was reported when this sequence number was applied, as far as it was refused."""
+    def _quarantined_before(self, prefecture: int, sequence: int) -> Quarantined | None:
+        """What was refused when this sequence number was applied."""
         key = positions.quarantine_key(prefecture, sequence)
         value = self._change.handle.get(key, None, self._databases["quarantine"])
-        if value is None:
+        return None if value is None else positions.unpack_quarantined(value)
+
+    def _range_reports_again(self, prefecture: int, sequence: int, batch: NotificationBatch) -> list[tuple[int, Fault]]:
+        """Reports on the rows of a range that were refused when it was applied, found again by their codes."""
+        before = self._quarantined_before(prefecture, sequence)
+        if before is None:
             return []
-        return [(sequence, Fault(fault)) for fault in positions.unpack_quarantined(value).faults]
+        rows = {code: row for row, code in enumerate(batch.codes)}
+        refused = NotificationBatch.parse(before.payload, len(before.faults)).codes
+        return [(rows[code], Fault(fault)) for code, fault in zip(refused, before.faults, strict=True) if code in rows]
 
     def _reports_again(
         self, prefecture: int, first_sequence: int, batch: NotificationBatch, known: int
@@ -506,8 +510,8 @@ class FeedTransaction:
         stateless = faults_of(batch, prefecture, self.date) if known else b""
         for row in range(known):
             refused = self._quarantined_before(prefecture, first_sequence + row)
-            if refused:
-                reports += refused
+            if refused is not None:
+                reports += [(first_sequence + row, Fault(fault)) for fault in refused.faults]
                 continue
             wanted = [] if stateless[row] else self._contributions(batch.row(row))
             if isinstance(wanted, Fault):

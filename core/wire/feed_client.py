@@ -75,8 +75,8 @@ class FeedClientConnection(ClientEnd):
     def _accept_acknowledged(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         message = control.decode(_T.ACKNOWLEDGED, request_id, payload)
         assert isinstance(message, f.Acknowledged)
-        first, last = self._asked[request_id]
-        fault = feed_columns.acknowledged_fault(message, self.under_way[request_id], first, last)
+        _, last, numbers = self._asked[request_id]
+        fault = feed_columns.acknowledged_fault(message, last, numbers)
         if fault is not None:
             raise RemoteProtocolError(fault)
         self._answered(request_id)
@@ -188,7 +188,7 @@ class FeedClientConnection(ClientEnd):
         if size > self.limits.batch_bytes_max:
             raise LocalProtocolError("the batch is above batch_bytes_max: split it")
         first = message.first_sequence if isinstance(message, f.Notify) else message.sequence
-        self._begin(message, first, last)
+        self._begin(message, first, last, feed_columns.reported_numbers(message))
         return [HEADER.pack(size, message.type, 0, message.request_id, 0), *parts]
 
     def _send_notify(self, message: f.Notify) -> Sendable:

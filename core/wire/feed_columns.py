@@ -102,14 +102,25 @@ def parse_batch(kind: int, payload: bytes | bytearray, count: int) -> Notificati
         raise RemoteProtocolError(f"the batch does not hold: {fault}") from None
 
 
-def acknowledged_fault(message: f.Acknowledged, kind: int, first: int, last: int) -> str | None:
-    """What does not fit in the answer to a request of this kind with these sequence numbers, or None."""
+def reported_numbers(message: f.Notify | f.LoadRange) -> range:
+    """What the answer's quarantined may name: the sequence numbers of a batch, the rows of a range."""
+    count = message.batch.count
+    if isinstance(message, f.LoadRange):
+        return range(count)
+    return range(message.first_sequence, message.first_sequence + count)
+
+
+def acknowledged_fault(message: f.Acknowledged, last: int, numbers: range) -> str | None:
+    """What does not fit in the answer to a request whose last sequence number is ``last``, or None.
+
+    numbers: those of `reported_numbers`.
+    """
     if message.position < last:
         return "the position is below what is acknowledged"
     rows = [row for row, _ in message.quarantined]
     if rows != sorted(rows):
         return "quarantined is not in ascending order"
-    if rows and kind == NOTIFY and not first <= rows[0] <= rows[-1] <= last:
+    if rows and (rows[0] not in numbers or rows[-1] not in numbers):
         return "quarantined names what is not of the batch"
     return None
 

@@ -86,7 +86,7 @@ class FeedServerConnection(ServerEnd):
         if refusal is not None:
             return refusal
         batch = feed_columns.parse_batch(kind, payload, count)
-        message: m.Message
+        message: f.Notify | f.LoadRange
         if kind == _NOTIFY:
             message, last = f.Notify(request_id, sequence, batch), sequence + count - 1
         else:
@@ -95,7 +95,7 @@ class FeedServerConnection(ServerEnd):
                 return self._refuse(kind, request_id, Code.BAD_REQUEST, fault)
             message, last = f.LoadRange(request_id, sequence, first_key, stop_key, batch), sequence
         self.under_way[request_id] = kind
-        self._asked[request_id] = (sequence, last)
+        self._asked[request_id] = (sequence, last, feed_columns.reported_numbers(message))
         return message
 
     def _accept_notify(self, request_id: int, payload: bytes | bytearray) -> m.Message | m.Refused:
@@ -195,13 +195,13 @@ class FeedServerConnection(ServerEnd):
         self._enter(self._outgoing[_T.FEED_GREETING])
         return data
 
-    def _check_in_order(self, message: m.Message) -> tuple[int, int]:
-        """The first and last sequence number of the request that the message answers."""
+    def _check_in_order(self, message: m.Message) -> tuple[int, int, range]:
+        """The first and last sequence number of the request that the message answers, and what faults may name."""
         self._check_answer(message)
         if oldest_sequenced(self.under_way) != message.request_id:
             raise LocalProtocolError("batches and ranges are answered in the order in which they came")
-        first, last = self._asked[message.request_id]
-        return first, last
+        first, last, numbers = self._asked[message.request_id]
+        return first, last, numbers
 
     def _answer(self, message: m.Message) -> bytes:
         data = self._encode(message)
@@ -210,8 +210,8 @@ class FeedServerConnection(ServerEnd):
         return data
 
     def _send_acknowledged(self, message: f.Acknowledged) -> bytes:
-        first, last = self._check_in_order(message)
-        fault = feed_columns.acknowledged_fault(message, self.under_way[message.request_id], first, last)
+        _, last, numbers = self._check_in_order(message)
+        fault = feed_columns.acknowledged_fault(message, last, numbers)
         if fault is not None:
             raise LocalProtocolError(fault)
         return self._answer(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from feed_pair import (
     LIMITS,
@@ -245,7 +246,13 @@ def test_a_range_may_have_faults_by_row_and_more_applied_than_rows() -> None:
     answer = f.Acknowledged(
         1, position=42, digest_count=0, digest_sum=SUM, applied=500, kept=0, quarantined=[(0, Fault.ANOTHER_PERSON)]
     )
+    other = msgspec.structs.replace(answer, quarantined=[(1, Fault.ANOTHER_PERSON)])
+    with pytest.raises(LocalProtocolError, match="not of the batch"):
+        server.send(other)
     assert deliver(client, server.send(answer)) == [answer]
+    client.send(f.LoadRange(2, 43, 0, 10**10, batch(STATED)))
+    with pytest.raises(RemoteProtocolError, match="not of the batch"):
+        deliver(client, frame_of(msgspec.structs.replace(other, request_id=2, position=43)))
 
 
 def test_a_full_batch_of_faults_fits_into_its_answer() -> None:

@@ -339,6 +339,32 @@ def test_holdings_must_belong_to_the_outbox(tokyo: Prefecture, capsys: pytest.Ca
     assert "5 only there" in capsys.readouterr().out
 
 
+def test_what_a_load_is_refused_is_reported_of_the_right_residents(
+    tokyo: Prefecture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tokyo.run("send", tokyo.file("a.csv", entries(5))) == 0
+    shutil.copytree(tokyo.holdings, tokyo.directory / "old")
+    newer = [entry(7, key_of(n), reason=33, name=f"新{n}") for n in (1_001, 1_003)]
+    assert tokyo.run("send", tokyo.file("b.csv", newer)) == 0
+    shutil.rmtree(tokyo.holdings)
+    (tokyo.directory / "old").rename(tokyo.holdings)
+    for range_rows in ("65536", "3"):
+        assert tokyo.run("load", "--adopt-holdings", "--anew", "--range-rows", range_rows) == 1
+        assert "2 put into quarantine" in capsys.readouterr().err
+        written = tokyo.directory / f"reports-{range_rows}.csv"
+        assert tokyo.run("reports", "--out", str(written), "--forget") == 1
+        with written.open(newline="") as file:
+            told = {(row["fault"], row["code"], row["name"], row["state"]) for row in csv.DictReader(file)}
+        old = [entry(1, key_of(n)) for n in (1_001, 1_003)]
+        assert told == {("NUMBER_NOT_ASCENDING", f"{row.code:011}", row.name, "1") for row in old}
+    assert tokyo.run("compare", "--mend") == 1
+    out, err = capsys.readouterr()
+    assert "2 codes differ now" in out
+    assert "2 of them put into quarantine" in err
+    assert tokyo.run("status") == 0
+    assert "waiting        0 rows" in capsys.readouterr().out
+
+
 def test_a_lost_outbox_and_a_register_put_back_from_a_copy(
     tokyo: Prefecture, fed: FeedPlace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
