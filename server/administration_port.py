@@ -65,9 +65,10 @@ class AdministrationPort:
         self._boundary = boundary_of(NAME, configuration.boundary)
         self._admission = Admission(
             msgspec.structs.replace(
-                configuration.limits, connections_max=CONNECTIONS_MAX, handshakes_max=CONNECTIONS_MAX
+                configuration.limits, connections_max=2 * CONNECTIONS_MAX, handshakes_max=CONNECTIONS_MAX
             )
         )
+        self._room = trio.CapacityLimiter(CONNECTIONS_MAX)
         self._acceptor = Acceptor(
             NAME,
             lambda accepted: TlsStream(accepted, self._credentials.context),
@@ -111,16 +112,17 @@ class AdministrationPort:
         try:
             scope.deadline = trio.current_time() + EXCHANGE_SECONDS
             with scope:
-                await self._administration.exchange(
-                    TlsLines(stream),
-                    connection=number,
-                    role=str(identity.role),
-                    body=identity.body,
-                    certificate=stream.certificate_digest().hex(),
-                )
+                async with self._room:
+                    await self._administration.exchange(
+                        TlsLines(stream),
+                        connection=number,
+                        role=str(identity.role),
+                        body=identity.body,
+                        certificate=stream.certificate_digest().hex(),
+                    )
                 await stream.finish(self._configuration.waits.close_seconds)
             if scope.cancelled_caught:
-                kind = "drained"
+                kind = "error"
         except TransportError as error:
             kind = error.kind
         except Exception as error:  # a defect here must not end the server

@@ -358,6 +358,7 @@ class Supervisor:
                 self._metrics.count("reloads_total", "failed")
                 self._log.error("reload_failed", reason=str(error))
             else:
+                self._metrics.count("reloads_total", "done")
                 self._log.info("reloaded", port="administration")
 
     # Administration ------------------------------------------------------------------------------------------------

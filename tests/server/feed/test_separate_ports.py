@@ -300,7 +300,7 @@ def test_what_is_no_command_on_the_administration_port(separate: Separate, tmp_p
     context = ssl.create_default_context(cafile=str(separate.directory / "root.pem"))
     context.set_alpn_protocols([ALPN["administration"]])
     context.load_cert_chain(separate.files["chief"].certificate, separate.files["chief"].key)
-    with Server(separate.settings(tmp_path)) as server:
+    with Server(separate.settings(tmp_path, waits={"handshake_seconds": 300.0})) as server:
         number = numbers(server)["administration"]
         assert "no such command" in said(b'{"command": "stop"}\n')
         assert said(b"x" * 5_000) == "not one line"
@@ -361,6 +361,9 @@ def test_ports_that_share_an_authority(separate: Separate, tmp_path: Path, capsy
         roots.write_bytes(kept + real)
     assert serve_command.run(words) == 2
     assert "trust the same authority: give each port roots of its own" in capsys.readouterr().err
+    server = Server(path)
+    assert server.stop(None) == 5
+    assert any("trust the same authority" in told for told in server.raw)
     load_credentials(load(path))  # the query port shares nothing
     path = separate.settings(tmp_path)
     assert serve_command.run(words) == 0
