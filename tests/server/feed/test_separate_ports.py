@@ -10,6 +10,8 @@ import signal
 import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +210,38 @@ def test_a_witness_has_no_feed(separate: Separate, tmp_path: Path) -> None:
         assert asked(fm.CheckpointAsk(1, 0)) == fm.Checkpoint(1, "", b"")
         assert asked(m.Ping(1, b"12345678")) == m.Pong(1, b"12345678")
     assert separate.dump()["journal"] == []
+
+
+def test_a_witness_has_one_place_whatever_feed_bears_its_name(separate: Separate, tmp_path: Path) -> None:
+    separate.files["namesake"] = separate.issued(tmp_path, "witness", "witness", "tokyo")
+    with Server(separate.settings(tmp_path)) as server:
+        known = numbers(server)
+        with Feed(separate, known["feed"], "tokyo") as feed, Feed(separate, known["witness"], "namesake") as holder:
+            with (
+                Feed(separate, known["witness"], "namesake", greeted=False) as second,
+                ThreadPoolExecutor(1) as threads,
+            ):
+                told = threads.submit(second.event)
+                while not told.done():  # the holder answers the server's PING whenever it takes events
+                    assert isinstance(holder.ask(m.Ping(holder.wire.new_request_id(), b"12345678")), m.Pong)
+                assert told.result().code is ErrorCode.FEED_TAKEN
+            server.wait_for("connection_refused", port="witness", kind="feed_taken", role="witness", body="tokyo")
+            assert feed.notify(1, entries(3)).position == 3
+            with Feed(separate, known["witness"], "namesake"):  # the holder says nothing any more
+                server.wait_for("connection_closed", kind="taken_over", role="witness")
+            assert feed.notify(4, entries(3, 50_000)).position == 6
+
+
+def test_a_port_that_is_full_leaves_the_others_open(separate: Separate, tmp_path: Path) -> None:
+    limits = {"connections_max": 3, "connections_per_body_max": 3}
+    settings = separate.settings(tmp_path, limits=limits, waits={"handshake_seconds": 300.0})
+    with Server(settings) as server, ExitStack() as held:
+        known = numbers(server)
+        for _ in range(5):
+            held.enter_context(socket.create_connection(("127.0.0.1", known["witness"]), STEP_SECONDS))
+        server.wait_for_metric("jukinet_connections_accepted_total 3")
+        with Feed(separate, known["feed"], "tokyo") as feed:
+            assert feed.notify(1, entries(3)).position == 3
 
 
 def test_a_witness_that_is_no_prefecture_cosigns_on_its_port(
