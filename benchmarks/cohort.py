@@ -89,8 +89,8 @@ def check(answers: list[Answer], codes: Codes, applied: list[Batches]) -> int:
 def run(chosen: Options, changes: int) -> None:
     report = Report("Cohorts", chosen)
     with built_register(chosen) as reader:
-        directory = copied(chosen, reader)
         date = reader.meta.origin["date"]
+    directory = copied(chosen)
     codes = sorted_third(chosen)
     cohorts = chosen.work / "cohorts"
     with FeedRegister(directory, today=lambda: DAY) as register, CohortStore(cohorts) as store:

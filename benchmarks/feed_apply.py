@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,6 @@ from feed_freshness import RATE_PER_SECOND, measure_freshness
 from figures import Options, Report, options, say, whole_number
 from jukinet.core.feed.engine import FeedRegister
 from jukinet.core.records.resident import Resident
-from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import State
 from jukinet.server.nation.population import Population
 from jukinet.server.nation.tables import load_tables
@@ -39,17 +39,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transactions", type=whole_number, metavar="N", help=f"in all rounds ({TRANSACTIONS})")
 
 
-def copied(chosen: Options, reader: RegisterReader) -> Path:
-    """A copy of the register that may be changed, without its bytes where the file system can share them."""
+def copied(chosen: Options) -> Path:
+    """A copy of the register that may be changed, without its bytes where the file system can share them.
+
+    It is written out, and neither copy is left in the page cache: two registers of 120 M residents do not fit 24 GiB,
+    and a file that was just written lies in the cache in small pieces, where one that was built and then read does not.
+    """
     target = chosen.work / "fed"
     target.mkdir()
     say("copying the register")
-    reader.warm()
     subprocess.run(
         ["cp", "--reflink=auto", str(chosen.store / "data.mdb"), str(target / "data.mdb")],
         check=True,
     )
+    leave_cache(chosen.store)
+    leave_cache(target)
     return target
+
+
+def leave_cache(store: Path) -> None:
+    """Write a register that nobody has open to the disk, and let it go from the page cache."""
+    descriptor = os.open(store / "data.mdb", os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
 
 
 def apply_one(register: FeedRegister, batches: Batches) -> tuple[int, float]:
@@ -83,8 +96,8 @@ def shows(found: Resident, update_number: int, reason: int) -> bool:
 
 def run(chosen: Options, rows: int, transactions: int) -> None:
     with built_register(chosen) as reader:
-        directory = copied(chosen, reader)
         date = datetime.date.fromisoformat(reader.meta.origin["date"])
+    directory = copied(chosen)
     report = Report("Applying notifications", chosen)
     with FeedRegister(directory, today=lambda: DAY) as register:
         with register.reader() as reader:

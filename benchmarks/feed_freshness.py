@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -95,18 +94,10 @@ async def ratio_under_feed(
     report.figure("lookup_ratio_under_feed", statistics.median(ratios), "of the rate without feeds", 3)
 
 
-def leave_cache(store: Path) -> None:
-    """Let the register that was copied go from the page cache: with both in it, 120 M residents do not fit 24 GiB."""
-    descriptor = os.open(store / "data.mdb", os.O_RDONLY)
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(descriptor)
-
-
 def measure_freshness(
     chosen: Options, report: Report, directory: Path, prepared: Sequence[Batches], seen_key: int
 ) -> None:
     """``prepared``: transactions for the register in ``directory``, which no process has open; none was applied yet."""
-    leave_cache(chosen.store)
     batches = list(itertools.chain.from_iterable(prepared))
     certificates = Certificates(chosen.work / "pki", Prefecture)
     commits = min(len(batches) // 3, 10 if chosen.smoke else COMMITS)

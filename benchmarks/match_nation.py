@@ -42,6 +42,7 @@ class MatchNation:
     """The people of the register: those as built, and those who changed, with what the register said of them before."""
 
     def __init__(self, chosen: Options, date: datetime.date) -> None:
+        self.date = date
         self.tables = load_tables()
         self.population = Population(self.tables, chosen.seed, chosen.residents, date)
         self._others = Population(self.tables, chosen.seed + STRANGERS, RESIDENTS_MAX, date)
@@ -91,19 +92,16 @@ class MatchNation:
         for _ in range(count):
             yield self.person(draw, "")
 
-    def everybody(self) -> Iterator[Person]:
-        """Each person of the register as it is now, once."""
-        for number in range(self._residents):
-            if number in self.changed:
-                yield self.changed[number]
-                continue
-            resident = self.resident(number)
-            person = person_of(resident, self._town(resident))
-            if person is not None or (resident.has_person and resident.name):
-                yield person or Person(
-                    key=resident.key, name=resident.name, kana=resident.kana, birth_date=0, sex=resident.sex,
-                    address=self._town(resident) + resident.address_rest, alias=resident.alias,
-                )  # fmt: skip
+    def person_or_undated(self, number: int) -> Person | None:
+        """The person of a number as built, also one whose birth date is not known; None for nobody."""
+        resident = self.resident(number)
+        person = person_of(resident, self._town(resident))
+        if person is not None or not (resident.has_person and resident.name):
+            return person
+        return Person(
+            key=resident.key, name=resident.name, kana=resident.kana, birth_date=0, sex=resident.sex,
+            address=self._town(resident) + resident.address_rest, alias=resident.alias,
+        )  # fmt: skip
 
     def change(self, areas: list[int]) -> Iterator[Notification]:
         """The notifications of people who marry or move; ``areas``: JIS numbers by area number."""

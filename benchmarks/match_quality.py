@@ -13,7 +13,10 @@ from collections import Counter
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
 
 from figures import Options, Report, options, say, whole_number
 from jukinet.core.law.retention import Rule, cutoffs
@@ -27,10 +30,17 @@ from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import Found, Grade
 from match_errors import ABSENT, SHAPES, SHARES, Person, Record, records
 from match_nation import DAY, MatchNation, changed_register, rows_of
+from match_served import WORKERS, measure_served
+from served import Certificates, ServedRegister
+
+if TYPE_CHECKING:
+    from match_splink import SplinkRegister, Timed
 
 RECORDS: Final = 200_000
 RECORDS_SMOKE: Final = 400
-SPLINK_RECORDS: Final = 20_000
+SPLINK_RECORDS: Final = 100_000
+SPLINK_FEW: Final = 10_000
+"""Records of a small job beside the large one: what a job pays once, however many records it has, weighs more in it."""
 ESTIMATION_RECORDS: Final = 20_000
 SAMPLE: Final = 200_000
 ABSENT_SHARE: Final = 0.1
@@ -64,21 +74,25 @@ def matcher_for(reader: RegisterReader, chosen: parameters.Parameters, rules: Ma
     return Matcher(model, rules, reader.databases, reader.meta.width, cutoffs(Rule.FIVE_YEARS, DAY))
 
 
+def training_records(chosen: Options, nation: MatchNation, share: float, shapes: Mapping[str, int]) -> list[Record]:
+    """Records to estimate from, other ones than those that are judged."""
+    count = 300 if chosen.smoke else ESTIMATION_RECORDS
+    return list(records(chosen.seed + 77, count, share, nation.person, nation.strangers(), shapes))
+
+
 def estimated(
-    chosen: Options, reader: RegisterReader, nation: MatchNation, share: float, shapes: Mapping[str, int]
+    chosen: Options, reader: RegisterReader, nation: MatchNation, unresolved: list[Record]
 ) -> parameters.Parameters:
     """Parameters from a sample of the people and from records of which nobody says whose they are."""
     say("estimating")
     people = folded_people(list(nation.people(2_000 if chosen.smoke else min(SAMPLE, chosen.residents))))
     origin = f"synthetic nation of {chosen.residents} residents, seed {chosen.seed}; records by the error model"
     start = describe(people, origin, bearers_min=2 if chosen.smoke else 10)
-    count = 300 if chosen.smoke else ESTIMATION_RECORDS
-    unresolved = list(records(chosen.seed + 77, count, share, nation.person, nation.strangers(), shapes))
     seen: list[list[Any]] = []
     matcher = matcher_for(reader, start, MatchRules())
     matcher.begin(Questions.from_rows(rows_of(unresolved)))
     with reader.pin() as snapshot:
-        matcher.run(snapshot, 0, count, lambda _, found: seen.append(found))
+        matcher.run(snapshot, 0, len(unresolved), lambda _, found: seen.append(found))
     return estimate(start, reader.meta.residents, seen)
 
 
@@ -163,17 +177,14 @@ def measure(report: Report, asked: list[Record], reader: RegisterReader, chosen:
     return answers
 
 
-def compare_with_splink(
-    report: Report, asked: list[Record], answers: Answers, nation: MatchNation, chosen: Options, absent_share: float
-) -> None:
-    """The same records for Splink; its best threshold, and the one at which it is as precise."""
-    from match_splink import link  # noqa: PLC0415 - an optional package
-
+def compare_with_splink(report: Report, asked: list[Record], answers: Answers, register: SplinkRegister) -> None:
+    """The same records for Splink; its best threshold, and the one at which it is as precise. Then a small job."""
     own = tally(asked, answers)
     say(f"Splink on {len(asked):,} records")
-    linked = link(asked, nation, chosen.seed, absent_share)
-    report.fact("splink_version", linked.version)
+    linked = register.link(asked)
+    report.fact("splink_version", register.version)
     report.figure("splink_records", len(asked), "records for Splink, and for the comparison", 0)
+    report.figure("splink_training_seconds", register.training_seconds, "its parameters, once for many jobs", 1)
     report.figure("precision_beside_splink", own.precision, "this matcher on these records", 5)
     report.figure("recall_beside_splink", own.recall, "", 4)
     best = Tally()
@@ -196,12 +207,42 @@ def compare_with_splink(
         5,
     )
     report.figure("splink_recall", best.recall, "Splink at that threshold", 4)
-    report.figure("splink_pairs", linked.pairs, "pairs that it scored", 0)
-    report.figure("splink_seconds", linked.seconds, "prediction alone, without loading and training", 1)
-    report.figure("splink_training_seconds", linked.training_seconds, "estimating its parameters", 1)
-    report.figure("splink_records_per_second", len(asked) / linked.seconds, "prediction, all cores", 1)
-    ratio = float(report.values["records_per_second"]) / (len(asked) / linked.seconds)
-    report.figure("rate_against_splink", ratio, "this matcher on one core against it", 0)
+    tell_rates(report, "splink", len(asked), linked.timed)
+    few = asked[:SPLINK_FEW]
+    if len(few) < len(asked):
+        say(f"Splink on {len(few):,} records")
+        report.figure("splink_few_records", len(few), "records of a small job", 0)
+        tell_rates(report, "splink_few", len(few), register.link(few).timed)
+
+
+def tell_rates(report: Report, name: str, count: int, timed: Timed) -> None:
+    """What a job of Splink took, and how many times that rate ours is: prediction alone, and the whole job."""
+    ours = float(report.values["match_records_per_second"])
+    report.figure(f"{name}_pairs", timed.pairs, "pairs that it scored", 0)
+    report.figure(f"{name}_loading_seconds", timed.loading, "register and records into DuckDB, frequencies", 1)
+    report.figure(f"{name}_blocking_seconds", timed.blocking, "making pairs", 1)
+    report.figure(f"{name}_scoring_seconds", timed.scoring, "weighing them", 1)
+    report.figure(f"{name}_choosing_seconds", timed.choosing, "one person a record", 1)
+    report.figure(f"{name}_records_per_second", count / timed.prediction, "prediction alone, all cores", 1)
+    report.figure(f"{name}_job_records_per_second", count / timed.job, "the whole job, all cores", 1)
+    ratio = ours * timed.prediction / count
+    report.figure(f"rate_against_{name}", ratio, "MATCH over TLS against prediction alone", 1)
+    report.figure(f"rate_against_{name}_job", ours * timed.job / count, "MATCH over TLS against the whole job", 1)
+
+
+def serve(
+    report: Report, chosen: Options, directory: Path, used: parameters.Parameters, asked: list[Record], answers: Answers
+) -> None:
+    """The same records over TLS, with the parameters that were estimated."""
+    say("starting the server")
+    file = chosen.work / "parameters.json"
+    file.write_bytes(parameters.encode(used))
+    certificates = Certificates(chosen.work / "pki")
+    served = msgspec.structs.replace(chosen, store=directory)
+    report.fact("server_workers", WORKERS)
+    with ServedRegister(served, certificates, workers=WORKERS, matching=file) as server:
+        rates = trio.run(measure_served, report, server, certificates, asked, answers)
+    report.rate("match_records_per_second", rates, "MATCH end to end: TLS, authority, record of use")
 
 
 def run(chosen: Options, more: argparse.Namespace) -> None:
@@ -212,19 +253,25 @@ def run(chosen: Options, more: argparse.Namespace) -> None:
         report.fact("shape", more.shape or "mixed")
         count = more.records or (RECORDS_SMOKE if chosen.smoke else RECORDS)
         asked = list(records(chosen.seed, count, more.absent_share, nation.person, nation.strangers(), shapes))
-        used = parameters.shipped() if more.shipped else estimated(chosen, reader, nation, more.absent_share, shapes)
+        training = training_records(chosen, nation, more.absent_share, shapes)
+        used = parameters.shipped() if more.shipped else estimated(chosen, reader, nation, training)
         if more.write_parameters is not None:
             more.write_parameters.write_bytes(parameters.encode(used))
         report.fact("records", count)
         report.fact("absent_share", more.absent_share)
         report.fact("parameters", used.origin)
         answers = measure(report, asked, reader, used)
-        linked = SPLINK_RECORDS if more.splink_records is None and not chosen.smoke else more.splink_records
-        if linked and find_spec("splink") is None:
-            say("Splink is not installed: pip install 'jukinet[bench]'")
-        elif linked:
-            some = asked[:linked]
-            compare_with_splink(report, some, answers, nation, chosen, more.absent_share)
+        directory = reader.directory
+    serve(report, chosen, directory, used, asked, answers)
+    linked = SPLINK_RECORDS if more.splink_records is None and not chosen.smoke else more.splink_records
+    if linked and find_spec("splink") is None:
+        say("Splink is not installed: pip install 'jukinet[bench]'")
+    elif linked:
+        from match_splink import SplinkRegister  # noqa: PLC0415 - an optional package
+
+        say("preparing the register for Splink")
+        register = SplinkRegister(nation, chosen, training, more.absent_share)
+        compare_with_splink(report, asked[:linked], answers, register)
     report.fact("answers_checked", True)
     report.finish()
 

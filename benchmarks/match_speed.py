@@ -10,19 +10,14 @@ import re
 import subprocess
 import sys
 import time
-from array import array
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import trio
 
 from figures import Options, Report, options, say, timed_rate, whole_number
-from jukinet.clients import Credentials, Session, connect
-from jukinet.clients.persons import Persons
-from jukinet.core.columns.layout import TextColumn
 from jukinet.core.matching import parameters
 from jukinet.core.matching.batch import Matcher
 from jukinet.core.matching.columns import Answers, Hits, MatchRules, Questions
@@ -33,19 +28,15 @@ from jukinet.server.store_command import identity_of
 from match_errors import Person, Record, records
 from match_nation import MatchNation, changed_register, packed, rows_of
 from match_quality import matcher_for, tally
+from match_served import BATCH_RECORDS, RIGHT_SHARE_MIN, WORKERS, measure_served
 from nation_register import WrongAnswerError, build_command
-from served import AFFAIR, Certificates, ServedRegister
+from served import Certificates, ServedRegister
 
 RECORDS: Final = 200_000
 RECORDS_SMOKE: Final = 300
-BATCH_RECORDS: Final = 8_192
-CONNECTIONS: Final = 6
-WORKERS: Final = 2
-IN_FLIGHT: Final = 4
 SEARCH_CAP: Final = 50
 ABSENT_SHARE: Final = 0.1
 SEARCH_BATCH: Final = 1_024
-RIGHT_SHARE_MIN: Final = 0.99
 TOLD: Final = re.compile(r"identity index: [\d,]+ bytes, ([\d.]+) s")
 
 
@@ -69,17 +60,6 @@ def measure_build(chosen: Options, report: Report) -> None:
 
 def questions_of(some: list[Record]) -> Questions:
     return Questions.from_rows(rows_of(some))
-
-
-def persons_of(some: list[Record]) -> Persons:
-    """A batch as a client holds it that read its file into columns."""
-    return Persons(
-        names=TextColumn.from_texts(record.name for record in some),
-        kana=TextColumn.from_texts(record.kana for record in some),
-        birth_dates=memoryview(array("I", [record.birth_date for record in some])),
-        sexes=memoryview(bytes(record.sex for record in some)),
-        addresses=TextColumn.from_texts(record.address for record in some),
-    )
 
 
 def measure_in_process(
@@ -165,54 +145,6 @@ def check_search(snapshot: Snapshot, matcher: Matcher, questions: Questions) -> 
         raise WrongAnswerError("a SEARCH does not find who is in the register")
 
 
-async def ask_all(session: Session, batches: list[Persons]) -> int:
-    """Every batch once; the rows answered."""
-    count = 0
-    async for answer in session.match_many(batches, in_flight=IN_FLIGHT):
-        count += len(answer)
-    return count
-
-
-async def measure_served(
-    report: Report, server: ServedRegister, certificates: Certificates, asked: list[Record], expected: Answers
-) -> None:
-    tls = Credentials(certificates.root, certificates.agency, certificates.agency_key)
-    batches = [persons_of(asked[at : at + BATCH_RECORDS]) for at in range(0, len(asked), BATCH_RECORDS)]
-    async with AsyncExitStack() as stack:
-        sessions = []
-        for _ in range(CONNECTIONS):
-            client = await stack.enter_async_context(connect("localhost", server.port, tls=tls))
-            sessions.append(await stack.enter_async_context(client.session(**AFFAIR)))
-        await check_served(sessions[0], batches[0], expected)
-        seconds = report.options.seconds
-        results: list[float] = []
-        for _ in report.rounds(results):
-            started = time.perf_counter()
-            counts: list[int] = []
-
-            async def repeat(session: Session, started: float = started, counts: list[int] = counts) -> None:
-                while time.perf_counter() < started + seconds:
-                    counts.append(await ask_all(session, batches))
-
-            async with trio.open_nursery() as nursery:
-                for session in sessions:
-                    nursery.start_soon(repeat, session)
-            results.append(sum(counts) / (time.perf_counter() - started))
-        report.rate("match_records_per_second", results, "MATCH end to end: TLS, authority, record of use")
-
-
-async def check_served(session: Session, batch: Persons, expected: Answers) -> None:
-    """The served answers find whom the matcher finds in process. WrongAnswerError otherwise."""
-    wire: Any = (await session.match(batch)).wire
-    count = len(wire.found)
-    same = sum(
-        left == right or {left, right} <= {Found.NONE, Found.NONE_NOT_CONNECTED}
-        for left, right in zip(wire.found, expected.statuses[:count], strict=True)
-    )
-    if same < RIGHT_SHARE_MIN * count:
-        raise WrongAnswerError("MATCH is served otherwise than in process")
-
-
 def run(chosen: Options, more: argparse.Namespace) -> None:
     report = Report("Speed of matching", chosen)
     if more.build:
@@ -232,7 +164,8 @@ def run(chosen: Options, more: argparse.Namespace) -> None:
     say("starting the server")
     report.fact("server_workers", more.workers)
     with ServedRegister(msgspec.structs.replace(chosen, store=directory), certificates, workers=more.workers) as server:
-        trio.run(measure_served, report, server, certificates, asked, expected)
+        rates = trio.run(measure_served, report, server, certificates, asked, expected)
+    report.rate("match_records_per_second", rates, "MATCH end to end: TLS, authority, record of use")
     report.fact("answers_checked", True)
     report.finish()
 

@@ -3,22 +3,32 @@
 It gets what MATCH gets: the same folding of readings, names and addresses, earlier names as further records of a
 person, comparison levels for the same kinds of error, frequencies of names and readings, and blocking rules that cover
 the same ways to a person. u is estimated by random sampling, m by expectation and maximisation, as its documentation
-recommends.
+recommends, on records of their own and a sample of the register.
+
+What each second is of: *loading* is what DuckDB and Splink do with the rows of register and records before a pair is
+made (folding them came before and is not counted); *prediction* is blocking and scoring; *training* is done once for
+many jobs.
 """
 
 from __future__ import annotations
 
+import datetime
+import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
-from typing import Any, Final
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import splink.comparison_level_library as cll
 from splink import DuckDBAPI, Linker, SettingsCreator, block_on
 from splink.comparison_library import CustomComparison, DamerauLevenshteinAtThresholds, ExactMatch
 
+from figures import Options
 from jukinet.core.folding.addresses import split_address
 from jukinet.core.folding.kana import folded_kana, kana_text
 from jukinet.core.folding.names import folded_name
@@ -46,6 +56,13 @@ THRESHOLDS: Final = (
 )
 EM_BLOCKING: Final = (("kana",), ("born",))
 """Columns that are equal in each training round; the others' m is estimated in it."""
+TRAINING_PEOPLE: Final = 1_000_000
+"""People of the register that Splink is trained on, beside those whom the training records mean."""
+PREPARING_PROCESSES: Final = 2
+PREPARED_ROWS: Final = 250_000
+"""Rows of one group of a file."""
+PREDICTION_MEMORY: Final = "14GB"
+"""What DuckDB may use; the rest it writes beside the register."""
 
 
 def folded_row(
@@ -76,8 +93,8 @@ def rows_of_person(person: Person) -> Iterator[tuple[str | None, ...]]:
 
 
 def table(rows: list[tuple[str | None, ...]]) -> pa.Table:
-    columns = list(zip(*rows, strict=True))
     names = ("unique_id", *COLUMNS)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     return pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)})
 
 
@@ -144,15 +161,30 @@ def settings(residents: int, absent_share: float) -> SettingsCreator:
     )
 
 
+class Timed(NamedTuple):
+    """What one job of Splink took, in seconds, and the pairs that it scored."""
+
+    loading: float
+    blocking: float
+    scoring: float
+    choosing: float
+    pairs: int
+
+    @property
+    def prediction(self) -> float:
+        return self.blocking + self.scoring
+
+    @property
+    def job(self) -> float:
+        return self.loading + self.prediction + self.choosing
+
+
 class Linked:
     """What Splink said: of each row the likeliest person and their probability."""
 
-    def __init__(self, best: dict[int, tuple[float, int]], pairs: int, seconds: float, training: float) -> None:
+    def __init__(self, best: dict[int, tuple[float, int]], timed: Timed) -> None:
         self._best = best
-        self.pairs = pairs
-        self.seconds = seconds
-        self.training_seconds = training
-        self.version = metadata.version("splink")
+        self.timed = timed
 
     @staticmethod
     def thresholds() -> tuple[float, ...]:
@@ -164,36 +196,126 @@ class Linked:
         return key if probability >= threshold else None
 
 
-def link(asked: list[Record], nation: MatchNation, seed: int, absent_share: float) -> Linked:
-    """Link records with everybody of the register; loading is not timed."""
-    register = [row for person in nation.everybody() for row in rows_of_person(person)]
-    unresolved = []
+class SplinkRegister:
+    """The register's rows as files that DuckDB reads, and a model trained on a sample of them."""
+
+    def __init__(self, nation: MatchNation, chosen: Options, training: list[Record], absent_share: float) -> None:
+        """Folds everybody, which takes a while, and trains."""
+        self.version = metadata.version("splink")
+        self._directory = chosen.work / "splink"
+        self._directory.mkdir()
+        self._files = prepared_register(nation, chosen, self._directory)
+        self._absent_share = absent_share
+        self._connection = self._connect()
+        self._load_register()
+        self.people = self._count("register")
+        started = time.perf_counter()
+        self._model = self._trained(training, chosen.seed)
+        self.training_seconds = time.perf_counter() - started
+        self._connection.close()
+
+    def _connect(self) -> Any:
+        settings = {"memory_limit": PREDICTION_MEMORY, "temp_directory": str(self._directory / "spilled")}
+        return duckdb.connect(config=settings)
+
+    def _load_register(self) -> None:
+        files = [str(path) for path in self._files]
+        self._connection.execute("create table register as select * from read_parquet($files)", {"files": files})
+
+    def _count(self, table: str) -> int:
+        [(count,)] = self._connection.execute(f"select count(*) from {table}").fetchall()
+        return int(count)
+
+    def _trained(self, training: list[Record], seed: int) -> dict[str, Any]:
+        """The model as Splink keeps it, without term frequencies, which are the register's."""
+        meant = pa.table({"key": pa.array([str(record.key) for record in training], pa.string())})
+        self._connection.register("meant", meant)
+        share = max(self.people // TRAINING_PEOPLE, 1)
+        self._connection.execute(
+            "create table sampled as select * from register where hash(split_part(unique_id, '-', 1)) % $share = 0 "
+            "or split_part(unique_id, '-', 1) in (select key from meant)", {"share": share},
+        )  # fmt: skip
+        api = DuckDBAPI(self._connection)
+        frames = [
+            api.register(folded_records(training), dataset_display_name="asked"),
+            api.register(self._connection.table("sampled"), dataset_display_name="sample"),
+        ]
+        linker = Linker(frames, settings(self._count("sampled"), self._absent_share), log_level=None)
+        linker.training.estimate_u_using_random_sampling(max_pairs=1e7, seed=seed)
+        for columns in EM_BLOCKING:
+            linker.training.estimate_parameters_using_expectation_maximisation(
+                block_on(*columns), fix_probability_two_random_records_match=True
+            )
+        return linker.misc.save_model_to_json()
+
+    def link(self, asked: list[Record]) -> Linked:
+        """One job as an agency has it: load the register and the records, link, and choose one person a record."""
+        self._connection = self._connect()
+        rows = folded_records(asked)
+        started = time.perf_counter()
+        self._load_register()
+        api = DuckDBAPI(self._connection)
+        frames = [
+            api.register(rows, dataset_display_name="asked"),
+            api.register(self._connection.table("register"), dataset_display_name="held"),
+        ]
+        model = self._model | {"probability_two_random_records_match": (1.0 - self._absent_share) / self.people}
+        linker = Linker(frames, model, log_level=None)
+        for column in ("kana", "name"):
+            linker.table_management.compute_tf_table(column)
+        loaded = time.perf_counter()
+        blocked = linker.inference.compute_blocked_pairs_for_predict()
+        paired = time.perf_counter()
+        predicted = linker.inference.predict(threshold_match_probability=PREDICTED_FROM)
+        scored = time.perf_counter()
+        best = best_of(predicted.as_duckdbpyrelation())
+        chosen = time.perf_counter()
+        [(pairs,)] = blocked.as_duckdbpyrelation().count("*").fetchall()
+        self._connection.close()
+        timed = Timed(loaded - started, paired - loaded, scored - paired, chosen - scored, int(pairs))
+        return Linked(best, timed)
+
+
+def folded_records(asked: list[Record]) -> pa.Table:
+    found = []
     for number, record in enumerate(asked):
         row = folded_row(str(number), record.name, record.kana, record.birth_date, record.sex, record.address)
         if row is not None:
-            unresolved.append(row)
-    connection = duckdb.connect()
-    api = DuckDBAPI(connection)
-    people = table(register)
-    rows = table(unresolved)
-    del register, unresolved
-    frames = [api.register(rows, dataset_display_name="asked"), api.register(people, dataset_display_name="held")]
-    linker = Linker(frames, settings(people.num_rows, absent_share), log_level=None)
-    started = time.perf_counter()
-    linker.training.estimate_u_using_random_sampling(max_pairs=1e7, seed=seed)
-    for columns in EM_BLOCKING:
-        linker.training.estimate_parameters_using_expectation_maximisation(
-            block_on(*columns), fix_probability_two_random_records_match=True
-        )
-    training = time.perf_counter() - started
-    started = time.perf_counter()
-    predicted = linker.inference.predict(threshold_match_probability=PREDICTED_FROM)
-    found = predicted.as_duckdbpyrelation()
-    best, pairs = best_of(found)
-    return Linked(best, pairs, time.perf_counter() - started, training)
+            found.append(row)
+    return table(found)
 
 
-def best_of(found: Any) -> tuple[dict[int, tuple[float, int]], int]:
+def prepared_register(nation: MatchNation, chosen: Options, directory: Path) -> list[Path]:
+    """Everybody's rows, folded, as Parquet files: who changed by this process, the others by processes of their own."""
+    changed = directory / "changed.parquet"
+    write_rows(changed, nation.changed.values())
+    context = multiprocessing.get_context("spawn")
+    step = -(-chosen.residents // PREPARING_PROCESSES)
+    tasks = [
+        (chosen, nation.date, range(first, min(first + step, chosen.residents)), frozenset(nation.changed),
+         directory / f"held-{number}.parquet")
+        for number, first in enumerate(range(0, chosen.residents, step))
+    ]  # fmt: skip
+    with context.Pool(PREPARING_PROCESSES) as pool:
+        return [changed, *pool.starmap(write_unchanged, tasks)]
+
+
+def write_unchanged(chosen: Options, date: datetime.date, numbers: range, changed: frozenset[int], path: Path) -> Path:
+    """The rows of those of the residents who did not change, in a process of its own."""
+    nation = MatchNation(chosen, date)
+    people = (nation.person_or_undated(number) for number in numbers if number not in changed)
+    write_rows(path, (person for person in people if person is not None))
+    return path
+
+
+def write_rows(path: Path, people: Iterable[Person]) -> None:
+    rows = (row for person in people for row in rows_of_person(person))
+    with pq.ParquetWriter(path, table([]).schema) as file:
+        while some := list(islice(rows, PREPARED_ROWS)):
+            file.write_table(table(some))
+
+
+def best_of(found: Any) -> dict[int, tuple[float, int]]:
     """The likeliest person of each row; a person's records count once.
 
     Splink weighs each pair by itself. As a row means at most one person, the odds of a row's persons are put together
@@ -212,4 +334,4 @@ def best_of(found: Any) -> tuple[dict[int, tuple[float, int]], int]:
         total = 1.0 + sum(odds.values())
         key = max(odds, key=odds.__getitem__)
         best[row] = (odds[key] / total, key)
-    return best, len(columns)
+    return best

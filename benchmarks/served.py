@@ -75,13 +75,15 @@ class ServedRegister:
         workers: int = 1,
         more: Mapping[str, Mapping[str, Any]] | None = None,
         sealing_key: Path | None = None,
+        matching: Path | None = None,
     ) -> None:
         """fed: a register to serve in place of the chosen one, which also takes feeds. more: settings by section.
-        sealing_key: seal the record of use as it grows, in segments of 16 MiB.
+        sealing_key: seal the record of use as it grows, in segments of 16 MiB. matching: the affair's parameter file.
         """
         directory = chosen.work / ("server" if sealing_key is None else "sealing-server")
         directory.mkdir(exist_ok=True)
-        (directory / "authority.toml").write_text(AUTHORITY)
+        named = "" if matching is None else f"matching = {{ parameters = {json.dumps(str(matching.absolute()))} }}\n"
+        (directory / "authority.toml").write_text(AUTHORITY + named)
         path = directory / "server.toml"
         sections = dict(more or {})
         if sealing_key is not None:

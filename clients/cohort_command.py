@@ -90,7 +90,9 @@ def _codes(arguments: argparse.Namespace) -> array[int]:
     codes = _ascending(codes)
     wrong = count_invalid(codes)
     if wrong:
-        raise UsageError(f"{wrong:,} of the input's texts are no resident record code; nothing was registered")
+        raise UsageError(f"no resident record codes: {wrong:,} of the input's texts; nothing was registered")
+    if not codes:
+        raise UsageError("the input holds no codes; nothing was registered (`jukinet cohort drop` forgets a cohort)")
     return codes
 
 
@@ -120,7 +122,7 @@ def _put(session: BlockingSession, arguments: argparse.Namespace, codes: array[i
 def _changes(session: BlockingSession, arguments: argparse.Namespace) -> int:
     """Write the changes, then the next cursor: one that is kept has been answered, and the answers are in the file."""
     cursor_file = None if arguments.cursor_file is None else Path(arguments.cursor_file)
-    text = arguments.cursor if cursor_file is None else cursor_file.read_text(encoding="ascii")[:CURSOR_BYTES_MAX]
+    text = arguments.cursor if cursor_file is None else _read_cursor(cursor_file)
     cursor, more, rows = Cursor.parse(text), True, 0
     with _output(arguments.out) as out:
         out.write(HEADER)
@@ -166,6 +168,15 @@ def _replaced(path: Path) -> Iterator[BinaryIO]:
         file.flush()
         os.fsync(file.fileno())
     work.replace(path)
+
+
+def _read_cursor(path: Path) -> str:
+    """What may be a cursor. UsageError when it cannot be one."""
+    with path.open("rb") as file:
+        text = file.read(CURSOR_BYTES_MAX + 1)
+    if len(text) > CURSOR_BYTES_MAX or not text.isascii():
+        raise UsageError(f"{path} holds no cursor: give the file that `put` or the last `changes` wrote")
+    return text.decode("ascii")
 
 
 def _keep_cursor(path: Path, cursor: Cursor) -> None:

@@ -19,10 +19,10 @@ from jukinet.clients.feed.feed_settings import FeedSettings, add_feed_arguments,
 from jukinet.clients.feed.holdings import RANGE_ROWS_DEFAULT, Holdings
 from jukinet.clients.feed.inbox import Inbox
 from jukinet.clients.feed.notice_spool import NoticeSpool
-from jukinet.clients.feed.notices import NoticeClient
+from jukinet.clients.feed.notices import NoticeClient, hand_on_words
 from jukinet.clients.feed.notification_file import ENCODINGS, FORMATS, open_file
 from jukinet.clients.feed.private_file import private_csv
-from jukinet.clients.feed.putting import put_file
+from jukinet.clients.feed.putting import AlreadyPutError, put_file
 from jukinet.clients.feed.report_output import report_lines, write_reports
 from jukinet.clients.feed.sender import FEED_RETRY, FeedSender
 from jukinet.clients.feed.witness import LogChangedError, Witness
@@ -134,16 +134,30 @@ class Feed:
 
 
 def send_files(arguments: argparse.Namespace, settings: FeedSettings) -> int:
-    """Put each file; those before a file that cannot be read are put and delivered all the same."""
+    """Put each file, and deliver. A file that was put before is passed over.
+
+    No file is put behind one that cannot be read, whose rows would be missing before them; what was put is delivered
+    all the same.
+    """
     with ExitStack() as stack:
         feed = Feed(arguments, settings, stack)
         code = 0
+        unreadable: UsageError | OSError | None = None
         for path in arguments.files:
-            code = max(code, _put(arguments, feed, path))
-        if arguments.no_deliver:
-            return code
-        in_trio(feed.sender.deliver)
-        return max(code, feed.summary())
+            try:
+                code = max(code, _put(arguments, feed, path))
+            except AlreadyPutError as error:
+                print(f"jukinet feed: {error}", file=sys.stderr)
+                code = max(code, error.exit_code)
+            except (UsageError, OSError) as error:
+                unreadable = error
+                break
+        if not arguments.no_deliver:
+            in_trio(feed.sender.deliver)
+            code = max(code, feed.summary())
+        if unreadable is not None:
+            raise unreadable
+        return code
 
 
 def _put(arguments: argparse.Namespace, feed: Feed, path: str) -> int:
@@ -152,6 +166,10 @@ def _put(arguments: argparse.Namespace, feed: Feed, path: str) -> int:
         found = put_file(
             feed.outbox, file, skip_bad=arguments.skip_bad, again=arguments.again, progress=feed.line.reading
         )
+    except AlreadyPutError:
+        raise
+    except UsageError as error:
+        raise UsageError(f"{file.name}: {error}") from None
     finally:
         file.close()
     if feed.holdings is not None:
@@ -256,9 +274,11 @@ async def _exchange_notices(feed: Feed, spool: NoticeSpool) -> None:
         link = feed.sender.link
         if link is not None:
             try:
-                left, taken = await spool.turn(NoticeClient(link))
+                left, taken, to_hand_on = await spool.turn(NoticeClient(link))
                 if left or taken:
                     feed.line.note(f"move-in notices: {left:,} left, {taken:,} taken")
+                if to_hand_on:
+                    feed.line.note(f"move-in notices: {hand_on_words(to_hand_on)}")
                 told = ""
             except (ClientError, OSError) as error:
                 if str(error) != told:
@@ -301,6 +321,8 @@ def tell_reports(arguments: argparse.Namespace, settings: FeedSettings) -> int:
             for key, line in report_lines(outbox):
                 print(line)
                 keys.append(key)
+            if not keys:
+                print("no reports", file=sys.stderr)
         else:
             with private_csv(arguments.out) as file:
                 keys = write_reports(outbox, file)
@@ -365,7 +387,8 @@ def compare(arguments: argparse.Namespace, settings: FeedSettings) -> int:
 
         found = in_trio(compared)
         feed.line.end()
-        cost = f"{found.exchanges} exchanges, {found.bytes:,} bytes"
+        exchanges = "exchange" if found.exchanges == 1 else "exchanges"
+        cost = f"{found.exchanges} {exchanges}, {found.bytes:,} bytes behind the greeting"
         sides = f"{found.held_here:,} held here, {found.held_there:,} there"
         if not found.count():
             print(f"equal: {found.held_here:,} residents and retired codes ({cost})")

@@ -55,16 +55,16 @@ class Inbox:
             raise
         except (ClientError, OSError) as error:
             found, lines = FilePut(fault_count=1), [str(error)]
-        self._move(path, "refused" if lines else "done")
-        if lines:
-            errors = self.directory / "refused" / (path.name + ".errors")
-            errors.write_text("\n".join([*lines, ""]))
+        self._move(path, "refused" if lines else "done", lines)
         return found
 
-    def _move(self, path: Path, folder: str) -> None:
+    def _move(self, path: Path, folder: str, lines: list[str]) -> None:
+        """The reasons are there before the file moves: killed in between, it is refused again."""
         target = self.directory / folder / path.name
         number = 0
         while target.exists():
             number += 1
             target = target.with_name(f"{path.name}.{number}")
+        if lines:
+            target.with_name(f"{target.name}.errors").write_text("\n".join([*lines, ""]))
         path.rename(target)

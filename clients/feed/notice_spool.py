@@ -9,6 +9,7 @@ the same notices come again into another file: whoever reads them knows them by 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -36,16 +37,17 @@ class NoticeSpool:
         for folder in FOLDERS:
             (self.directory / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    async def turn(self, client: NoticeClient) -> tuple[int, int]:
-        """Take and leave what there is; how many notices were left and taken. Raises the connection's errors, OSError.
+    async def turn(self, client: NoticeClient) -> tuple[int, int, Counter[int]]:
+        """Take and leave what there is; how many notices were left, taken, and are to be handed on, by area.
 
-        Taking comes first: what cannot be left now does not hold up what waits here.
+        Raises the connection's errors, OSError. Taking comes first: what cannot be left now does not hold up what waits
+        here.
         """
-        taken = await self._take(client)
+        taken, to_hand_on = await self._take(client)
         left = 0
         for path in await trio.to_thread.run_sync(self._waiting):
             left += await self._leave(path, client)
-        return left, taken
+        return left, taken, to_hand_on
 
     def _waiting(self) -> list[Path]:
         found = [
@@ -93,15 +95,17 @@ class NoticeSpool:
         path.rename(target)
         _sync_directory(folder)
 
-    async def _take(self, client: NoticeClient) -> int:
+    async def _take(self, client: NoticeClient) -> tuple[int, Counter[int]]:
         taken = 0
+        to_hand_on: Counter[int] = Counter()
         while True:
             notices, _ = await client.take()
             if not notices:
-                return taken
+                return taken, to_hand_on
             await trio.to_thread.run_sync(self._keep, notices)
             await client.received([notice.number for notice in notices])
             taken += len(notices)
+            to_hand_on += client.to_hand_on(notices)
 
     def _keep(self, notices: list[f.Notice]) -> None:
         folder = self.directory / "taken"

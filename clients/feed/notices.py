@@ -7,6 +7,7 @@ a receiver knows by the number what it already has.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
@@ -54,6 +55,15 @@ class NoticeClient:
         assert isinstance(answer, f.Notices)
         return answer.notices, answer.remaining
 
+    def to_hand_on(self, notices: Iterable[f.Notice]) -> Counter[int]:
+        """How many of the notices taken are for each municipality of this prefecture that is not connected, by area.
+
+        The register gives them to the prefecture all the same; it has to hand them on by other means.
+        """
+        greeting = self._link.exchange.greeting
+        assert isinstance(greeting, f.FeedGreeting)
+        return Counter(notice.to_area for notice in notices if notice.to_area not in greeting.areas)
+
     async def received(self, numbers: Iterable[int]) -> int:
         """Confirm notices that are durably kept here; how many of them were open until now."""
         closed = 0
@@ -73,6 +83,12 @@ class NoticeClient:
                 yield notice
             remaining = answer.remaining if answer.notices else 0
             after = answer.notices[-1].number if answer.notices else after
+
+
+def hand_on_words(to_hand_on: Counter[int]) -> str:
+    """What an operator is told of `NoticeClient.to_hand_on`, where there is any: areas and counts, nobody's data."""
+    listed = ", ".join(f"{count:,} for {area:05d}" for area, count in sorted(to_hand_on.items()))
+    return f"{listed}: not connected, to be handed on by other means"
 
 
 class _Leave:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -13,7 +14,7 @@ import trio
 from jukinet.clients.errors import EXIT_ROWS_IN_ERROR, BadRequestError, UsageError
 from jukinet.clients.feed.feed_settings import FeedSettings, add_feed_arguments
 from jukinet.clients.feed.notice_file import TakenFile, read_notices, read_numbers
-from jukinet.clients.feed.notices import NoticeClient, open_notices, tried
+from jukinet.clients.feed.notices import NoticeClient, hand_on_words, open_notices, tried
 from jukinet.clients.feed.notification_fields import LineFault
 from jukinet.clients.feed.notification_file import ENCODINGS
 from jukinet.clients.feed.sender import FEED_RETRY
@@ -141,6 +142,7 @@ async def take(arguments: argparse.Namespace, connected: _Connected) -> int:
     """The file is durable before anything is confirmed; a number comes into it once."""
     with TakenFile(arguments.out) as file:
         written: set[int] = set()
+        to_hand_on: Counter[int] = Counter()
         left = 0
 
         async def work(client: NoticeClient) -> None:
@@ -151,6 +153,7 @@ async def take(arguments: argparse.Namespace, connected: _Connected) -> int:
                 if new:
                     await trio.to_thread.run_sync(file.add, new)
                 written.update(notice.number for notice in new)
+                to_hand_on.update(client.to_hand_on(new))
                 if not arguments.confirm or not notices:
                     return
                 await client.received([notice.number for notice in notices])
@@ -159,6 +162,8 @@ async def take(arguments: argparse.Namespace, connected: _Connected) -> int:
     done = "confirmed" if arguments.confirm else "to be confirmed with `received`"
     more = f"; {left:,} more wait until these are confirmed" if left else ""
     print(f"{len(written):,} notices in {arguments.out}, {done}{more}", file=sys.stderr)
+    if to_hand_on:
+        print(hand_on_words(to_hand_on), file=sys.stderr)
     return 0
 
 

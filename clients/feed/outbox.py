@@ -448,7 +448,8 @@ class Outbox:
                     state.check()
                     transaction.put(_STATE, packed(state), db=self._databases["state"])
             except lmdb.Error as error:
-                raise OutboxError(f"{self.directory}: the outbox cannot be written: {error}") from error
+                words = f"the outbox cannot be written: {error} (is its disk full?)"
+                raise OutboxError(f"{self.directory}: {words}") from error
             self._state = state
             return result
 

@@ -27,6 +27,7 @@ GRADE_WORDS: Final = {
 }
 ROWS_OF_AREAS_MAX: Final = 20
 DEVIATIONS_MAX: Final = 20
+MISSING_AREAS_MAX: Final = 10
 SMALLEST_SHARE: Final = 1_000
 """A share below one in so many is told as less than that, and one that lacks less as more: not as none or all."""
 
@@ -101,7 +102,9 @@ def notes(about: About) -> list[str]:
     """What somebody who reads the counts should know."""
     found = []
     if about.missing_areas:
-        listed = ", ".join(f"{area:05}" for area in about.missing_areas[:10])
+        listed = ", ".join(f"{area:05}" for area in about.missing_areas[:MISSING_AREAS_MAX])
+        more = len(about.missing_areas) - MISSING_AREAS_MAX
+        listed += f" and {more:,} more" if more > 0 else ""
         found.append(f"Areas that are not connected, whose residents cannot be found: {listed}")
     if about.beyond_era:
         found.append(f"{about.beyond_era:,} birth dates stand in an era that had ended; the day meant was asked for")

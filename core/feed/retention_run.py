@@ -19,7 +19,8 @@ JOURNAL_DAYS_MIN: Final = 31
 JOURNAL_DAYS_MAX: Final = 1_800
 """Below five years, the shortest period: no journal entry outlives what it brought."""
 LEAP_DAYS_MAX: Final = 31
-"""A day further beyond the newest notification than this may be a clock that jumped: it is not purged by unasked."""
+"""A day further beyond the newest notification, or beyond the last purge, than this may be a clock that jumped: it is
+not purged by unasked."""
 
 
 class RetentionError(StoreError):
@@ -58,17 +59,19 @@ class RetentionRun:
         """date: the day to judge by, on which nothing may lie ahead; None: today.
 
         Raises RetentionError for a day in the future, and, unless ``date`` says it, for a today that lies far beyond
-        the newest notification.
+        the newest notification or the last whole purge. (The feeds follow a clock that jumps ahead, so that soon the
+        newest notification bears the wrong day too; the last purge does not.)
         """
         today = register.today()
         if date is not None and date > today:
             raise RetentionError("the day of a purge lies in the future; give a day up to today")
-        newest = register.meta().newest_day
-        if date is None and newest and (today - EPOCH).days - newest > LEAP_DAYS_MAX:
-            raise RetentionError(
-                f"the clock says {today}, the newest notification came on {day_of(newest)}: set the clock right, or "
-                "run `jukinet retention run --date DAY`"
-            )
+        meta = register.meta()
+        for day, words in ((meta.newest_day, "newest notification came"), (meta.purged_day, "last purge was")):
+            if date is None and day and (today - EPOCH).days - day > LEAP_DAYS_MAX:
+                raise RetentionError(
+                    f"the clock says {today}, the {words} on {day_of(day)}: set the clock right, or run "
+                    "`jukinet retention run --date DAY`"
+                )
         self._register = register
         self._rule = rule
         self._journal_days = journal_days

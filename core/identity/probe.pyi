@@ -4,6 +4,9 @@ from typing_extensions import Buffer
 
 from jukinet.core.store.snapshot import Snapshot
 
+SCAN_FORMS: int
+
+def choose_form(form: int) -> None: ...
 def equal(snapshot: Snapshot, table: int, hashed: int, date: int, room: int = 64) -> tuple[list[int], bool]: ...
 def listed(
     snapshot: Snapshot, table: int, hashed: int, filters: Sequence[tuple[int, int]] = (), room: int = 64

@@ -18,9 +18,16 @@ from jukinet.core.store.snapshot cimport IdentityView, Snapshot
 from jukinet.core.errors import StoreCorruptError
 
 cdef extern from "scan.h" nogil:
+    ctypedef struct ScanFilter "jukinet_date_filter":       # a DateFilter
+        pass
+    int scan_form "jukinet_scan_form"
+    int scan_form_best "jukinet_scan_form_best" ()
     size_t scan_entries "jukinet_scan" (
         const uint64_t *entries, size_t count, uint32_t wanted, uint32_t care, uint32_t differ_max, uint64_t *out,
         size_t room)
+    size_t list_entries "jukinet_list" (
+        const uint64_t *entries, size_t count, uint64_t rest, const ScanFilter *filters, uint32_t filters_count,
+        uint64_t *keys, uint32_t *codes, size_t room, size_t *visited)
 
 cdef extern from *:
     """
@@ -32,6 +39,10 @@ cdef enum:
     GROUP_PROBES = 32
     STEP_FIRST = 8              # entries in a line of memory
     SHIFT_REST = KEY_BITS + DATE_BITS
+
+assert (KEY_BITS, DATE_BITS, SHIFT_REST) == (34, 18, 52), "as scan.h has them"
+scan_form = scan_form_best()
+SCAN_FORMS = scan_form_best() + 1
 
 
 cdef void text_begin(const IdentityView *view, uint32_t table, uint64_t hashed, TextProbe *probe) noexcept nogil:
@@ -123,38 +134,28 @@ cdef Found text_equal(const TextProbe *probe, uint32_t code, uint64_t *keys, uin
     return result
 
 
-cdef inline bint agrees(const DateFilter *filters, uint32_t count, uint32_t code) noexcept nogil:
-    cdef uint32_t i
-    for i in range(count):
-        if (code ^ filters[i].value) & filters[i].mask == 0:
-            return True
-    return count == 0
-
-
 cdef Found text_list(
     const TextProbe *probe, const DateFilter *filters, uint32_t filters_count, uint64_t *keys, uint32_t *codes,
     uint32_t room) noexcept nogil:
     cdef Found result
     cdef const uint64_t *entries
     cdef uint64_t wanted = rest_of(probe)
-    cdef uint32_t i, stop
+    cdef size_t first, count, kept, visited = 0
     result.found = 0
     result.more = False
     if probe.block == NULL:
         return result
-    entries = identity_entries(probe.block)
-    i = first_not_below(probe, wanted)
-    stop = i + VISITED_MAX if probe.count - i > VISITED_MAX else probe.count
-    while i < stop and entries[i] >> SHIFT_REST == wanted >> SHIFT_REST:
-        if agrees(filters, filters_count, entry_date(entries[i])):
-            if result.found == room:
-                result.more = True
-                return result
-            keys[result.found] = entries[i] & KEY_MASK
-            codes[result.found] = entry_date(entries[i])
-            result.found += 1
-        i += 1
-    result.more = i == stop and stop < probe.count and entries[i] >> SHIFT_REST == wanted >> SHIFT_REST
+    first = first_not_below(probe, wanted)
+    entries = identity_entries(probe.block) + first
+    count = probe.count - first
+    kept = list_entries(
+        entries, count if count < VISITED_MAX else VISITED_MAX, wanted >> SHIFT_REST, <const ScanFilter *>filters,
+        filters_count, keys, codes, room, &visited)
+    if kept > room:
+        result.found, result.more = room, True
+        return result
+    result.found = <uint32_t>kept
+    result.more = visited == VISITED_MAX and visited < count and entries[visited] >> SHIFT_REST == wanted >> SHIFT_REST
     return result
 
 
@@ -210,6 +211,14 @@ cdef int scan_date(
             return 0
         visited += count
     return 0
+
+
+def choose_form(int form):
+    """For tests: scans and lists take form 0 to SCAN_FORMS - 1, of which all give the same; the last is the fastest."""
+    global scan_form
+    if not 0 <= form < SCAN_FORMS:
+        raise ValueError(f"this processor has the forms 0 to {SCAN_FORMS - 1}")
+    scan_form = form
 
 
 cdef int checked_table(uint32_t table) except -1:

@@ -6,6 +6,7 @@ step, in which every access to memory was asked for in advance.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.math cimport log
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -16,13 +17,13 @@ from jukinet.core.identity.entries cimport (
 )
 from jukinet.core.identity.probe cimport (
     CARE_KANA, CARE_NAME, MASK_DAY, MASK_MONTH, MASK_YEAR, DateFilter, Found, TextProbe, scan_date, scan_prefetch,
-    text_begin, text_block, text_check, text_equal, text_list,
+    text_begin, text_block, text_check, text_equal, text_length, text_list,
 )
 from jukinet.core.index.gather cimport (
     OUTCOME_CODE_CHANGED, SWEEP_DAMAGED, SWEEP_DONE, Entry, sweep, tells_of_person,
 )
-from jukinet.core.matching.items cimport NAME_ROOM, Asked, compare_record
-from jukinet.core.matching.model cimport D_DIFFERENT, D_EQUAL, N_PART, P_AREA, ModelView
+from jukinet.core.matching.items cimport BEARERS_UNKNOWN, NAME_ROOM, Asked, compare_record
+from jukinet.core.matching.model cimport D_DIFFERENT, D_EQUAL, N_PART, N_SWAPPED, P_AREA, ModelView
 from jukinet.core.records.record cimport ResidentRecord, record_decode, status_area
 from jukinet.core.store.snapshot cimport IdentityView, RegisterView
 
@@ -32,14 +33,23 @@ from jukinet.core.matching.levels import LOOKALIKE_KANA
 
 codes_prepare()
 
+cdef enum:
+    LEFT_OUT = 255              # more bits than a signature has
+
 cdef extern from *:
     """
-    #define jukinet_popcount(value) __builtin_popcount(value)
+    /* Without a call or the processor's own instruction, so that loops over it take several numbers at a time. */
+    static inline uint32_t jukinet_bits_of(uint32_t value) {
+        value -= value >> 1 & 0x55555555u;
+        value = (value & 0x33333333u) + (value >> 2 & 0x33333333u);
+        value = (value + (value >> 4)) & 0x0F0F0F0Fu;
+        return (value * 0x01010101u) >> 24;
+    }
     """
-    int popcount "jukinet_popcount" (uint32_t value) noexcept nogil
+    uint32_t bits_of "jukinet_bits_of" (uint32_t value) noexcept nogil
 
-assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 3 * SCAN_KEPT + SLIP_ROOM
-assert SLIP_PROBES >= 3 * SLIP_LENGTH_MAX - 1
+assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 3 * SCAN_KEPT + 2 * SLIP_ROOM
+assert SLIP_PROBES >= 3 * SLIP_LENGTH_MAX - 1 and SLIP_PROBES >= EXCHANGED_PROBES
 assert CANDIDATES_MAX >= 2 * (WIDE_ROOM + ELSEWHERE_KEPT)
 assert CANDIDATES_MAX == limits.MATCH_CANDIDATES_MAX
 assert LISTED_ROOM == limits.MATCH_LISTED_MAX
@@ -119,8 +129,11 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
             comparing.model, &row.asked, &record, comparing.view, candidate.by == BY_DATE, &candidate.levels
         ):
             continue
-        # A reading with the same bits of its hash, or an earlier one, is not the one looked up.
-        if candidate.by & BY_SLIP and candidate.by & ~(BY_SLIP | BY_DATE) == 0 and candidate.levels.kana > N_PART:
+        # A text with the same bits of its hash, or an earlier one, is not the one looked up.
+        if candidate.by & ~(BY_SLIP | BY_SWAPPED | BY_DATE) == 0 and candidate.by != BY_DATE and not (
+            (candidate.by & BY_SLIP and candidate.levels.kana <= N_PART)
+            or (candidate.by & BY_SWAPPED and (candidate.levels.kana == N_SWAPPED or candidate.levels.name == N_SWAPPED))
+        ):
             if not candidate.by & BY_DATE or not compare_record(
                 comparing.model, &row.asked, &record, comparing.view, True, &candidate.levels
             ):
@@ -230,7 +243,7 @@ cdef bint gather(Gathering *work, const RegisterView *view, const IdentityView *
         if not scan_dates(work, identity, count):
             return False
         for i in range(count):
-            if not take_slips(work, identity, &work.rows[i]):
+            if not take_others(work, identity, &work.rows[i]):
                 return False
     elif not probe_texts(work, view, identity, step, count):
         return False
@@ -271,6 +284,8 @@ cdef bint probe_texts(
             continue
         row = &work.rows[i >> 1]
         probe = &work.probes[i]
+        if step == 0 or not row.asked.birth_date:
+            count_bearers(work.model, &row.asked, probe, i & 1)
         if step == 0:
             take_equal(work, row, probe, row.asked.birth_date, BY_NAME if i & 1 else BY_KANA)
         elif row.asked.birth_date:
@@ -281,6 +296,16 @@ cdef bint probe_texts(
             if not take_without_date(work, view, row, probe, BY_NAME if i & 1 else BY_KANA):
                 return False
     return True
+
+
+cdef void count_bearers(const ModelView *model, Asked *asked, const TextProbe *probe, bint written) noexcept nogil:
+    """What share of the people has the row's text, one of them left out: whoever is meant is among them."""
+    cdef uint32_t bearers = text_length(probe)
+    cdef double share = log((bearers - 1) / model.residents) if bearers > 1 else BEARERS_UNKNOWN
+    if written:
+        asked.name_log_share = share
+    else:
+        asked.kana_log_share = share
 
 
 cdef inline bint has_probe(Gathering *work, size_t i, int step) noexcept nogil:
@@ -481,12 +506,13 @@ cdef bint scan(Gathering *work, const IdentityView *identity, Row *row, uint32_t
     cdef bint named = care == CARE_KANA and wanted & CARE_NAME != 0
     if scan_date(identity, code, wanted, care, bits, work.keys, work.notes, SCAN_ROOM, &found) < 0:
         return False
+    for k in range(found.found):
+        differ = work.notes[k] ^ wanted
+        own = bits_of(differ & care)
+        work.notes[k] = LEFT_OUT if named and own > SLIP_BITS and bits_of(differ & CARE_NAME) > SLIP_BITS else own
     for differ in range(bits + 1):
         for k in range(found.found):
-            own = popcount((work.notes[k] ^ wanted) & care)
-            if own != differ or (
-                named and own > SLIP_BITS and popcount((work.notes[k] ^ wanted) & CARE_NAME) > SLIP_BITS
-            ):
+            if work.notes[k] != differ:
                 continue
             if taken == SCAN_KEPT:
                 return True
@@ -515,38 +541,75 @@ cdef int slipped(const uint8_t *text, int length, int number, uint8_t *out) noex
     return length if other else 0
 
 
-cdef bint take_slips(Gathering *work, const IdentityView *identity, Row *row) noexcept nogil:
-    """People whose reading is one slip away and whose date is near. False: the store is damaged."""
+cdef int slip_probes(const IdentityView *identity, const Asked *asked, TextProbe *probes) noexcept nogil:
+    """Begin a probe for each reading one slip away; how many. None for a row that has a name as written, whose list led to
+    everybody of it with a near date."""
     cdef uint8_t text[NAME_ROOM]
-    cdef TextProbe probes[SLIP_PROBES]
-    cdef DateFilter filters[LIST_FILTERS]
-    cdef const Asked *asked = &row.asked
-    cdef uint32_t k, filters_count, taken = 0
     cdef int i, length, count = 0
-    cdef Found found
-    if not row.open or not asked.birth_date or asked.kana_length < SLIP_LENGTH_MIN or asked.kana_length > SLIP_LENGTH_MAX:
-        return True
+    if asked.name_length or asked.kana_length < SLIP_LENGTH_MIN or asked.kana_length > SLIP_LENGTH_MAX:
+        return 0
     for i in range(3 * asked.kana_length):
         length = slipped(asked.kana, asked.kana_length, i, text)
         if length:
             text_begin(identity, TABLE_KANA, text_hash(text, length), &probes[count])
             count += 1
+    return count
+
+
+cdef int exchanged_probes(const IdentityView *identity, const Asked *asked, TextProbe *probes) noexcept nogil:
+    """Begin a probe for the name, else the reading, with its parts exchanged; for each place where the given name may begin
+    when that is not known. How many."""
+    cdef uint8_t text[NAME_ROOM]
+    cdef const uint8_t *own = asked.name
+    cdef int part, length = asked.name_length, known = asked.name_part, table = TABLE_NAME, count = 0
+    if length == 0 or (known == 0 and asked.kana_part):
+        own, length, known, table = asked.kana, asked.kana_length, asked.kana_part, TABLE_KANA
+    for part in range(known if known else 1, known + 1 if known else length):
+        if table == TABLE_NAME and own[part] & 0xC0 == 0x80:
+            continue
+        if count == EXCHANGED_PROBES:
+            return 0
+        exchanged(own, length, part, text)
+        text_begin(identity, table, text_hash(text, length), &probes[count])
+        count += 1
+    return count
+
+
+cdef bint take_listed(
+    Gathering *work, const IdentityView *identity, Row *row, TextProbe *probes, int count, uint8_t by
+) noexcept nogil:
+    """People of other texts than the question's whose date is near. False: the store is damaged."""
+    cdef DateFilter filters[LIST_FILTERS]
+    cdef uint32_t k, filters_count, taken = 0, date = row.asked.birth_date
+    cdef int i
+    cdef Found found
     for i in range(count):
         text_block(&probes[i])
     for i in range(count):
         if not text_check(&probes[i]):
             return False
-    filters_count = near_filters(date_code(asked.birth_date), filters)
+    filters_count = near_filters(date_code(date), filters)
     for i in range(count):
         found = text_list(&probes[i], filters, filters_count, work.keys, work.notes, SCAN_ROOM)
         for k in range(found.found):
             # Those of the date itself are the scan's.
-            if packed_of_code(work.notes[k]) != asked.birth_date and near(asked.birth_date, packed_of_code(work.notes[k])):
+            if packed_of_code(work.notes[k]) != date and near(date, packed_of_code(work.notes[k])):
                 if taken == SLIP_ROOM:
                     return True
-                add(row, work.keys[k], BY_SLIP)
+                add(row, work.keys[k], by)
                 taken += 1
     return True
+
+
+cdef bint take_others(Gathering *work, const IdentityView *identity, Row *row) noexcept nogil:
+    """People whose date is near and whose reading is one slip away, or whose parts are exchanged. False: damaged."""
+    cdef TextProbe probes[SLIP_PROBES]
+    if not row.open or not row.asked.birth_date:
+        return True
+    return take_listed(
+        work, identity, row, probes, slip_probes(identity, &row.asked, probes), BY_SLIP
+    ) and take_listed(
+        work, identity, row, probes, exchanged_probes(identity, &row.asked, probes), BY_SWAPPED)
 
 
 cdef bint compare(Gathering *work, const RegisterView *view, const uint32_t *before, size_t count) noexcept nogil:

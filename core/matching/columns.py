@@ -131,7 +131,7 @@ class MatchRules(Struct, frozen=True):
     is another set of rules.
     """
 
-    match_threshold: float = 0.95
+    match_threshold: float = 0.98
     candidate_threshold: float = 0.05
     margin_min: float = 0.2
     hits_max: int = 50

@@ -56,14 +56,18 @@ PLACES_AT_LEVEL: Final = (1.0, 3.0, 10.0, 1e-4, 2e-3, 1.0)
 
 
 def shares_of(counts: Mapping[str, int], bearers_min: int) -> Frequencies:
-    """Shares of the names with enough bearers; the rest is divided among the names of the rest."""
+    """Shares of the names with enough bearers; of each other name the share that a bearer of such a name meets.
+
+    The latter is counted in pairs of people: whoever has a name of the rest has rather one of its more frequent ones,
+    and the mean over names would make two bearers of such a name look like one person.
+    """
     total = max(sum(counts.values()), 1)
     listed = {name: count / total for name, count in counts.items() if count >= bearers_min}
-    others = len(counts) - len(listed)
-    rest = max(total - sum(counts[name] for name in listed), 1) / total
+    rest = [count for name, count in counts.items() if name not in listed]
+    pairs = max(sum(count * (count - 1) for count in rest), 1)
     return Frequencies(
         shares={name: float(f"{share:.3g}") for name, share in sorted(listed.items())},
-        rare=float(f"{max(rest / max(2 * others, 1), SHARE_MIN):.3g}"),
+        rare=float(f"{max(pairs / max(sum(rest), 1) / total, SHARE_MIN):.3g}"),
     )
 
 

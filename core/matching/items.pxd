@@ -15,6 +15,8 @@ cdef enum:
     ITEM_BAD_KANA = 2
     ITEM_BAD_ADDRESS = 4
 
+cdef double BEARERS_UNKNOWN         # below every share
+
 # A question. Folded texts are 0 long where there is none, or nothing is left.
 ctypedef struct Asked:
     int exact_length
@@ -25,6 +27,8 @@ ctypedef struct Asked:
     int name_points                 # characters of the folded name
     int address_length
     uint32_t birth_date             # packed
+    double kana_log_share           # logarithm of the share of people who have the reading, one of them left out; see BEARERS_UNKNOWN
+    double name_log_share           # the same of the name as written
     uint8_t sex
     uint8_t bad                     # ITEM_BAD_ bits
     uint8_t placed                  # there is an address, if only a municipality

@@ -37,6 +37,7 @@ cdef enum:
     SLIP_SURNAME_EQUAL = 1
     SLIP_GIVEN_EQUAL = 2
 
+BEARERS_UNKNOWN = -1e300
 cdef int SLIPS_LENGTH_MIN = TWO_SLIPS_LENGTH_MIN
 cdef uint32_t YEAR_UNKNOWN = DECADE_UNKNOWN_YEAR
 cdef double LOG_AGAIN = log(FOLDED_AGAIN)
@@ -69,6 +70,7 @@ cdef void ask(
     asked.kana_part = asked.name_part = asked.name_points = 0
     asked.bad = asked.placed = 0
     asked.birth_date = birth_date
+    asked.kana_log_share = asked.name_log_share = BEARERS_UNKNOWN
     asked.sex = sex
     asked.raw_name, asked.raw_name_length = name, name_length
     asked.raw_address, asked.raw_address_length = address, address_length
@@ -179,15 +181,18 @@ cdef inline int length_class(int length) noexcept nogil:
 
 
 cdef double log_other(
-    const ModelView *model, TextLevel level, const Held *held, int surname_points, int given_points, bint reading
+    const ModelView *model, TextLevel level, const Held *held, int surname_points, int given_points, bint reading,
+    double whole
 ) noexcept nogil:
-    """Logarithm of u of a level (weighing.Weighing.name_other)."""
+    """Logarithm of u of a level (weighing.Weighing.name_other). whole: least share of an equal text."""
     cdef int surname_class = length_class(surname_points), given_class = length_class(given_points)
     cdef double surname = held.surname, given = held.given
+    if surname + given > whole:
+        whole = surname + given
     if level.level == N_EQUAL:
-        return surname + given
+        return whole
     if level.level == N_FOLDED:
-        return surname + given + model.voicing
+        return whole + model.voicing
     if level.level == N_SWAPPED:
         return surname + given + LOG_AGAIN
     if level.level == N_SLIP:
@@ -387,7 +392,8 @@ cdef TextLevel written_level(
 
 
 cdef double log_names(
-    const ModelView *model, TextLevel kana, Held *reading, TextLevel name, Held *written, uint32_t birth_date, bint same_place
+    const ModelView *model, const Asked *asked, TextLevel kana, Held *reading, TextLevel name, Held *written,
+    uint32_t birth_date, bint same_place
 ) noexcept nogil:
     cdef double ratio = 0.0
     if kana.level != N_MISSING:
@@ -395,7 +401,8 @@ cdef double log_names(
         if same_place and says_surname(kana):
             reading.surname = LOG_HOUSEHOLD
         ratio = model.kana[kana.level] - log_other(
-            model, kana, reading, reading.part, reading.length - reading.part, True)
+            model, kana, reading, reading.part, reading.length - reading.part, True,
+            BEARERS_UNKNOWN if same_place else asked.kana_log_share)
         if name.level != N_MISSING:
             ratio += model.name[reading_of_level[kana.level]][name.level]
     elif name.level != N_MISSING:
@@ -404,7 +411,8 @@ cdef double log_names(
             written.surname = LOG_HOUSEHOLD
         ratio = model.name_written[name.level] - log_other(
             model, name, written, points_of(written.text, written.part),
-            points_of(written.text + written.part, written.length - written.part), False)
+            points_of(written.text + written.part, written.length - written.part), False,
+            BEARERS_UNKNOWN if same_place else asked.name_log_share)
     return ratio
 
 
@@ -446,7 +454,8 @@ cdef bint compare_record(
         if turn == 1:
             name = written_level(
                 asked, record.alias, record.alias_bytes, kana.level == N_MISSING, &written, name_text)
-        ratio = rest + log_names(model, kana, &reading, name, &written, record.birth_date, same_place)
+        ratio = rest + log_names(
+            model, asked, kana, &reading, name, &written, record.birth_date, same_place)
         if out.sex != X_MISSING:
             if says_given(name if kana.level == N_MISSING else kana):
                 ratio += model.sex_equal[1] if out.sex == X_EQUAL else model.sex_different[1]

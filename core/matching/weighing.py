@@ -58,15 +58,23 @@ class Weighing:
         return p.surname_kana.shares.get(surname, p.surname_kana.rare), table.shares.get(given, table.rare)
 
     def name_other(  # noqa: PLR0911 - one return a level
-        self, level: int, slip: int, surname: float, given: float, lengths: tuple[int, int], *, written: bool
+        self,
+        level: int,
+        slip: int,
+        surname: float,
+        given: float,
+        lengths: tuple[int, int],
+        *,
+        written: bool,
+        whole: float = 0.0,
     ) -> float:
-        """u of a level of a name or reading, from the shares of its parts."""
+        """u of a level of a name or reading, from the shares of its parts. whole: least share of an equal text."""
         p = self.parameters
         surname_class, given_class = length_class(lengths[0]), length_class(lengths[1])
         if level == NameLevel.EQUAL:
-            return surname * given
+            return max(surname * given, whole)
         if level == NameLevel.FOLDED:
-            return surname * given * p.voicing
+            return max(surname * given, whole) * p.voicing
         if level == NameLevel.SWAPPED:
             return surname * given * FOLDED_AGAIN
         if level == NameLevel.SLIP:
@@ -99,9 +107,10 @@ class Weighing:
             share += (1.0 - equal - swapped) * p.date[DateLevel.EQUAL] * SCAN_SHARE
         return min(share, FOUND_SHARE_MAX)
 
-    def log_names(self, compared: Comparison, held: Folded, *, same_place: bool) -> float:
+    def log_names(self, compared: Comparison, held: Folded, bearers: tuple[int, int], *, same_place: bool) -> float:
         """Logarithm of the ratio of reading and name together."""
         p = self.parameters
+        kana_whole, name_whole = (0.0 if same_place else max(count - 1, 0) / self.residents for count in bearers)
         reading = READING_OF_LEVEL[compared.kana]
         ratio = 0.0
         if reading != Reading.MISSING:
@@ -109,7 +118,9 @@ class Weighing:
             if same_place and surname_equal(compared.kana, compared.kana_slip):
                 surname = SAME_HOUSEHOLD
             lengths = (held.kana_part, len(held.kana) - held.kana_part)
-            other = self.name_other(compared.kana, compared.kana_slip, surname, given, lengths, written=False)
+            other = self.name_other(
+                compared.kana, compared.kana_slip, surname, given, lengths, written=False, whole=kana_whole
+            )
             ratio += log(m_of_name(p.kana, compared.kana) / other)
             if compared.name != NameLevel.MISSING:
                 ratio += log(p.name[reading][compared.name] / p.name_other[reading][compared.name])
@@ -118,7 +129,9 @@ class Weighing:
             if same_place and surname_equal(compared.name, compared.name_slip):
                 surname = SAME_HOUSEHOLD
             lengths = (held.name_part, len(held.name) - held.name_part)
-            other = self.name_other(compared.name, compared.name_slip, surname, given, lengths, written=True)
+            other = self.name_other(
+                compared.name, compared.name_slip, surname, given, lengths, written=True, whole=name_whole
+            )
             ratio += log(m_of_name(p.name[Reading.MISSING], compared.name) / other)
         return ratio
 
@@ -140,11 +153,14 @@ class Weighing:
             return log(p.place[level] / min(p.place_other[level] / self.residents, 1.0))
         return log(p.place[level] / p.place_other[level])
 
-    def log_ratio(self, compared: Comparison, held: Folded) -> float:
-        """Natural logarithm of P(levels | the person meant) / P(levels | somebody else)."""
+    def log_ratio(self, compared: Comparison, held: Folded, bearers: tuple[int, int] = (0, 0)) -> float:
+        """Natural logarithm of P(levels | the person meant) / P(levels | somebody else).
+
+        bearers: how many people have the question's reading, and its name as written; 0 where that is not known.
+        """
         p = self.parameters
         same_place = compared.place in (PlaceLevel.EQUAL, PlaceLevel.BUILDING)
-        ratio = self.log_names(compared, held, same_place=same_place)
+        ratio = self.log_names(compared, held, bearers, same_place=same_place)
         ratio += self.log_date(compared.date, held) + self.log_place(compared.place)
         if compared.sex != SexLevel.MISSING:
             equal = p.sex_other[given_equal(compared)]

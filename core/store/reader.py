@@ -64,6 +64,30 @@ def mapped_at(path: Path) -> int | None:
     return None
 
 
+def map_whole(path: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Bring a register's file, which this process has opened, into memory and map it, in order.
+
+    Asks for large pages: on Linux with large folios (ext4 since 6.16, XFS since 5.18) the map then takes one entry
+    of the processor's page tables for 512 pages, and a random probe waits for memory about half as long.
+    progress(bytes done, bytes in all) is called every 64 MiB; what it raises ends the work and comes out here. OSError.
+    """
+    total = path.stat().st_size
+    start = mapped_at(path)
+    if start is None:
+        return
+    advise_large_pages(start, -(-total // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES)
+
+    def step(first: int) -> int:
+        last = min(first + WARM_STEP_BYTES, total)
+        touch_addresses(start + first, start + last)
+        return last
+
+    with ThreadPoolExecutor(WARM_THREADS) as threads:
+        for done in threads.map(step, range(0, total, WARM_STEP_BYTES)):
+            if progress is not None:
+                progress(done, total)
+
+
 class _Refresh:
     """A refresh under way: a directory on its way from an older version to that of a new transaction."""
 
@@ -331,27 +355,8 @@ class RegisterReader:
                 refresh.place = 0
 
     def warm(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Bring the whole file into memory and map it, in order, before the first question.
-
-        Asks for large pages: on Linux with large folios (ext4 since 6.16, XFS since 5.18) the map then takes one entry
-        of the processor's page tables for 512 pages, and a random probe waits for memory about half as long.
-        progress(bytes done, bytes in all) is called every 64 MiB; what it raises ends the warming and comes out here.
-        """
-        path = self.directory / "data.mdb"
-        total = path.stat().st_size
-        start = mapped_at(path)
-        if start is not None:
-            advise_large_pages(start, -(-total // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES)
-
-            def step(first: int) -> int:
-                last = min(first + WARM_STEP_BYTES, total)
-                touch_addresses(start + first, start + last)
-                return last
-
-            with ThreadPoolExecutor(WARM_THREADS) as threads:
-                for done in threads.map(step, range(0, total, WARM_STEP_BYTES)):
-                    if progress is not None:
-                        progress(done, total)
+        """Bring the whole file into memory and map it (map_whole), and every block, before the first question."""
+        map_whole(self.directory / "data.mdb", progress)
         with self.pin() as snapshot:
             snapshot.directory.touch(0, snapshot.directory.buckets)
 

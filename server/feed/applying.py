@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 READABLE: Final = 1  # EPOLLIN
 UNAVAILABLE: Final = "the register cannot be written; nothing of this was applied"
 FAILED: Final = "the server failed; nothing of this was applied; report it"
-SHARED_GATHERING: Final = 10
-"""How many times as long a transaction gathers when the one before was of several feeds. Forty rows at a time cost
-206 us of CPU and 190 KB written a row, 430 rows 143 us and 103 KB (47 feeds, 2 million residents)."""
+SHARED_GATHERING: Final = 25
+"""How many times as long a transaction gathers when the one before was of several feeds. Rows share pages of trees and
+digests, and a page written costs most where the file lies in large pages (docs/decisions.md, A longer gathering)."""
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError
+from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
 from jukinet.core.feed.engine import FeedRegister
 from jukinet.core.feed.holdings import Digest, HoldingsReader
 from jukinet.core.feed.notices import NoticeBook, NoticeRules, Undelivered
@@ -23,12 +23,13 @@ from jukinet.core.feed.positions import read_feed
 from jukinet.core.limits import DIGEST_BYTES
 from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
+from jukinet.core.store.reader import map_whole
 from jukinet.core.vocabulary import Prefecture, Role
 from jukinet.core.wire import feed_messages as fm
 from jukinet.server import control
 from jukinet.server.boundary import REVOCATIONS_PER_STEP, is_revoked
 from jukinet.server.configuration import Notices
-from jukinet.server.event_log import EventLog
+from jukinet.server.event_log import EventLog, operating_error
 from jukinet.server.feed.applying import Applying, is_final
 from jukinet.server.feed.claims import Claims
 from jukinet.server.feed.comparing import Comparing
@@ -150,6 +151,7 @@ class Hub:
                 serving.start_soon(self._check_deadlines)
                 serving.start_soon(self._watch_notices)
                 serving.start_soon(self._report)
+                serving.start_soon(self._map_register)
                 for port, listener in listeners:
                     serving.start_soon(port.acceptor.accept, listener, serving)
                 await self._draining.wait()
@@ -166,6 +168,23 @@ class Hub:
         self.readiness.close()
         self.events.info("worker_stopped")
         return EXIT_FAILED if self._is_broken else EXIT_OK
+
+    async def _map_register(self) -> None:
+        """Map the register in large pages, as workers do, while feeds are taken already."""
+        settings = self.configuration.register
+        if not settings.warm:
+            return
+
+        def progress(_done: int, _total: int) -> None:
+            if self._draining.is_set():
+                raise StoreError("mapping was broken off")  # or the process would not end before all is read
+
+        try:
+            await trio.to_thread.run_sync(map_whole, Path(settings.store) / "data.mdb", progress)
+        except StoreError:
+            return
+        except OSError as error:
+            self.events.warning("register_not_mapped", reason=operating_error(error))
 
     def _broken(self) -> None:
         """The register must be opened anew: end, and be started again."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
+import re
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -66,6 +67,24 @@ def test_the_canonical_bytes_are_the_documents(resident: Resident) -> None:
     assert digest_kernel.entry_bytes(PLACES, resident.key, *record.encode(resident)) == twin.entry_bytes(
         resident, AREAS, TOWNS
     )
+
+
+def test_the_documents_example_is_what_is_hashed() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    block = text.split("Holdings of two entries")[1].split("```")[1]
+    told = [re.sub(r"\s", "", found) for found in re.findall(r"^(?:bytes|hash) ([0-9a-f\s]+)$", block, re.MULTILINE)]
+    change = {"reason": 41, "area": 0, "change_date": 20240401, "update_number": 9}
+    pair = [
+        Resident(
+            key=2472705960, state=1, sex=2, birth_date=19650220, name="髙橋 𠮷子", kana="タカハシ ヨシコ", town=1,
+            address_rest="1丁目1-1", **change,
+        ),
+        Resident(key=1234567890, state=5, successor_key=2472705960, **change),
+    ]  # fmt: skip
+    packed = [digest_kernel.entry_bytes(PLACES, each.key, *record.encode(each)) for each in pair]
+    assert told == [part for data in packed for part in (data.hex(), digest_kernel.blake2b_16(data).hex())]
+    found = expected(pair)
+    assert f"digest     {found.count} entries, sum {found.sum.hex()}" in block
 
 
 def test_the_longest_entry_fits_the_kernels_room() -> None:

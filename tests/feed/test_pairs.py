@@ -14,7 +14,7 @@ from jukinet.core.notifications import Notification
 from jukinet.core.records.resident import Resident
 from jukinet.core.vocabulary import State
 
-from .registers import DAY, OSAKA, TOKYO, batch, build, dump, notice
+from .registers import CHUO, DAY, OSAKA, TOKYO, batch, build, dump, notice
 
 A, B = TOKYO, OSAKA
 OTHER = {"birth_date": 19790303}
@@ -32,6 +32,14 @@ def b(reason: int, number: int, key: int = 5, **fields: object) -> Notification:
 
 def change(key: int, before: int, number: int, area: int = A) -> Notification:
     return notice(41, key, number, area, code_before=code_from_key(before))
+
+
+def retired(key: int, following: int, number: int, area: int = A) -> Notification:
+    """A statement that the code was given up for the one that follows."""
+    return Notification(
+        reason=41, state=5, code=code_from_key(key), code_before=code_from_key(following), area=area,
+        event_date=20261101, update_number=number,
+    )  # fmt: skip
 
 
 BORN = a(12, 1)
@@ -74,6 +82,44 @@ PAIRS: dict[str, tuple[list[Notification], list[Notification], dict[int, Shown]]
     "a correction of a removed record": (
         [BORN, a(22, 2), a(33, 3)], [b(11, 1, event_date=20261001)], {5: (State.DEAD, 0, 3)}),
     "removals by both": ([BORN, a(22, 4)], [b(11, 2), b(21, 3)], {5: (State.MOVED_AWAY, 3, 3)}),
+    "corrections by both": ([BORN, a(33, 4)], [b(11, 2), b(33, 3)], {5: (State.CURRENT, 3, 3)}),
+    "a correction, and a removal by the holder": (
+        [BORN, a(33, 4)], [b(11, 2), b(21, 3)], {5: (State.MOVED_AWAY, 3, 3)}),
+    "a correction and a removal while a third area holds": (
+        [BORN, notice(11, 5, 4, CHUO), a(33, 5)], [b(11, 2), b(21, 6)], {5: (State.CURRENT, 5, 4)}),
+    "a code change, and a correction by the area that held before": (
+        [a(11, 3), change(6, 5, 4)], [b(12, 1), b(33, 2)], {5: (State.RETIRED, 0, 4), 6: (State.CURRENT, 0, 4)}),
+    "a code change, and a late removal by the area that held before": (
+        [a(11, 3), change(6, 5, 4)], [b(12, 1), b(21, 5)], {5: (State.RETIRED, 0, 4), 6: (State.CURRENT, 0, 4)}),
+    "a code change before a statement under the old code": (
+        [BORN, change(6, 5, 2)], [b(11, 3, state=1)], {5: (State.RETIRED, 0, 2), 6: (State.CURRENT, 0, 2)}),
+    "a code change after a statement under the old code": (
+        [BORN, change(6, 5, 3)], [b(11, 2, state=1)], {5: (State.RETIRED, 0, 3), 6: (State.CURRENT, 0, 3)}),
+    "a code change, and a statement of the same person under the new code": (
+        [BORN, change(6, 5, 2)], [b(11, 3, 6, state=1)], {5: (State.RETIRED, 0, 2), 6: (State.CURRENT, 3, 3)}),
+    "two code changes to one code": (
+        [BORN, change(6, 5, 2)],
+        [b(12, 1, 7, **OTHER), b(41, 3, 6, code_before=code_from_key(7), **OTHER)],
+        {5: (State.RETIRED, 0, 2), 6: (State.CURRENT, 0, 2), 7: (State.RETIRED, 3, 3)}),
+    "a statement, and a correction by the area that held before": (
+        [a(11, 3, state=1)], [b(12, 1), b(33, 2)], {5: (State.CURRENT, 0, 3)}),
+    "a statement, and a late removal by the area that held before": (
+        [a(11, 3, state=1)], [b(12, 1), b(21, 5)], {5: (State.CURRENT, 0, 3)}),
+    "two statements": ([a(11, 2, state=1)], [b(11, 3, state=1)], {5: (State.CURRENT, 3, 3)}),
+    "two statements, the higher of a removed record": (
+        [a(21, 4, state=3)], [b(11, 3, state=1)], {5: (State.MOVED_AWAY, 0, 4)}),
+    "a stated retirement, and what ranks below it": (
+        [retired(5, 6, 4)], [b(11, 1), b(33, 2), b(21, 3)], {5: (State.RETIRED, 0, 4)}),
+    "a stated retirement, and an entry above it": ([retired(5, 6, 4)], [b(11, 5)], {5: (State.RETIRED, 0, 4)}),
+    "a stated retirement, and a statement above it": (
+        [retired(5, 6, 4)], [b(11, 5, state=1)], {5: (State.RETIRED, 0, 4)}),
+    "a stated retirement, and a code change before it": (
+        [retired(5, 6, 4)], [b(11, 2), change(7, 5, 3, B)], {5: (State.RETIRED, 3, 3), 7: (State.CURRENT, 3, 3)}),
+    "a stated retirement, and a code change after it": (
+        [retired(5, 6, 4)], [b(11, 2), change(7, 5, 5, B)], {5: (State.RETIRED, 0, 4), 7: (State.CURRENT, 3, 5)}),
+    "a stated retirement, and a person under the code that follows": (
+        [retired(5, 6, 4)], [b(11, 5, 6), b(21, 6, 6)], {5: (State.RETIRED, 0, 4), 6: (State.MOVED_AWAY, 3, 6)}),
+    "two stated retirements": ([retired(5, 6, 4)], [retired(5, 7, 3, B)], {5: (State.RETIRED, 3, 3)}),
 }  # fmt: skip
 
 

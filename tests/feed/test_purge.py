@@ -270,6 +270,27 @@ def test_a_day_that_cannot_be_trusted_is_refused(clock: Clock) -> None:
         RetentionRun(clock.register, rule=FIVE, journal_days=400)
 
 
+def test_a_clock_that_jumped_is_not_purged_by_although_the_feeds_followed_it(clock: Clock) -> None:
+    clock.send(notice(12, 5, 1), notice(22, 5, 2))
+    clock.run()
+    clock.day = DAY + datetime.timedelta(6 * 366)
+    clock.send(notice(12, 6, 1))
+    assert clock.register.meta().newest_day == TODAY + 6 * 366
+    before = clock.get(5)
+    with pytest.raises(RetentionError, match="last purge was on 2026-11-24"):
+        RetentionRun(clock.register, rule=FIVE, journal_days=400)
+    assert clock.get(5) == before
+    # Set right again, the next day's purge takes place, and by a day that is named any does.
+    clock.day = DAY + datetime.timedelta(1)
+    RetentionRun(clock.register, rule=FIVE, journal_days=400).all_steps()
+    assert clock.get(5) == before
+    clock.day = DAY + datetime.timedelta(6 * 366)
+    clock.run()
+    found = clock.get(5)
+    assert found is not None
+    assert found.state == State.EXPIRED
+
+
 def test_a_run_is_due_once_a_day_after_its_hour(clock: Clock) -> None:
     at = datetime.time(2)
     assert not is_due(clock.register, at, datetime.datetime(2026, 11, 24, 1, 59))

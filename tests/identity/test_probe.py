@@ -75,6 +75,7 @@ def test_equal_names_and_dates_are_found(crowd: Crowd) -> None:
                 assert probe.equal(snapshot, table, entries.hash_of(text), date, 0) == ([], True)
 
 
+@pytest.mark.usefixtures("_form")
 def test_whole_lists_and_their_lengths(crowd: Crowd) -> None:
     reader, model, made = crowd
     with reader.pin() as snapshot:
@@ -89,6 +90,20 @@ def test_whole_lists_and_their_lengths(crowd: Crowd) -> None:
         assert probe.length(snapshot, 1, nobody) == len(model.listed(1, "ダレモイナイ".encode()))
 
 
+@pytest.fixture(params=range(3))
+def _form(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each form of the scans; one that this processor has not is the best that it has."""
+    probe.choose_form(min(request.param, probe.SCAN_FORMS - 1))
+    yield
+    probe.choose_form(probe.SCAN_FORMS - 1)
+
+
+def test_forms_that_the_processor_has_not_are_refused() -> None:
+    with pytest.raises(ValueError, match="forms"):
+        probe.choose_form(probe.SCAN_FORMS)
+
+
+@pytest.mark.usefixtures("_form")
 @pytest.mark.parametrize("mask", [0x3FFFF, 0x3FFE0, 0x3FE00, 0x1FF, 0x1F, 0])
 def test_filters_keep_near_dates(crowd: Crowd, mask: int) -> None:
     reader, model, made = crowd
@@ -105,6 +120,7 @@ def test_filters_keep_near_dates(crowd: Crowd, mask: int) -> None:
             assert probe.listed(snapshot, 1, entries.hash_of(kana), chosen, 20_000) == (wanted, False)
 
 
+@pytest.mark.usefixtures("_form")
 @pytest.mark.parametrize(
     ("care", "differ_max"), [(0x3FFFFFFF, 0), (0x3FFFF, 3), (0x3FFC0000, 2), (0, 0), (0x3FFFFFFF, 30)]
 )

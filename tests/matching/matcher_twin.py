@@ -6,7 +6,7 @@ It finds candidates by the steps of docs/matching.md, section 2, with dictionari
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -20,6 +20,9 @@ from jukinet.core.vocabulary import Found
 
 CLOSE_NAMES: Final = frozenset(NameLevel) - {NameLevel.MISSING, NameLevel.SURNAME, NameLevel.DIFFERENT}
 """Levels for which somebody of the same birth date is looked at; GIVEN only when the question's parts are known."""
+
+EXCHANGED_PLACES_MAX: Final = 24
+Bearers = Callable[[Folded], tuple[int, int]]
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -45,9 +48,13 @@ class Answer(Struct, frozen=True, gc=False):
 class PlainMatcher:
     """Records of persons, several of one key allowed, and the questions that they answer."""
 
-    def __init__(self, records: Iterable[Folded], weighing: Weighing, rules: MatchRules) -> None:
+    def __init__(
+        self, records: Iterable[Folded], weighing: Weighing, rules: MatchRules, bearers: Bearers = lambda _: (0, 0)
+    ) -> None:
+        """bearers: how many people have a question's reading, and its name as written."""
         self.records = list(records)
         self.weighing = weighing
+        self.bearers = bearers
         self.rules = rules
         self.current = len({record.key for record in self.records})
         self._dates: dict[int, list[int]] = defaultdict(list)
@@ -88,9 +95,9 @@ class PlainMatcher:
         return found
 
     def _by_slips(self, asked: Folded) -> set[int]:
-        """Reading one of those one slip away that are looked up, and the date near."""
+        """Reading one of those one slip away that are looked up, and the date near; not with a name as written."""
         found: set[int] = set()
-        for kana in slipped(asked.kana) if 4 <= len(asked.kana) <= 21 else ():
+        for kana in slipped(asked.kana) if 4 <= len(asked.kana) <= 21 and not asked.name else ():
             found |= {
                 place
                 for place in self._kanas.get(kana, ())
@@ -99,23 +106,42 @@ class PlainMatcher:
             }
         return found
 
+    def _by_exchanged_near(self, asked: Folded) -> set[int]:
+        """The name, else the reading, with its parts exchanged, wherever they may meet, and the date near."""
+        text, part, held = asked.name, asked.name_part, self._names
+        if not text or (not part and asked.kana_part):
+            text, part, held = asked.kana, asked.kana_part, self._kanas
+        places = [part] if part else list(range(1, len(text)))
+        found = set()
+        for meeting in places if len(places) <= EXCHANGED_PLACES_MAX else ():
+            for place in held.get(text[meeting:] + text[:meeting], ()):
+                compared = compare(asked, self.records[place])
+                if (
+                    self.records[place].birth_date != asked.birth_date
+                    and compared.date in NEAR_DATES
+                    and NameLevel.SWAPPED in (compared.kana, compared.name)
+                ):
+                    found.add(place)
+        return found
+
     def found_share(self, asked: Folded, step: int) -> float:
         return self.weighing.found_share(step, reading=bool(asked.kana), date=bool(asked.birth_date))
 
     def candidates(self, asked: Folded, places: Iterable[int]) -> list[Candidate]:
         """Each person once, by the record of theirs that compares best; the likeliest first."""
         best: dict[int, Candidate] = {}
+        bearers = self.bearers(asked)
         for place in places:
             held = self.records[place]
             compared = compare(asked, held)
-            candidate = Candidate(held.key, place, compared, self.weighing.log_ratio(compared, held))
+            candidate = Candidate(held.key, place, compared, self.weighing.log_ratio(compared, held, bearers))
             if held.key not in best or best[held.key].ratio < candidate.ratio:
                 best[held.key] = candidate
         return sorted(best.values(), key=lambda candidate: (-candidate.ratio, candidate.key))
 
     def _last(self, asked: Folded) -> set[int]:
         """Step 3."""
-        return self._by_date(asked) | self._by_slips(asked)
+        return self._by_date(asked) | self._by_slips(asked) | self._by_exchanged_near(asked)
 
     def all_candidates(self, asked: Folded) -> list[Candidate]:
         """The candidates of all steps together, for estimation."""

@@ -11,10 +11,11 @@ from namesakes import asked_of, packed, parameters, records_of, residents
 
 from jukinet.core import limits
 from jukinet.core.columns.layout import TextColumn
+from jukinet.core.identity import entries, probe
 from jukinet.core.law.retention import Cutoffs
 from jukinet.core.matching.batch import Matcher
 from jukinet.core.matching.columns import LEVELS, Answers, MatchRules, Questions
-from jukinet.core.matching.folded import fold
+from jukinet.core.matching.folded import Folded, fold
 from jukinet.core.matching.matcher import MatchBatch
 from jukinet.core.matching.model import Model
 from jukinet.core.matching.parameters import shipped
@@ -24,7 +25,7 @@ from jukinet.core.store.reader import RegisterReader
 from jukinet.core.vocabulary import Found, Grade, Level
 
 from ..core.stores import TOWNS, build_store
-from .matcher_twin import PlainMatcher
+from .matcher_twin import Bearers, PlainMatcher
 
 TEXTS = [town.text for town in TOWNS]
 RULES = MatchRules(match_threshold=0.9, candidate_threshold=0.05)
@@ -47,10 +48,22 @@ def reader(people: list[Resident], tmp_path_factory: pytest.TempPathFactory) -> 
         yield reader
 
 
+def bearers_in(reader: RegisterReader) -> Bearers:
+    """How many entries the index has of a question's texts: that is what a share of a whole text is of."""
+
+    def count(asked: Folded) -> tuple[int, int]:
+        name, kana = entries.folded_texts(asked.name.encode(), asked.kana_exact.encode())
+        with reader.pin() as snapshot:
+            kanas = probe.length(snapshot, 1, entries.hash_of(kana)) if kana else 0
+            return kanas, probe.length(snapshot, 2, entries.hash_of(name)) if name else 0
+
+    return count
+
+
 @pytest.fixture(scope="module")
-def twin(people: list[Resident]) -> PlainMatcher:
+def twin(people: list[Resident], reader: RegisterReader) -> PlainMatcher:
     records = [record for person in people for record in records_of(person, TEXTS)]
-    return PlainMatcher(records, Weighing(parameters(records), PEOPLE), RULES)
+    return PlainMatcher(records, Weighing(parameters(records), PEOPLE), RULES, bearers_in(reader))
 
 
 def matcher(reader: RegisterReader, twin: PlainMatcher, rules: MatchRules = RULES) -> Matcher:
@@ -123,6 +136,24 @@ def test_a_row_with_nothing_usable_says_why_and_the_others_are_answered(
     assert answers.statuses[0] == answers.statuses[9] == Found.ONE
     assert list(answers.levels[:LEVELS]) == [Level.EXACT] * LEVELS
     assert answers.grades[0] == Grade.EXACT
+
+
+@pytest.mark.parametrize("separator", ["　", ""])
+def test_exchanged_parts_with_a_slip_in_the_date_find_their_person(
+    reader: RegisterReader, twin: PlainMatcher, people: list[Resident], separator: str
+) -> None:
+    exchanged = []
+    for person in people:
+        surname, _, given = person.name.partition("　")
+        if given and 1 <= person.birth_date % 100 <= 8:
+            address = TEXTS[person.town - 1] + person.address_rest
+            exchanged.append((person.key, (given + separator + surname, "", person.birth_date + 20, 0, address)))
+    answers = matched(reader, twin, [row for _, row in exchanged])
+    right = sum(
+        status == Found.ONE and answer == key
+        for status, answer, (key, _) in zip(answers.statuses, answers.keys, exchanged, strict=True)
+    )
+    assert right > len(exchanged) // 2 > 20
 
 
 def test_bytes_that_are_no_text_spoil_only_their_row(
@@ -289,7 +320,7 @@ def test_namesakes_elsewhere_weigh_as_if_all_were_compared(
     rows = [(name, "", 0, 0, "沖縄県那覇市首里9-9") for name, _, _, _, _ in crowd_rows(people, range(1))]
     rows += [(name, "", 0, 0, address) for name, _, _, _, address in crowd_rows(people, range(0, 90, 30))]
     records = [record for person in people for record in records_of(person, TEXTS)]
-    plain = PlainMatcher(records, Weighing(twin.weighing.parameters, NAMESAKES), RULES)
+    plain = PlainMatcher(records, Weighing(twin.weighing.parameters, NAMESAKES), RULES, bearers_in(reader))
     with reader.pin() as snapshot:
         answers = Matcher(
             Model(twin.weighing.parameters, NAMESAKES), RULES, reader.databases, reader.meta.width, NOTHING

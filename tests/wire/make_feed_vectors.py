@@ -71,6 +71,7 @@ PERSON: Json = {
 NOBODY: Json = {"sex": 0, "birth_date": 0, "name": "", "kana": "", "alias": "", "address": ""}
 DEATH: Json = {**PERSON, **NOBODY, "reason": 22, "update_number": 4, "event_date": 20240402}
 CODE_CHANGE: Json = {**PERSON, "reason": 41, "code": "98765432103", "code_before": "12345678903", "update_number": 9}
+RETIRED: Json = {**CODE_CHANGE, **NOBODY, "state": 5, "code": "98765432103", "code_before": "24727059608"}
 PAGE_KEYS = 64 * 2_441_407
 
 
@@ -162,14 +163,20 @@ def notify() -> list[Json]:
 
 def load() -> list[Json]:
     stated = [{**PERSON, "state": 1, "code": code} for code in ("12345678903", "24727059608")]
-    ranges = [(0, 2_000_000_000, stated[:1]), (2_000_000_000, 2_500_000_000, stated[1:]), (2_500_000_000, 10**10, [])]
+    ranges = [
+        (0, 2_000_000_000, stated[:1]),
+        (2_000_000_000, 2_500_000_000, stated[1:]),
+        (2_500_000_000, 9_000_000_000, []),
+        (9_000_000_000, 10**10, [RETIRED]),
+    ]
     frames = opening()
     for number, (first_key, stop_key, rows) in enumerate(ranges):
         keys = {"first_key": first_key, "stop_key": stop_key}
         frames.append(step("client", "LOAD_RANGE", number + 1, sequence=42 + number, **keys, notifications=rows))
-    frames.append(acknowledged(1, 44, applied=1))
-    frames.append(acknowledged(2, 44, applied=0, quarantined=[[0, 34]]))
-    frames.append(acknowledged(3, 44, applied=0))
+    frames.append(acknowledged(1, 45, applied=1))
+    frames.append(acknowledged(2, 45, applied=0, quarantined=[[0, 34]]))
+    frames.append(acknowledged(3, 45, applied=0))
+    frames.append(acknowledged(4, 45, applied=1, digest_count=1002))
     return frames
 
 

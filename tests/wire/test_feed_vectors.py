@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,8 @@ from test_vectors import load
 from wire_pair import deliver, joined
 
 from jukinet.core.errors import ErrorCode, RemoteProtocolError
-from jukinet.core.notifications import Fault, Notification, NotificationBatch
+from jukinet.core.notifications import Fault, Notification, NotificationBatch, faults_of
+from jukinet.core.vocabulary import State
 from jukinet.core.wire import (
     ConnectionState,
     FeedClientConnection,
@@ -87,6 +89,23 @@ def test_every_type_occurs() -> None:
     seen = {step["type"] for name in made.CONVERSATIONS for step in load(f"{name}.json")["frames"]}
     assert seen == set(FeedMessageType.__members__)
     assert dict(FeedMessageType.__members__) == made.TYPES
+
+
+def test_a_retired_code_is_stated_among_the_ranges_of_a_load() -> None:
+    """And is a row in which a register finds no fault: without its person, leading to the code that followed."""
+    stated = [
+        NotificationBatch.from_notifications([notification_of(row)])
+        for step in load("feed-load.json")["frames"]
+        if step["type"] == "LOAD_RANGE"
+        for row in step["fields"]["notifications"]
+        if row["state"] == State.RETIRED
+    ]
+    assert stated
+    for batch in stated:
+        row = batch.row(0)
+        assert bytes(faults_of(batch, 13, datetime.date(2024, 4, 2))) == b"\0"
+        assert row.code_before not in (0, row.code)
+        assert (row.name, row.kana, row.address, row.birth_date, row.sex) == ("", "", "", 0, 0)
 
 
 @pytest.mark.parametrize(

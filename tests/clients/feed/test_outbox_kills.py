@@ -16,6 +16,8 @@ from samples import PREFECTURE, entry
 from jukinet.clients.feed.outbox import Outbox
 from jukinet.clients.feed.outbox_format import read_notification_row
 
+KILLS = int(os.environ.get("JUKINET_CLIENT_KILLS", "20"))
+"""How often the process is killed; 200 in a long test."""
 PUTTER = """
 import sys
 sys.path.insert(0, sys.argv[2])
@@ -58,11 +60,11 @@ def one_life(directory: Path, seconds: float) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_killed_twenty_times(tmp_path: Path) -> None:
+def test_killed_at_random_instants(tmp_path: Path) -> None:
     chance = random.Random(2026)
     directory = tmp_path / "outbox"
     put = acknowledged = 0
-    for _ in range(20):
+    for _ in range(KILLS):
         now_put, now_acknowledged = one_life(directory, chance.uniform(0.0, 0.15))
         put, acknowledged = max(put, now_put), max(acknowledged, now_acknowledged)
         with Outbox(directory, PREFECTURE, bytes_max=1 << 28) as outbox:

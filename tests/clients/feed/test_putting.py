@@ -106,6 +106,11 @@ def test_the_inbox(outbox: Outbox, tmp_path: Path) -> None:
     assert inbox.take(tmp_path / "in" / "a.csv", outbox).rows == 0
     assert {path.name for path in (tmp_path / "in" / "done").iterdir()} == {"a.csv", "a.csv.1", "b.csv"}
     assert outbox.state.last == 4
+    # Another bad file of a known name leaves the reasons for the first as they are.
+    (tmp_path / "in" / "e.csv").write_text("reason,area\n")
+    assert inbox.take(tmp_path / "in" / "e.csv", outbox).fault_count == 1
+    reasons = [(tmp_path / "in" / "refused" / f"{name}.errors").read_text() for name in ("e.csv", "e.csv.1")]
+    assert ["no column reason," in text for text in reasons] == [True, False]
 
 
 def test_a_full_outbox_leaves_the_file_in_the_inbox(tmp_path: Path) -> None:

@@ -42,6 +42,12 @@ def test_text_holds_what_was_counted() -> None:
         assert re.search(line, text), line
 
 
+def test_of_many_areas_that_are_not_connected_it_is_told_how_many_are_not_listed() -> None:
+    many = About(ABOUT.source, ABOUT.out, ABOUT.columns, 2.0, 100, list(range(13101, 13113)))
+    assert "13109, 13110 and 2 more\n" in report_text(TALLY, many)
+    assert "13109, 13110 and 2 more<" in report_page(TALLY, many)
+
+
 def test_the_page_is_whole_and_escapes_what_it_shows() -> None:
     page = report_page(TALLY, ABOUT)
     assert "a&lt;b&gt;.csv" in page

@@ -147,6 +147,15 @@ def test_a_cohort_by_the_command(
     said = capsys.readouterr().err
     assert "1 of the input's texts" in said
     assert "12345" not in said
+    codes.write_text("\n")
+    assert main(["cohort", "put", "all", "--input", str(codes), *mine]) == 2, "nothing takes the place of what is kept"
+    assert "holds no codes" in capsys.readouterr().err
+    assert main(["cohort", "list", *mine]) == 0
+    assert capsys.readouterr().out.startswith("all: kept, 100 codes")
+    for nonsense in (b"\xff\xfe", b"1.0\n" * 40):
+        cursor.write_bytes(nonsense)
+        assert main(["cohort", "changes", "all", "--cursor-file", str(cursor), *mine]) == 2
+        assert "holds no cursor" in capsys.readouterr().err
     assert main(["cohort", "drop", "all", *mine]) == 0
     assert main(["cohort", "drop", "all", *mine]) == 2
     assert main(["cohort", "changes", "all", "--cursor", "x", *mine]) == 2

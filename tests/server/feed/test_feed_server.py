@@ -323,3 +323,28 @@ def test_queries_go_on_while_the_feed_writer_is_dead(fed: FeedPlace, tmp_path: P
             assert feed.notify(1, entries(1)).position == 1
         server.wait_for_metric("jukinet_feed_writers_died_total 1")
         server.wait_for_metric("jukinet_workers_died_total 0")
+
+
+def test_the_feed_writer_maps_the_register_in_large_pages(fed: FeedPlace, server: Server) -> None:
+    """As far as the kernel gives them: the advice stands in the flags of the map, and most of the file is mapped."""
+    place = str(fed.store / "data.mdb")
+    maps = Path(f"/proc/{feed_process(server)}/smaps")
+
+    def mapped_bytes() -> int:
+        own = ""
+        for line in maps.read_text().splitlines():
+            fields = line.split()
+            if fields[-1] == place:
+                own = place
+            elif own and fields[0] == "Rss:":
+                found = int(fields[1]) * 1024
+            elif own and fields[0] == "VmFlags:":
+                if "hg" in fields:
+                    return found
+                own = ""
+        return 0
+
+    deadline = time.monotonic() + 20
+    while mapped_bytes() < (fed.store / "data.mdb").stat().st_size * 0.9:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -119,6 +119,27 @@ def test_left_by_one_and_taken_by_the_other_each_once(
     assert check_register(fed.store).faults == []
 
 
+def test_notices_for_a_municipality_that_is_not_connected_are_named(
+    server: Server, tokyo: Prefecture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tokyo.notices("leave", tokyo.file("a.csv", range(1, 3), to_area="13215")) == 0
+    assert tokyo.notices("leave", tokyo.file("b.csv", range(3, 4), to_area="13102")) == 1, "no area of this register"
+    capsys.readouterr()
+    assert tokyo.notices("take", "--out", tokyo.path("first.csv")) == 0
+    wanted = "2 for 13215: not connected, to be handed on by other means\n"
+    said = capsys.readouterr().err
+    assert said.endswith(f"2 notices in {tokyo.path('first.csv')}, to be confirmed with `received`\n{wanted}")
+    line = [sys.executable, "-m", "jukinet.clients.command", "feed", "run", "--profile", str(tokyo.profile)]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        soon(lambda: len(list((Path(tokyo.path("spool")) / "taken").glob("*.csv"))) == 1)
+        server.wait_for_metric("jukinet_notices_undelivered 0")
+    finally:
+        process.terminate()
+        _, told = process.communicate(timeout=30)
+    assert wanted in told.decode()
+
+
 def test_bad_lines_and_refusals(tokyo: Prefecture, osaka: Prefecture, capsys: pytest.CaptureFixture[str]) -> None:
     assert tokyo.notices("leave", tokyo.file("a.csv", range(1, 3))) == 0
     capsys.readouterr()

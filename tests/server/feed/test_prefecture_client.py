@@ -31,6 +31,8 @@ from ...core.stores import build_store
 from ..serving import Place, Server
 from .feeding import FeedPlace, entries, entry, feed_port, feed_process, key_of
 
+KILLS = int(os.environ.get("JUKINET_CLIENT_KILLS", "20"))
+"""How often the client is killed; 200 in a long test."""
 PERSON = {"area": 0, "town": 1, "birth_date": 19500101, "reason": 12, "change_date": 20200102, "update_number": 1}
 
 
@@ -120,13 +122,32 @@ def test_send_status_reports_compare(tokyo: Prefecture, fed: FeedPlace, capsys: 
     with written.open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["fault"], row["name"], row["code"]) == ("NOT_ENTERED", refused.name, f"{refused.code:011}")
-    assert tokyo.run("reports") == 0
     capsys.readouterr()
+    assert tokyo.run("reports") == 0
+    assert capsys.readouterr() == ("", "no reports\n")
     assert tokyo.run("compare") == 0
     out, err = capsys.readouterr()
-    assert "equal: 1,500 residents and retired codes (1 exchanges, 0 bytes)" in out
+    assert "equal: 1,500 residents and retired codes (1 exchange, 0 bytes behind the greeting)" in out
     for text in (told, out, err):
         assert "秘密" not in text
+
+
+def test_what_waits_is_delivered_whatever_becomes_of_the_files(
+    tokyo: Prefecture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tokyo.run("send", "--no-deliver", tokyo.file("a.csv", entries(5))) == 0
+    assert tokyo.run("send", tokyo.file("same.csv", entries(5))) == 2, "as after a command that was killed"
+    assert "5 rows delivered, position 5" in capsys.readouterr().err
+    strange = tokyo.directory / "strange.csv"
+    strange.write_text("x,y\n")
+    more = [tokyo.file("b.csv", entries(3, first=100)), str(strange), tokyo.file("c.csv", entries(3, first=200))]
+    assert tokyo.run("send", *more) == 2
+    said = capsys.readouterr().err
+    assert "3 rows delivered, position 8" in said
+    assert "strange.csv: the file has no column reason" in said
+    assert "c.csv" not in said
+    with tokyo.outbox() as outbox:
+        assert (outbox.state.waiting, outbox.state.files) == (0, 2)
 
 
 def test_bad_lines(tokyo: Prefecture, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,11 +262,12 @@ def test_a_load_that_is_killed_and_changes_meanwhile(place: Place, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_the_client_is_killed_twenty_times(tokyo: Prefecture, fed: FeedPlace) -> None:
+def test_the_client_is_killed_at_random_instants(tokyo: Prefecture, fed: FeedPlace) -> None:
     chance = random.Random(11)
-    rows = entries(8_000)
-    files = [tokyo.file(f"{start}.csv", rows[start : start + 1_000]) for start in range(0, 8_000, 1_000)]
-    for _ in range(20):
+    count = 400 * KILLS
+    rows = entries(count)
+    files = [tokyo.file(f"{start}.csv", rows[start : start + 1_000]) for start in range(0, count, 1_000)]
+    for _ in range(KILLS):
         process = tokyo.start("send", *files)
         time.sleep(chance.uniform(0.3, 1.0))
         process.kill()
@@ -254,11 +276,11 @@ def test_the_client_is_killed_twenty_times(tokyo: Prefecture, fed: FeedPlace) ->
         assert tokyo.run("send", file) in (0, 2), "put now, or known as put before"
     assert tokyo.run("compare") == 0
     with tokyo.outbox() as outbox:
-        assert outbox.state.acknowledged == outbox.state.last == 8_000
+        assert outbox.state.acknowledged == outbox.state.last == count
     stop(tokyo)
-    check_register(fed.store)
+    assert check_register(fed.store).faults == []
     with FeedRegister(fed.store) as register:
-        assert register.feed(13).notifications == 8_000
+        assert register.feed(13).notifications == count
         assert register.holdings(13) == tokyo.digest()
 
 
