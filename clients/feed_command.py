@@ -89,11 +89,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the action; the exit code. Raises JukinetError and OSError."""
+    if arguments.action == "witness":
+        return witness_command.run(arguments, in_trio)
     settings = feed_settings(arguments)
     if arguments.action == "notices":
         return notices_command.run(arguments, settings, in_trio)
-    if arguments.action == "witness":
-        return witness_command.run(arguments, settings, in_trio)
     actions: dict[str, Callable[[argparse.Namespace, FeedSettings], int]] = {
         "send": send_files, "run": keep_delivering, "status": tell_status, "reports": tell_reports, "load": load,
         "compare": compare,
@@ -195,7 +195,7 @@ def keep_delivering(arguments: argparse.Namespace, settings: FeedSettings) -> in
         spool = None
         if settings.notices:
             spool = NoticeSpool(settings.notices, int(settings.prefecture), arguments.encoding)
-        return in_trio(_run, feed, inbox, spool, witness_command.witness_of(settings))
+        return in_trio(_run, feed, inbox, spool, witness_command.witness_of(settings.witness))
 
 
 def in_trio(function: Callable[..., Awaitable[Result]], *arguments: object) -> Result:

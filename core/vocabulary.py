@@ -5,7 +5,9 @@ A value once given never changes its meaning: it stands in stored blocks, in fra
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum, IntFlag, StrEnum
+from typing import Final
 
 
 class State(IntEnum):
@@ -187,6 +189,13 @@ class Role(StrEnum):
     MUNICIPALITY = "municipality"
     OPERATOR = "operator"
     SERVER = "server"
+    WITNESS = "witness"
+    """Sees and cosigns the checkpoints of the record of use, and nothing else; a prefecture may do so as such."""
+    ADMINISTRATOR = "administrator"
+
+
+IDENTITY_URI: Final = re.compile(rf"urn:jukinet:({'|'.join(Role)}):([a-z0-9-]{{1,64}})")
+"""Who a certificate names: role and body."""
 
 
 class Prefecture(IntEnum):

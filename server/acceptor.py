@@ -19,6 +19,8 @@ from jukinet.server.metrics import Metrics
 from jukinet.server.transport import TlsStream, TransportError
 
 ACCEPT_PAUSE_SECONDS: Final = 0.05
+LAST_WORDS_SECONDS: Final = 1.0
+"""For a peer that is not served to read why."""
 
 
 class Acceptor:
@@ -26,21 +28,24 @@ class Acceptor:
 
     ``open_stream`` wraps an accepted socket in the certificates of the moment. ``hand_over(number, stream)`` takes a
     stream after its handshake and owns it from then on, together with its place in ``admission``; when it raises
-    IdentityError it has not taken it, and the peer is told the code ``unserved`` with its words. ``allows_address``
+    IdentityError it has not taken it, and the peer is sent what ``unserved`` makes of its words. ``allows_address``
     judges a peer's address before its handshake. Whatever fails is counted and logged, and ends that connection only.
     """
 
     def __init__(
         self,
+        port: str,
         open_stream: Callable[[socket.socket], TlsStream],
         hand_over: Callable[[int, TlsStream], None],
         admission: Admission,
         metrics: Metrics,
         log: EventLog,
         handshake_seconds: float,
-        unserved: ErrorCode,
+        unserved: Callable[[str], bytes],
         allows_address: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        """port: its name in the log."""
+        self._port = port
         self._allows_address = allows_address
         self._open_stream = open_stream
         self._hand_over = hand_over
@@ -110,7 +115,7 @@ class Acceptor:
         except IdentityError as error:
             self.refused(number, "certificate_identity", detail=str(error))
             if stream is not None:
-                _tell(stream, self._unserved, str(error))
+                await _tell(stream, self._unserved(str(error)))
         except Exception as error:
             self._log.failure("connection_failed", error, connection=number)
         finally:
@@ -124,14 +129,18 @@ class Acceptor:
     def refused(self, number: int, kind: str, **fields: Field) -> None:
         """Count and log a connection that is not served."""
         self._metrics.count("connections_refused_total", kind)
-        self._log.warning("connection_refused", connection=number, kind=kind, **fields)
+        self._log.warning("connection_refused", port=self._port, connection=number, kind=kind, **fields)
 
 
-def _tell(stream: TlsStream, code: ErrorCode, words: str) -> None:
-    """An ERROR in place of the greeting, which both protocols have in the same bytes, and the end of the stream."""
-    message = m.Error(0, code, words)
+def error_frame(code: ErrorCode, words: str) -> bytes:
+    """An ERROR in place of the greeting, which query and feed protocol have in the same bytes."""
+    return frame(MessageType.ERROR, 0, encode(m.Error(0, code, words)))
+
+
+async def _tell(stream: TlsStream, words: bytes) -> None:
+    """The last words, and the end of the stream; the peer may have asked already, and must still read them."""
     try:
-        stream.write(frame(MessageType.ERROR, 0, encode(message)))
+        stream.write(words)
     except TransportError:
         return
-    stream.end()
+    await stream.finish(LAST_WORDS_SECONDS)

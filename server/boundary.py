@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
 from jukinet.core.errors import ConfigurationError
@@ -20,6 +21,8 @@ from jukinet.server.boundary_settings import Boundary
 from jukinet.server.configuration import Configuration, Tls
 from jukinet.server.event_log import EventLog
 from jukinet.server.identity import QUERY_ROLES, Identity, IdentityError, from_certificate
+from jukinet.server.pki.trial import is_trial
+from jukinet.server.port_settings import OWN_PORTS
 from jukinet.server.transport import TlsStream
 
 DAY_SECONDS: Final = 86_400.0
@@ -37,7 +40,7 @@ class PortBoundary:
     """Who may connect to one port. Raises ConfigurationError for a list that cannot be understood."""
 
     def __init__(self, port: str, addresses: str, bodies: str, settings: Boundary) -> None:
-        """port: "query" or "feed", as the settings' names begin."""
+        """port: its name, with which the settings' names begin."""
         self._days_max = settings.certificate_days_max
         self._warn_days = settings.certificate_warn_days
         self._networks: list[Network] = []
@@ -92,14 +95,15 @@ class PortBoundary:
         return identity
 
 
-def query_boundary(settings: Boundary) -> PortBoundary:
-    """Of the query port. Raises ConfigurationError."""
-    return PortBoundary("query", settings.query_addresses, settings.query_bodies, settings)
+def boundary_of(port: str, settings: Boundary) -> PortBoundary:
+    """Of a port by its name, as in ``Configuration.ports``. Raises ConfigurationError."""
+    return PortBoundary(port, getattr(settings, f"{port}_addresses"), getattr(settings, f"{port}_bodies"), settings)
 
 
-def feed_boundary(settings: Boundary) -> PortBoundary:
-    """Of the feed port. Raises ConfigurationError."""
-    return PortBoundary("feed", settings.feed_addresses, settings.feed_bodies, settings)
+def check_boundaries(settings: Boundary) -> None:
+    """Understand the lists of all ports. Raises ConfigurationError."""
+    for port in ("query", *OWN_PORTS):
+        boundary_of(port, settings)
 
 
 # Certificates and lists --------------------------------------------------------------------------------------------
@@ -148,22 +152,14 @@ def endings(configuration: Configuration) -> list[Ending]:
 
     Raises ConfigurationError when a file cannot be read.
     """
-    ports = [("query", configuration.tls)]
-    if configuration.feed.enabled:
-        ports.append(("feed", configuration.feed_tls))
-    return [ending for port, tls in ports for ending in _endings_of(port, tls)]
+    return [ending for port, tls in configuration.ports().items() for ending in _endings_of(port, tls)]
 
 
 def _endings_of(port: str, tls: Tls) -> list[Ending]:
     found = []
     for what, path in (("certificate", tls.certificate), ("roots", tls.roots)):
-        try:
-            certificates = x509.load_pem_x509_certificates(Path(path).read_bytes())
-        except OSError as error:
-            raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise ConfigurationError(f"{path}: holds no certificate in PEM") from None
-        found.append(Ending(port, what, min(one.not_valid_after_utc.timestamp() for one in certificates)))
+        ends_at = min(one.not_valid_after_utc.timestamp() for one in _certificates(path))
+        found.append(Ending(port, what, ends_at))
     ends = [one.next_update_utc for one in revocation_lists(tls.revocation_list)]
     known = [end.timestamp() for end in ends if isinstance(end, datetime.datetime)]
     if known:
@@ -171,8 +167,47 @@ def _endings_of(port: str, tls: Tls) -> list[Ending]:
     return found
 
 
+def _certificates(path: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ConfigurationError(f"{path}: holds no certificate in PEM") from None
+
+
+class SharedRoot(Struct, frozen=True):
+    """Two open ports that trust one authority. is_trial: it is one of ``jukinet pki``, for trials only."""
+
+    ports: tuple[str, str]
+    is_trial: bool
+
+    def __str__(self) -> str:
+        return f"the {self.ports[0]} port and the {self.ports[1]} port trust the same authority"
+
+
+def shared_roots(configuration: Configuration) -> list[SharedRoot]:
+    """Every two open ports that have a root of the same public key, whatever the files' names.
+
+    A file that cannot be read holds none: its own port refuses it, and the others go on.
+    """
+    known: dict[bytes, str] = {}
+    found: dict[tuple[str, str], bool] = {}
+    for port, tls in configuration.ports().items():
+        try:
+            roots = _certificates(tls.roots)
+        except ConfigurationError:
+            continue
+        for root in roots:
+            key = root.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            other = known.setdefault(key, port)
+            if other != port:
+                found[other, port] = found.get((other, port), True) and is_trial(root)
+    return [SharedRoot(ports, trial) for ports, trial in found.items()]
+
+
 class EndingWatch:
-    """Warns, at most once a day for each, of what ends soon; and knows when what is closest ends."""
+    """Warns, at most once a day for each, of what ends soon and of roots that ports share; knows what ends first."""
 
     def __init__(self, configuration: Configuration, log: EventLog) -> None:
         self._configuration = configuration
@@ -183,15 +218,25 @@ class EndingWatch:
         """Look once: when the first of all ends, None when a file cannot be read (which is logged)."""
         try:
             found = endings(self._configuration)
+            shared = shared_roots(self._configuration)
         except ConfigurationError as error:
             self._log.error("certificates_not_read", reason=str(error))
             return None
         for ending in found:
             left = ending.at - now
             soon = left < self._configuration.boundary.certificate_warn_days * DAY_SECONDS
-            if soon and now - self._warned.get((ending.port, ending.what), 0.0) >= WARN_AGAIN_SECONDS:
-                self._warned[ending.port, ending.what] = now
+            if soon and self._is_due((ending.port, ending.what), now):
                 self._log.warning(
                     "certificate_ends", port=ending.port, what=ending.what, days_left=round(left / DAY_SECONDS, 2)
                 )
+        for root in shared:
+            if self._is_due(root.ports, now):
+                self._log.warning("roots_shared", port=root.ports[1], other=root.ports[0])
         return min(ending.at for ending in found)
+
+    def _is_due(self, what: tuple[str, str], now: float) -> bool:
+        """Whether it was not warned of for a day."""
+        if now - self._warned.get(what, 0.0) < WARN_AGAIN_SECONDS:
+            return False
+        self._warned[what] = now
+        return True

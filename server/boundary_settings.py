@@ -22,6 +22,12 @@ class Boundary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ""
     feed_addresses: Annotated[str, Meta(description="The same networks for the feed port.")] = ""
     feed_bodies: Annotated[str, Meta(description="And bodies, as prefecture/BODY. Empty: all prefectures.")] = ""
+    witness_addresses: Annotated[str, Meta(description="The same networks for the witness port.")] = ""
+    witness_bodies: Annotated[str, Meta(description="And bodies, as witness/BODY. Empty: all witnesses.")] = ""
+    administration_addresses: Annotated[str, Meta(description="The same networks for the administration port.")] = ""
+    administration_bodies: Annotated[
+        str, Meta(description="And bodies, as administrator/BODY. Empty: all administrators.")
+    ] = ""
     certificate_days_max: Annotated[
         float,
         Meta(

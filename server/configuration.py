@@ -21,6 +21,7 @@ from jukinet.core.errors import ConfigurationError
 from jukinet.core.feed import retention_run
 from jukinet.server.boundary_settings import Boundary
 from jukinet.server.law_settings import Authority, Operators
+from jukinet.server.port_settings import OWN_PORTS, Administration, Port, PortNumber, Witness
 from jukinet.server.selfcheck_settings import Selfcheck
 from jukinet.server.watch_settings import Watch
 
@@ -34,7 +35,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     address: Annotated[
         str, Meta(min_length=1, max_length=255, description="Address to listen on: IPv4 or IPv6, as a number.")
     ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port. 0: any free port, which the log names.")] = 7_700
+    port: PortNumber = 7_700
     workers: Annotated[
         int,
         Meta(
@@ -80,26 +81,13 @@ class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ""
 
 
-class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Feed(Port, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The feed port, on which the prefectures notify changes. Certificates are PEM files and read again on SIGHUP."""
 
     enabled: Annotated[
         bool, Meta(description="Take notifications: one process opens the register for writing. No other may.")
     ] = False
-    address: Annotated[
-        str, Meta(min_length=1, max_length=255, description="Address to listen on: IPv4 or IPv6, as a number.")
-    ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port. 0: any free port, which the log names.")] = 7_701
-    certificate: Annotated[
-        str, Meta(description="The feed port's certificate and its chain. Empty: tls.certificate and tls.key.")
-    ] = ""
-    key: Annotated[str, Meta(description="Its private key, not encrypted.")] = ""
-    roots: Annotated[
-        str, Meta(description="Roots that prefectures' certificates must lead to. Needed when the port is enabled.")
-    ] = ""
-    revocation_list: Annotated[
-        str, Meta(description="Revocation lists of those authorities. Empty: revocation is not checked.")
-    ] = ""
+    port: PortNumber = 7_701
     transaction_notifications_max: Annotated[
         int,
         Meta(ge=1, le=100_000, description="Notifications after which a transaction is committed; a batch is whole."),
@@ -444,6 +432,8 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sealing: Sealing = Sealing()
     operators: Operators = Operators()
     feed: Feed = Feed()
+    witness: Witness = Witness()
+    administration: Administration = Administration()
     retention: Retention = Retention()
     notices: Notices = Notices()
     cohorts: Cohorts = Cohorts()
@@ -456,12 +446,23 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     supervision: Supervision = Supervision()
     observation: Observation = Observation()
 
-    @property
-    def feed_tls(self) -> Tls:
-        """The feed port's certificates, as far as they are not the query port's."""
-        feed = self.feed
-        certificate, key = (feed.certificate, feed.key) if feed.certificate else (self.tls.certificate, self.tls.key)
-        return Tls(certificate=certificate, key=key, roots=feed.roots, revocation_list=feed.revocation_list)
+    def own_ports(self) -> dict[str, Port]:
+        """The ports that are open besides the query port, by their sections' names."""
+        found: dict[str, Port] = {name: getattr(self, name) for name in OWN_PORTS}
+        return {name: port for name, port in found.items() if port.enabled}
+
+    def ports(self) -> dict[str, Tls]:
+        """The certificates of every port that is open: "query", and those of ``own_ports``."""
+        found = {"query": self.tls}
+        for name, port in self.own_ports().items():
+            pair = (port.certificate, port.key) if port.certificate else (self.tls.certificate, self.tls.key)
+            found[name] = Tls(certificate=pair[0], key=pair[1], roots=port.roots, revocation_list=port.revocation_list)
+        return found
+
+    def numbers_are_shared(self) -> bool:
+        """Whether two open ports have one number."""
+        numbers = [number for number in (self.server.port, *(p.port for p in self.own_ports().values())) if number]
+        return len(set(numbers)) < len(numbers)
 
     @property
     def worker_count(self) -> int:
@@ -502,9 +503,16 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
         c.record_of_use.segment_step_bytes > c.record_of_use.segment_bytes_max
     ),
     "register.lock_in_memory needs register.warm": lambda c: c.register.lock_in_memory and not c.register.warm,
-    "feed.roots is missing: it names who may be a prefecture": lambda c: c.feed.enabled and not c.feed.roots,
-    "feed.certificate and feed.key belong together": lambda c: bool(c.feed.certificate) != bool(c.feed.key),
-    "feed.port is server.port": lambda c: c.feed.enabled and c.feed.port == c.server.port != 0,
+    "roots of feed, witness or administration are missing: they name who may connect there": lambda c: any(
+        not port.roots for port in c.own_ports().values()
+    ),
+    "certificate and key of feed, witness or administration belong together": lambda c: any(
+        bool(port.certificate) != bool(port.key) for port in (c.feed, c.witness, c.administration)
+    ),
+    "two of server, feed, witness and administration have one port": lambda c: c.numbers_are_shared(),
+    "witness.enabled needs feed.enabled: the feed writer serves both ports": lambda c: (
+        c.witness.enabled and not c.feed.enabled
+    ),
     "feed.gather_milliseconds is above feed.transaction_milliseconds_max": lambda c: (
         c.feed.gather_milliseconds > c.feed.transaction_milliseconds_max
     ),
@@ -528,8 +536,7 @@ RELATIONS: Final[dict[str, Callable[[Configuration], bool]]] = {
 
 PATH_SETTINGS: Final = {
     "register": ("store",),
-    "tls": ("certificate", "key", "roots", "revocation_list"),
-    "feed": ("certificate", "key", "roots", "revocation_list"),
+    **dict.fromkeys(("tls", *OWN_PORTS), ("certificate", "key", "roots", "revocation_list")),
     "authority": ("file",),
     "operators": ("database",),
     "record_of_use": ("directory",),
@@ -541,8 +548,7 @@ PATH_SETTINGS: Final = {
     "observation": ("metrics_file",),
 }
 FILES_NEEDED: Final = {
-    "tls": ("certificate", "key", "roots", "revocation_list"),
-    "feed": ("certificate", "key", "roots", "revocation_list"),
+    **dict.fromkeys(("tls", *OWN_PORTS), ("certificate", "key", "roots", "revocation_list")),
     "authority": ("file",),
     "sealing": ("key",),
     "operators": ("database",),

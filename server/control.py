@@ -20,10 +20,11 @@ PACKET_BYTES_MAX = 128 * 1024
 
 
 class Start(Struct, tag=True, frozen=True):
-    """What a process needs: its number (0 for the feed writer), its port and the settings that the supervisor read."""
+    """What a process needs: its number (0 for the feed writer), the ports' numbers and the settings that were read."""
 
     worker: int
-    port: int
+    ports: dict[str, int]
+    """Of the ports that this process serves, by name."""
     configuration: Configuration
     shared_counts: int
     """Descriptor of the memory that all workers share, inherited (shared_counts.pyx)."""

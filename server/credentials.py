@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -13,9 +14,24 @@ from jukinet.core.law.authority import Authority
 from jukinet.core.wire.feed_frames import FEED_ALPN_NAME
 from jukinet.server import authority_follower
 from jukinet.server.authority_follower import Reading
-from jukinet.server.boundary import Revoked, revoked_by
+from jukinet.server.boundary import Revoked, revoked_by, shared_roots
 from jukinet.server.configuration import Configuration, Tls
-from jukinet.server.transport import ALPN, server_context
+from jukinet.server.transport import ADMINISTRATION_ALPN, ALPN, server_context
+
+ALPN_NAMES: Final = {
+    "query": ALPN,
+    "feed": FEED_ALPN_NAME,
+    "witness": FEED_ALPN_NAME,
+    "administration": ADMINISTRATION_ALPN,
+}
+"""What each port speaks."""
+
+
+class PortCredentials(Struct, frozen=True):
+    """One reading of a port's certificates, and what its revocation lists revoke."""
+
+    context: ssl.SSLContext
+    revoked: Revoked = frozenset()
 
 
 class Credentials(Struct, frozen=True):
@@ -33,14 +49,9 @@ class Credentials(Struct, frozen=True):
 def load_credentials(configuration: Configuration) -> Credentials:
     """Read both. Raises ConfigurationError, naming the file and the remedy; nothing is half taken."""
     reading = authority_follower.read(configuration.authority.file)
-    context = _context("tls", configuration.tls, ALPN)
-    return Credentials(
-        reading.authority,
-        context,
-        reading,
-        _certificate_digest(configuration.tls.certificate),
-        revoked_by(configuration.tls.revocation_list),
-    )
+    port = load_port(configuration, "query")
+    digest = _certificate_digest(configuration.tls.certificate)
+    return Credentials(reading.authority, port.context, reading, digest, port.revoked)
 
 
 def _certificate_digest(path: str) -> bytes:
@@ -53,9 +64,25 @@ def _certificate_digest(path: str) -> bytes:
         raise ConfigurationError("tls: tls.certificate cannot be read as PEM; check the file") from None
 
 
-def load_feed_context(configuration: Configuration) -> ssl.SSLContext:
-    """The feed port's certificates and roots. Raises ConfigurationError, naming the file and the remedy."""
-    return _context("feed", configuration.feed_tls, FEED_ALPN_NAME)
+def load_port(configuration: Configuration, port: str) -> PortCredentials:
+    """An open port's certificates, roots and lists. Raises ConfigurationError, naming the file and the remedy.
+
+    Also when another open port trusts one of its authorities, whose certificates would then be looked at on both. Only
+    authorities for trials may be shared, of which the log warns.
+    """
+    settings = configuration.ports()[port]
+    context = _context("tls" if port == "query" else port, settings, ALPN_NAMES[port])
+    for shared in shared_roots(configuration):
+        if port in shared.ports and not shared.is_trial:
+            raise ConfigurationError(f"{shared}: give each port roots of its own (docs/pki.md, chapter 5)")
+    return PortCredentials(context, revoked_by(settings.revocation_list))
+
+
+def check_credentials(configuration: Configuration) -> None:
+    """Read everything that is read again on SIGHUP, for all ports. Raises ConfigurationError."""
+    load_credentials(configuration)
+    for port in configuration.own_ports():
+        load_port(configuration, port)
 
 
 def _context(section: str, settings: Tls, alpn: str) -> ssl.SSLContext:

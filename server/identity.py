@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,9 +9,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from jukinet.core.errors import JukinetError
-from jukinet.core.vocabulary import Role
+from jukinet.core.vocabulary import IDENTITY_URI, Role
 
-URI: Final = re.compile(r"urn:jukinet:(agency|prefecture|municipality|operator|server):([a-z0-9-]{1,64})")
 QUERY_ROLES: Final = frozenset({Role.AGENCY, Role.PREFECTURE, Role.MUNICIPALITY})
 
 
@@ -35,7 +33,7 @@ def from_certificate(certificate: Mapping[str, Any] | None, roles: frozenset[Rol
     uris = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"]
     if len(uris) != 1:
         raise IdentityError(f"the certificate holds {len(uris)} SAN URIs, not 1")
-    match = URI.fullmatch(uris[0])
+    match = IDENTITY_URI.fullmatch(uris[0])
     if match is None:
         raise IdentityError("the certificate's SAN URI is not of the form urn:jukinet:ROLE:BODY")
     role = Role(match[1])

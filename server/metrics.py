@@ -58,6 +58,7 @@ DECLARED: Final[dict[str, tuple[str, str, str]]] = {
     "retention_days_behind": ("gauge", "Days since the day by which the last whole purge judged.", ""),
     "feed_writers_died_total": ("counter", "Feed writer processes that ended without being told to.", ""),
     "feed_connections": ("gauge", "Feeds that are connected.", ""),
+    "witness_connections": ("gauge", "Witnesses that are connected to the witness port.", ""),
     "feed_queued_bytes": ("gauge", "Bytes of batches that are not committed yet.", ""),
     "feed_writing": ("gauge", "1 while the register can be written.", ""),
     "notices_undelivered": ("gauge", "Move-in notices that were not received yet.", ""),

@@ -26,9 +26,9 @@ from jukinet.core.errors import JukinetError, RecordOfUseError
 from jukinet.core.store.check import check_register
 from jukinet.server import authority_follower
 from jukinet.server.alarm_file import AlarmFile
-from jukinet.server.boundary import DAY_SECONDS, endings, feed_boundary, query_boundary
+from jukinet.server.boundary import DAY_SECONDS, check_boundaries, endings, shared_roots
 from jukinet.server.configuration import Configuration, check_files
-from jukinet.server.credentials import load_credentials, load_feed_context
+from jukinet.server.credentials import check_credentials
 from jukinet.server.event_log import operating_error
 from jukinet.server.signed_report import read_private_key
 
@@ -140,7 +140,7 @@ def _digest(path: Path) -> str:
 def configuration(settings: Configuration, path: Path, noted: Noted) -> None:
     """What it names is there, and the boundary's lists can be understood."""
     check_files(settings)
-    query_boundary(settings.boundary), feed_boundary(settings.boundary)
+    check_boundaries(settings.boundary)
     noted.seen.append(f"{path} is in order")
 
 
@@ -152,9 +152,7 @@ def authority(settings: Configuration, _path: Path, noted: Noted) -> None:
 
 def certificates(settings: Configuration, _path: Path, noted: Noted) -> None:
     """Certificates, keys, roots and lists of all ports can be used and last a while."""
-    load_credentials(settings)
-    if settings.feed.enabled:
-        load_feed_context(settings)
+    check_credentials(settings)
     now = time.time()
     for ending in endings(settings):
         days = (ending.at - now) / DAY_SECONDS
@@ -165,18 +163,18 @@ def certificates(settings: Configuration, _path: Path, noted: Noted) -> None:
             noted.warnings.append(f"{what} ends in {days:.1f} days")
         else:
             noted.seen.append(f"{what} ends in {days:.0f} days")
-    if not settings.tls.revocation_list:
-        noted.warnings.append("the query port has no revocation list")
-    if settings.feed.enabled and not settings.feed.revocation_list:
-        noted.warnings.append("the feed port has no revocation list")
+    noted.warnings += [f"{shared}, which is for trials" for shared in shared_roots(settings)]
+    for port, tls in settings.ports().items():
+        if not tls.revocation_list:
+            noted.warnings.append(f"the {port} port has no revocation list")
     if not settings.boundary.certificate_days_max:
         noted.warnings.append("boundary.certificate_days_max is 0: certificates may live as long as they say")
 
 
 def permissions(settings: Configuration, path: Path, noted: Noted) -> None:
     """Nobody but the server's account can read what is secret or personal, or write what it obeys."""
-    keys = [settings.tls.key, settings.feed_tls.key, settings.selfcheck.key, settings.sealing.key]
-    keys.append(settings.operators.database)
+    keys = [tls.key for tls in settings.ports().values()]
+    keys += [settings.selfcheck.key, settings.sealing.key, settings.operators.database]
     for name in filter(None, dict.fromkeys(keys)):
         _judge(Path(name), OTHERS, noted)
     for name in (str(path), settings.authority.file):

@@ -8,8 +8,8 @@ import sys
 from jukinet.core.errors import JukinetError
 from jukinet.core.law import example_path
 from jukinet.server import configuration, settings_page
-from jukinet.server.boundary import feed_boundary, query_boundary
-from jukinet.server.credentials import load_credentials, load_feed_context
+from jukinet.server.boundary import check_boundaries
+from jukinet.server.credentials import check_credentials
 from jukinet.server.supervisor import serve
 
 EXIT_OK, EXIT_USAGE, EXIT_FAILED = 0, 2, 5
@@ -41,10 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         settings = configuration.load(arguments.config)
         configuration.check_files(settings)
         if arguments.check:
-            load_credentials(settings)
-            query_boundary(settings.boundary), feed_boundary(settings.boundary)
-            if settings.feed.enabled:
-                load_feed_context(settings)
+            check_credentials(settings)
+            check_boundaries(settings.boundary)
             sys.stdout.write(f"{arguments.config}: in order\n")
             return EXIT_OK
     except JukinetError as error:

@@ -19,7 +19,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,12 +28,14 @@ import trio
 
 from jukinet.core.errors import ConfigurationError
 from jukinet.server import administration, caps, control, metrics
+from jukinet.server.administration_port import AdministrationPort
 from jukinet.server.alarm_file import AlarmFile, AlarmsError
 from jukinet.server.boundary import EndingWatch
 from jukinet.server.configuration import Configuration
-from jukinet.server.credentials import load_credentials, load_feed_context
+from jukinet.server.credentials import check_credentials
 from jukinet.server.event_log import EventLog, Field, operating_error
-from jukinet.server.listening import ServeError, reserve_port
+from jukinet.server.listening import ServeError, listen, reserve_port
+from jukinet.server.port_settings import OWN_PORTS
 from jukinet.server.shared_counts import SharedCounts, bytes_needed
 
 LOCK_NAME: Final = ".serving"
@@ -78,6 +81,13 @@ class Post(NamedTuple):
         if self.is_sealer:
             return "jukinet.server.sealer_process"
         return "jukinet.server.feed.process" if self.is_feed else "jukinet.server.worker_process"
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The ports that its process serves, when they are open."""
+        if self.is_sealer:
+            return ()
+        return ("feed", "witness") if self.is_feed else ("query",)
 
     @property
     def deaths(self) -> str:
@@ -140,7 +150,8 @@ class Supervisor:
         self._stopping = trio.Event()
         self._failure: str | None = None
         self._restarts: deque[float] = deque()
-        self._ports = {False: 0, True: 0}
+        self._ports: dict[str, int] = {}
+        self._administration_port: AdministrationPort | None = None
         self._locks: list[int] = []
         self._shared = os.memfd_create("jukinet-counts", os.MFD_CLOEXEC)
         os.ftruncate(self._shared, bytes_needed(configuration.worker_count))
@@ -155,19 +166,18 @@ class Supervisor:
             caps.prepare(Path(settings.record_of_use.directory))
             if settings.feed.enabled:
                 self._hold(held, lock_register(Path(settings.register.store)))
-                reserved = held.enter_context(reserve_port(settings.feed.address, settings.feed.port, "feed"))
-                self._ports[True] = reserved.getsockname()[1]
-            reserved = held.enter_context(reserve_port(settings.server.address, settings.server.port))
-            self._ports[False] = reserved.getsockname()[1]
+            for name, place in settings.own_ports().items():
+                self._reserve(held, name, place.address, place.port, name)
+            self._reserve(held, "query", settings.server.address, settings.server.port, "server")
+            administrations = self._open_administration(held)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-                self._log.info("starting", port=self._ports[False], workers=settings.worker_count, process=os.getpid())
+                query = self._ports["query"]
+                self._log.info("starting", port=query, workers=settings.worker_count, process=os.getpid())
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write_metrics)
                     nursery.start_soon(self._watch_endings)
-                    if settings.boundary.administration_socket:
-                        bound = administration.open_socket(settings.boundary.administration_socket)
-                        held.callback(bound.close)
-                        nursery.start_soon(self._administration().serve, bound)
+                    for serve_administration in administrations:
+                        nursery.start_soon(serve_administration)
                     nursery.start_soon(self._heed_signals, signals)
                     async with trio.open_nursery() as workers:
                         nursery.start_soon(self._kill_late, workers.cancel_scope)
@@ -180,6 +190,9 @@ class Supervisor:
             return EXIT_FAILED
         self._log.info("stopped")
         return 0
+
+    def _reserve(self, held: contextlib.ExitStack, name: str, address: str, port: int, section: str) -> None:
+        self._ports[name] = held.enter_context(reserve_port(address, port, section)).getsockname()[1]
 
     def _hold(self, held: contextlib.ExitStack, lock: int) -> None:
         self._locks.append(lock)
@@ -243,7 +256,8 @@ class Supervisor:
         try:
             if self._stopping.is_set():
                 process.terminate()
-            await channel.send(control.Start(post.number, self._ports[post.is_feed], self._configuration, self._shared))
+            ports = {name: self._ports[name] for name in post.ports if name in self._ports}
+            await channel.send(control.Start(post.number, ports, self._configuration, self._shared))
             reason = await self._listen(post, process, channel)
             status = await process.wait()
         finally:
@@ -289,14 +303,16 @@ class Supervisor:
         if not self._announced and len(self._ready) == len(self._posts):
             self._announced = True
             settings = self._configuration
-            feed: dict[str, Field] = {"feed_address": settings.feed.address, "feed_port": self._ports[True]}
+            own: dict[str, Field] = {}
+            for name, place in settings.own_ports().items():
+                own |= {f"{name}_address": place.address, f"{name}_port": self._ports[name]}
             self._log.info(
                 "serving",
                 address=settings.server.address,
-                port=self._ports[False],
+                port=self._ports["query"],
                 workers=settings.worker_count,
                 process=os.getpid(),
-                **(feed if settings.feed.enabled else {}),
+                **own,
             )
 
     def _keep_counts(self, post: Post) -> None:
@@ -335,23 +351,46 @@ class Supervisor:
         self._log.info("reload_asked")
         for channel in list(self._channels.values()):
             await channel.send(control.Reload())
+        if (port := self._administration_port) is not None:
+            try:
+                port.take_up(await trio.to_thread.run_sync(port.load))
+            except ConfigurationError as error:
+                self._metrics.count("reloads_total", "failed")
+                self._log.error("reload_failed", reason=str(error))
+            else:
+                self._metrics.count("reloads_total", "done")
+                self._log.info("reloaded", port="administration")
 
     # Administration ------------------------------------------------------------------------------------------------
 
-    def _administration(self) -> administration.Administration:
+    def _open_administration(self, held: contextlib.ExitStack) -> list[Callable[[], Awaitable[None]]]:
+        """Open socket and port, each when it is set: what serves them. Raises ServeError and ConfigurationError."""
+        settings = self._configuration
         commands = {
             "status": self._tell_status,
             "metrics": self._tell_metrics,
             "alarms": self._tell_alarms,
             "reload": self._reload_checked,
         }
-        return administration.Administration(commands, self._log)
+        served: list[Callable[[], Awaitable[None]]] = []
+        answers = administration.Administration(commands, self._log)
+        if settings.boundary.administration_socket:
+            bound = administration.open_socket(settings.boundary.administration_socket)
+            held.callback(bound.close)
+            served.append(partial(answers.serve, bound))
+        if settings.administration.enabled:
+            place = settings.administration
+            self._administration_port = AdministrationPort(settings, answers, self._metrics, self._log)
+            listener = listen(place.address, self._ports["administration"], settings.server.backlog, "administration")
+            held.enter_context(listener)
+            served.append(partial(self._administration_port.serve, listener))
+        return served
 
     async def _tell_status(self) -> Mapping[str, Any]:
         return {
             "serving": self._announced and not self._stopping.is_set(),
-            "port": self._ports[False],
-            "feed_port": self._ports[True],
+            "port": self._ports["query"],
+            **{f"{name}_port": self._ports.get(name, 0) for name in OWN_PORTS},
             "processes": {str(post.name): process.pid for post, process in self._processes.items()},
             "ready": sorted(str(post.name) for post in self._ready),
             "certificate_ends": self._certificate_ends,
@@ -374,9 +413,7 @@ class Supervisor:
     async def _reload_checked(self) -> Mapping[str, Any]:
         """As SIGHUP, but what cannot be used is told to who asks, and nothing is taken up then."""
         try:
-            await trio.to_thread.run_sync(load_credentials, self._configuration)
-            if self._configuration.feed.enabled:
-                await trio.to_thread.run_sync(load_feed_context, self._configuration)
+            await trio.to_thread.run_sync(check_credentials, self._configuration)
         except ConfigurationError as error:
             return {"error": str(error)}
         await self._reload()

@@ -7,8 +7,8 @@ switch on it. After the handshake a stream is driven by readiness events (readin
 can be done at once and return 0 progress otherwise. ``ssl.SSLSocket`` works on the socket's descriptor directly, which
 measured faster than memory BIOs.
 
-Cancellation: ``handshake`` may be cancelled at any checkpoint and leaves a stream that can only be closed. ``read``
-and ``write`` have no checkpoints. ``close`` never waits.
+Cancellation: ``handshake`` and ``finish`` may be cancelled at any checkpoint and leave a stream that can only be
+closed. ``read`` and ``write`` have no checkpoints. ``close`` never waits.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from jukinet.core.errors import JukinetError
 from jukinet.server.configuration import Tls
 
 ALPN: Final = "jukinet/1"
+ADMINISTRATION_ALPN: Final = "jukinet-admin/1"
 DISCARD_BYTES: Final = 65_536
 LOST: Final = "connection_lost"
 """Kind of TransportError when the peer is gone."""
@@ -256,6 +257,13 @@ class TlsStream:
         except OSError:
             return True
         return True
+
+    async def finish(self, seconds: float) -> None:
+        """``end``, and at most so long for the peer's end, so that it reads the last message; ``close`` follows."""
+        self.end()
+        with trio.move_on_after(seconds):
+            while not self.discard():
+                await trio.lowlevel.wait_readable(self.descriptor)
 
     def close(self) -> None:
         """Close at once. May be called again."""

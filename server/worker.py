@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -28,10 +29,10 @@ from jukinet.core.wire import messages as m
 from jukinet.core.wire.operator_proof import Parties
 from jukinet.server import caps as caps_file
 from jukinet.server import control
-from jukinet.server.acceptor import Acceptor
+from jukinet.server.acceptor import Acceptor, error_frame
 from jukinet.server.admission import Admission
 from jukinet.server.authority_follower import AuthorityFollower
-from jukinet.server.boundary import REVOCATIONS_PER_STEP, is_revoked, query_boundary
+from jukinet.server.boundary import REVOCATIONS_PER_STEP, boundary_of, is_revoked
 from jukinet.server.caps import Caps
 from jukinet.server.connection import Connection
 from jukinet.server.credentials import Credentials, load_credentials
@@ -79,15 +80,16 @@ class Worker:
         counts = SharedCounts(mmap.mmap(start.shared_counts, 0), workers, start.worker)
         self._admission = Admission(start.configuration.limits, counts)
         self._connections: set[Connection] = set()
-        self._boundary = query_boundary(start.configuration.boundary)
+        self._boundary = boundary_of("query", start.configuration.boundary)
         self._acceptor = Acceptor(
+            "query",
             self._open_stream,
             self._take,
             self._admission,
             self._metrics,
             self._log,
             start.configuration.waits.handshake_seconds,
-            ErrorCode.UNKNOWN_BODY,
+            partial(error_frame, ErrorCode.UNKNOWN_BODY),
             self._boundary.allows_address,
         )
         self._draining = trio.Event()
@@ -126,7 +128,7 @@ class Worker:
             caps = Caps(Path(self._configuration.record_of_use.directory) / caps_file.FILE_NAME)
             watching = self._open_watch()
             place = self._configuration.server
-            listener = listen(place.address, self._start.port, place.backlog)
+            listener = listen(place.address, self._start.ports["query"], place.backlog)
             credentials = load_credentials(self._configuration)  # warming took its time: take them as they are now
         except JukinetError as error:
             self._log.error("start_failed", reason=str(error))
@@ -143,7 +145,9 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
-        self._log.info("worker_ready", port=self._start.port, register=reader.identifier, residents=reader.residents)
+        self._log.info(
+            "worker_ready", port=self._start.ports["query"], register=reader.identifier, residents=reader.residents
+        )
         await self._channel.send(control.Ready(reader.identifier))
         with listener:
             async with trio.open_nursery() as serving:

@@ -111,26 +111,24 @@ async def open_notices(
     host: str, port: int, *, tls: Credentials, prefecture: int, deadlines: Deadlines | None = None
 ) -> AsyncIterator[NoticeClient]:
     """Notices over a connection of its own; raises as `open_link_of`."""
-    async with open_link_of(host, port, tls=tls, prefecture=prefecture, deadlines=deadlines) as link:
+    async with open_link_of(host, port, tls=tls, body=Prefecture(prefecture).body, deadlines=deadlines) as link:
         yield NoticeClient(link)
 
 
 @asynccontextmanager
 async def open_link_of(
-    host: str, port: int, *, tls: Credentials, prefecture: int, deadlines: Deadlines | None = None
+    host: str, port: int, *, tls: Credentials, body: str, deadlines: Deadlines | None = None
 ) -> AsyncIterator[Link]:
-    """A connection of its own. A feed has one at a time: FeedTakenError while another client is connected.
+    """A connection of a prefecture or witness. It has one at a time: FeedTakenError while another client is connected.
 
-    ConnectionFailedError where the certificate is another prefecture's; otherwise raises what `open_link` does.
+    ConnectionFailedError where the certificate is another body's; otherwise raises what `open_link` does.
     """
     link = await open_link(host, port, tls, deadlines or FEED_DEADLINES, FEED, Exchange(FeedClientConnection()))
     try:
         greeting = link.exchange.greeting
         assert isinstance(greeting, f.FeedGreeting)
-        if greeting.prefecture != prefecture:
-            raise ConnectionFailedError(
-                f"the certificate is that of {greeting.body}, not that of {Prefecture(prefecture).body}"
-            )
+        if greeting.body != body:
+            raise ConnectionFailedError(f"the certificate is that of {greeting.body}, not that of {body}")
         yield link
     finally:
         await link.aclose()

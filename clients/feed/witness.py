@@ -1,4 +1,4 @@
-"""A prefecture as a witness of the record of use: each checkpoint must contain the last one seen, and is then cosigned.
+"""A witness of the record of use: each checkpoint must contain the last one seen, and is then cosigned.
 
 What was seen is durable here before the cosignature is sent. When a checkpoint does not contain what was seen, nothing
 is signed, and what was shown is kept beside the state as evidence: the log was cut back, or rewritten.
@@ -34,7 +34,7 @@ class LogChangedError(ClientError):
 
 
 class Witness:
-    """Checks and cosigns over a feed's connection.
+    """Checks and cosigns over a connection of the feed port or the witness port.
 
     Invariant: the file ``state`` holds the newest checkpoint that was checked, as it was signed by the log; every one
     that was cosigned is a beginning of it.

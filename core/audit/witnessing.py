@@ -1,4 +1,4 @@
-"""Witnesses: prefectures that see every checkpoint, check that each contains the one before, and cosign it.
+"""Witnesses: prefectures and others that see every checkpoint, check that each contains the one before, and cosign it.
 
 What the server does of it: it gives the newest checkpoint with a proof, and keeps cosignatures in ``tree/witnessed``,
 one file a witness, after checking them by the key in ``witnesses/NAME.pub`` beside the segments.
@@ -59,9 +59,9 @@ def witness_key(directory: Path, body: str) -> PublicKey:
     try:
         key = read_public_key(directory / WITNESSES / f"{body}.pub")
     except ConfigurationError:
-        raise NotAuthorisedError("no key of this prefecture's is known for cosigning") from None
+        raise NotAuthorisedError("no key of this witness is known for cosigning") from None
     if key.name != body or key.algorithm != COSIGNATURE:
-        raise NotAuthorisedError("the key that is known for this prefecture is not a witness's of its name")
+        raise NotAuthorisedError("the key that is known for this witness is not one for cosigning, or not of its name")
     return key
 
 
@@ -82,7 +82,7 @@ def keep_cosignature(directory: Path, body: str, size: int, line: str) -> None:
         cosigned = Note.decode(note + line + "\n")
         check_cosignature(cosigned, key)
     except NotProvedError:
-        raise WitnessError("not this prefecture's signature of this checkpoint") from None
+        raise WitnessError("not this witness's signature of this checkpoint") from None
     kept = kept_note(tree, body)
     if kept is not None and Checkpoint.decode(kept.text).size > size:
         return

@@ -19,10 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from jukinet.core.errors import ConfigurationError
 from jukinet.core.media.package import MediaError, Package
-from jukinet.core.vocabulary import Role
+from jukinet.core.vocabulary import IDENTITY_URI, Role
 
 CHAIN_MAX: Final = 6
-_URI: Final = re.compile(r"urn:jukinet:(agency|prefecture|municipality|operator|server):([a-z0-9-]{1,64})")
 _ALGORITHM: Final = ec.ECDSA(Prehashed(hashes.SHA256()))
 
 
@@ -153,7 +152,7 @@ def named(certificate: x509.Certificate) -> Signer:
     except x509.ExtensionNotFound:
         raise MediaError("the signer's certificate names no body") from None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    match = _URI.fullmatch(uris[0]) if len(uris) == 1 else None
+    match = IDENTITY_URI.fullmatch(uris[0]) if len(uris) == 1 else None
     if match is None:
         raise MediaError("the signer's certificate does not name one body as urn:jukinet:ROLE:BODY")
     return Signer(Role(match[1]), match[2])

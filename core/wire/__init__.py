@@ -5,7 +5,7 @@ from jukinet.core.wire.client_connection import ClientConnection
 from jukinet.core.wire.connection import Sendable
 from jukinet.core.wire.feed_client import FeedClientConnection
 from jukinet.core.wire.feed_frames import FEED_ALPN_NAME, FeedMessageType
-from jukinet.core.wire.feed_server import FeedServerConnection
+from jukinet.core.wire.feed_server import FeedServerConnection, WitnessServerConnection
 from jukinet.core.wire.frames import ALPN_NAME, MessageType
 from jukinet.core.wire.server_connection import ServerConnection
 from jukinet.core.wire.states import ConnectionState
@@ -21,6 +21,7 @@ __all__ = [
     "MessageType",
     "Sendable",
     "ServerConnection",
+    "WitnessServerConnection",
     "columns",
     "feed_messages",
     "messages",

@@ -64,8 +64,8 @@ class FeedClientConnection(ClientEnd):
     def _accept_greeting(self, request_id: int, payload: bytes | bytearray) -> m.Message:
         greeting = control.decode(_T.FEED_GREETING, request_id, payload)
         assert isinstance(greeting, f.FeedGreeting)
-        if any(area // 1000 != greeting.prefecture for area in greeting.areas):
-            raise RemoteProtocolError("the greeting's areas do not lie in its prefecture")
+        if greeting.fault is not None:
+            raise RemoteProtocolError(greeting.fault)
         self.greeting = greeting
         self.limits = smaller_of(self.limits, greeting.limits)
         self._in_flight_max = self.limits.requests_in_flight_max

@@ -45,7 +45,8 @@ class FeedGreeting(Message, frozen=True, kw_only=True):
 
     position: the last sequence number that is durably applied, 0 before the first. digest_count, digest_sum: the
     prefecture's holdings at that position. areas: the JIS numbers of the prefecture's connected areas, ascending.
-    today: the register's day in Japan, decimal.
+    today: the register's day in Japan, decimal. To a witness on the witness port, which has no feed, prefecture,
+    position and digest are 0, and areas is empty.
     """
 
     type: ClassVar[IntEnum] = FeedMessageType.FEED_GREETING
@@ -53,15 +54,24 @@ class FeedGreeting(Message, frozen=True, kw_only=True):
     protocol: Annotated[int, Meta(ge=FEED_PROTOCOL_VERSION, le=FEED_PROTOCOL_VERSION)] = FEED_PROTOCOL_VERSION
     server: Annotated[str, Meta(max_length=256)]
     register: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
-    role: Annotated[str, Meta(pattern=r"^prefecture\Z")] = "prefecture"
+    role: Annotated[str, Meta(pattern=r"^(prefecture|witness)\Z")] = "prefecture"
     body: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
-    prefecture: Annotated[int, Meta(ge=1, le=bounds.PREFECTURES)]
+    prefecture: Annotated[int, Meta(ge=0, le=bounds.PREFECTURES)]
     position: Position
     digest_count: I63
     digest_sum: Sum
     areas: Annotated[list[Area], Meta(max_length=bounds.AREAS_MAX)]
     today: Date
     limits: FeedLimits
+
+    @property
+    def fault(self) -> str | None:
+        """What does not fit together, or None."""
+        if (self.role == "witness") != (self.prefecture == 0):
+            return "a prefecture has a number, and a witness has none"
+        if any(area // 1000 != self.prefecture for area in self.areas):
+            return "the greeting's areas do not lie in its prefecture"
+        return None
 
 
 class Notify(Message, frozen=True):
@@ -287,7 +297,7 @@ class Checkpoint(Message, frozen=True):
 
 
 class Cosign(Message, frozen=True):
-    """The prefecture's signature line for the checkpoint of ``size`` leaves."""
+    """The witness's signature line for the checkpoint of ``size`` leaves."""
 
     type: ClassVar[IntEnum] = FeedMessageType.COSIGN
     size: int

@@ -17,6 +17,9 @@ from jukinet.core.wire.feed_states import (
     FEED_FROM_CLIENT,
     FEED_FROM_SERVER,
     QUESTIONS_OF,
+    WITNESS_CLIENT_TYPES,
+    WITNESS_FROM_CLIENT,
+    WITNESS_FROM_SERVER,
     oldest_sequenced,
 )
 from jukinet.core.wire.frames import HEADER, PING_BYTES, frame
@@ -188,8 +191,8 @@ class FeedServerConnection(ServerEnd):
     def _send_greeting(self, message: f.FeedGreeting) -> bytes:
         if message.request_id or message.limits != self.limits:
             raise LocalProtocolError("the greeting's limits are those of the connection, its request_id is 0")
-        if any(area // 1000 != message.prefecture for area in message.areas):
-            raise LocalProtocolError("the greeting's areas lie in its prefecture")
+        if message.fault is not None:
+            raise LocalProtocolError(message.fault)
         data = self._encode(message)
         self.greeting = message
         self._enter(self._outgoing[_T.FEED_GREETING])
@@ -276,3 +279,11 @@ class FeedServerConnection(ServerEnd):
         _T.ERROR: ServerEnd._send_error,
         _T.GOODBYE: ServerEnd._send_goodbye,
     }
+
+
+class WitnessServerConnection(FeedServerConnection):
+    """The same on the witness port: checkpoints, cosignatures and PING, and no other request."""
+
+    _incoming_rows = WITNESS_FROM_CLIENT
+    _outgoing_rows = WITNESS_FROM_SERVER
+    _peer_types = WITNESS_CLIENT_TYPES

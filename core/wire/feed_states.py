@@ -39,6 +39,13 @@ FEED_CLIENT_TYPES: Final = REQUESTS | {int(T.PONG), int(T.GOODBYE)}
 FEED_SERVER_TYPES: Final = frozenset(
     (int(T.FEED_GREETING), *map(int, QUESTIONS_OF), *map(int, (T.PING, T.ERROR, T.GOODBYE)))
 )
+_WITNESS_ANSWERS: Final = (T.CHECKPOINT, T.COSIGNED, T.PONG)
+_WITNESS_REQUESTS: Final = frozenset().union(*(QUESTIONS_OF[answer] for answer in _WITNESS_ANSWERS))
+WITNESS_FROM_CLIENT: Final = client_rows(_WITNESS_REQUESTS, (T.PONG,))
+WITNESS_FROM_SERVER: Final = server_rows(T.FEED_GREETING, (*_WITNESS_ANSWERS, T.PING, T.ERROR))
+"""The witness port's rows: those of a feed without everything that is no witnessing."""
+WITNESS_CLIENT_TYPES: Final = _WITNESS_REQUESTS | {int(T.PONG), int(T.GOODBYE)}
+
 FEED_CONNECTION_TYPES: Final = frozenset((int(T.FEED_GREETING), int(T.PING), int(T.GOODBYE)))
 """Messages of the server that belong to no request: their request_id is 0."""
 

@@ -1,4 +1,4 @@
-"""One prefecture's connection after the handshake: bytes in, batches to the writer thread, answers out, deadlines.
+"""A prefecture's or a witness's connection after the handshake: bytes in, batches to the writer thread, answers out.
 
 Life of a connection: it claims its feed (claims.py); once it holds it, FEED_GREETING is sent and frames are handled as
 they come. It ends like a query connection: both sides have said GOODBYE and nothing is under way; an error that closes
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from jukinet.core.errors import ErrorCode, JukinetError, RemoteProtocolError
 from jukinet.core.feed.engine import Applied
-from jukinet.core.wire import ConnectionState, FeedServerConnection
+from jukinet.core.wire import ConnectionState
 from jukinet.core.wire import feed_messages as fm
 from jukinet.core.wire import messages as m
 from jukinet.server.event_log import Field
@@ -27,6 +27,7 @@ from jukinet.server.transport import LOST, READABLE, WRITABLE, TlsStream, Transp
 if TYPE_CHECKING:
     from jukinet.core.vocabulary import Prefecture
     from jukinet.server.feed.hub import Hub
+    from jukinet.server.feed.port import FeedPort
 
 GONE: Final = select.EPOLLHUP | select.EPOLLERR
 READ_BYTES_PER_TURN_MAX: Final = 1 << 20
@@ -37,23 +38,31 @@ NOTICE_BYTES: Final = 2_048
 
 
 class FeedConnection:
-    """A connection of the feed port.
+    """A connection of the feed port or the witness port.
 
     Invariants: ``queued_bytes`` is the bytes of its batches that were received and are not answered; the descriptor is
     in the readiness set until ``close``; after ``close`` nothing is sent and nothing of it is queued.
     """
 
     def __init__(
-        self, number: int, stream: TlsStream, identity: Identity, prefecture: Prefecture | None, hub: Hub
+        self,
+        number: int,
+        stream: TlsStream,
+        identity: Identity,
+        prefecture: Prefecture | None,
+        port: FeedPort,
+        hub: Hub,
     ) -> None:
+        self.port = port
         self.number = number
         self.identity = identity
         self.identity_fields: dict[str, Field] = {"role": str(identity.role), "body": identity.body}
+        self.feed = identity.role, identity.body
         self.prefecture = 0 if prefecture is None else int(prefecture)
         self.closed = False
         self.paused = False
         self.queued_bytes = 0
-        self.wire = FeedServerConnection(hub.limits)
+        self.wire = port.wire(hub.limits)
         self._hub = hub
         self._stream = stream
         self._outgoing: deque[bytes | bytearray | memoryview] = deque()

@@ -7,7 +7,6 @@ import datetime
 import gc
 import signal
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator
 from importlib import metadata
@@ -18,20 +17,18 @@ import trio
 
 from jukinet.core.errors import ConfigurationError, ErrorCode, JukinetError, StoreError
 from jukinet.core.feed.engine import FeedRegister
-from jukinet.core.feed.holdings import HoldingsReader
+from jukinet.core.feed.holdings import Digest, HoldingsReader
 from jukinet.core.feed.notices import NoticeBook, NoticeRules, Undelivered
 from jukinet.core.feed.positions import read_feed
+from jukinet.core.limits import DIGEST_BYTES
 from jukinet.core.records.resident import REGISTERED_EPOCH
 from jukinet.core.store import schema
 from jukinet.core.store.reader import map_whole
 from jukinet.core.vocabulary import Prefecture, Role
 from jukinet.core.wire import feed_messages as fm
 from jukinet.server import control
-from jukinet.server.acceptor import Acceptor
-from jukinet.server.admission import Admission
-from jukinet.server.boundary import REVOCATIONS_PER_STEP, Revoked, feed_boundary, is_revoked, revoked_by
+from jukinet.server.boundary import REVOCATIONS_PER_STEP, is_revoked
 from jukinet.server.configuration import Notices
-from jukinet.server.credentials import load_feed_context
 from jukinet.server.event_log import EventLog, operating_error
 from jukinet.server.feed.applying import Applying, is_final
 from jukinet.server.feed.claims import Claims
@@ -39,6 +36,7 @@ from jukinet.server.feed.comparing import Comparing
 from jukinet.server.feed.connection import FeedConnection
 from jukinet.server.feed.daily_purge import DailyPurge
 from jukinet.server.feed.notice_alarm import NoticeAlarm
+from jukinet.server.feed.port import FeedPort
 from jukinet.server.feed.witness import witness_answer
 from jukinet.server.listening import listen
 from jukinet.server.metrics import Metrics, Snapshot
@@ -51,10 +49,9 @@ DRAIN_STEP_SECONDS: Final = 0.02
 REST_SECONDS: Final = 1.0
 NOTICES_SECONDS: Final = 10.0
 NOTICES_SECONDS_MIN: Final = 0.5
+NO_HOLDINGS: Final = Digest(0, bytes(DIGEST_BYTES))
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 5
-ROLES: Final = frozenset(Role)
-"""All are read from the certificate, so that a wrong one is told what is wrong."""
 
 
 class Hub:
@@ -79,18 +76,11 @@ class Hub:
         self.applying: Applying
         self._start = start
         self._channel = channel
-        self._admission = Admission(start.configuration.limits)
-        self._boundary = feed_boundary(start.configuration.boundary)
-        self._acceptor = Acceptor(
-            self._open_stream,
-            self._take,
-            self._admission,
-            self.metrics,
-            self.events,
-            start.configuration.waits.handshake_seconds,
-            ErrorCode.NOT_A_FEED,
-            self._boundary.allows_address,
-        )
+        self._ports = [
+            FeedPort(name, start.configuration, self._take, self.metrics, self.events)
+            for name in ("feed", "witness")
+            if name in start.configuration.own_ports()
+        ]
         self._connections: set[FeedConnection] = set()
         self._resumable: set[FeedConnection] = set()
         self._starved: set[FeedConnection] = set()
@@ -99,8 +89,6 @@ class Hub:
         self._notices: NoticeBook
         self._alarm = NoticeAlarm()
         self._witnessing = trio.CapacityLimiter(1)
-        self._context: ssl.SSLContext | None = None
-        self._revoked: Revoked = frozenset()
         self._register: FeedRegister
         self._comparing: Comparing
         self._nursery: trio.Nursery
@@ -120,12 +108,17 @@ class Hub:
 
     async def _serve(self) -> int:
         settings = self.configuration
+        listeners: list[tuple[FeedPort, socket.socket]] = []
         try:
-            self._context = load_feed_context(settings)
+            for port in self._ports:
+                port.credentials = port.load()
             self._register = await trio.to_thread.run_sync(FeedRegister, settings.register.store)
             self._notices = NoticeBook.of(self._register.writer, notice_rules(settings.notices))
             identifier = self._meta().identifier
-            listener = listen(settings.feed.address, self._start.port, settings.server.backlog, "feed")
+            for port in self._ports:
+                place = settings.own_ports()[port.name]
+                bound = listen(place.address, self._start.ports[port.name], settings.server.backlog, port.name)
+                listeners.append((port, bound))
         except JukinetError as error:
             self.events.error("start_failed", reason=str(error))
             await self._channel.send(control.Failed(str(error)))
@@ -146,9 +139,12 @@ class Hub:
         )
         gc.collect()
         gc.freeze()  # areas, towns and modules stay; the collector need not look at them
-        self.events.info("feed_writer_ready", port=self._start.port, register=identifier)
+        ports = {f"{name}_port": number for name, number in self._start.ports.items()}
+        self.events.info("feed_writer_ready", register=identifier, **ports)
         await self._channel.send(control.Ready(identifier))
-        with listener:
+        with contextlib.ExitStack() as held:
+            for _, listener in listeners:
+                held.enter_context(listener)
             async with trio.open_nursery() as serving:
                 self._nursery = serving
                 serving.start_soon(self.readiness.run)
@@ -156,9 +152,11 @@ class Hub:
                 serving.start_soon(self._watch_notices)
                 serving.start_soon(self._report)
                 serving.start_soon(self._map_register)
-                serving.start_soon(self._acceptor.accept, listener, serving)
+                for port, listener in listeners:
+                    serving.start_soon(port.acceptor.accept, listener, serving)
                 await self._draining.wait()
-                self._acceptor.end(listener)
+                for port, listener in listeners:
+                    port.acceptor.end(listener)
                 await self._drain()
                 serving.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
@@ -199,20 +197,16 @@ class Hub:
 
     # Connections ---------------------------------------------------------------------------------------------------
 
-    def _open_stream(self, accepted: socket.socket) -> TlsStream:
-        assert self._context is not None
-        return TlsStream(accepted, self._context)
-
-    def _take(self, number: int, stream: TlsStream) -> None:
+    def _take(self, port: FeedPort, number: int, stream: TlsStream) -> None:
         """Take a connection after its handshake. Raises IdentityError; what fails later ends this one only."""
-        identity = self._boundary.admit(stream, self._revoked, self.events, ROLES)
+        identity = port.admit(stream)
         self.now = time.monotonic()
         prefecture = Prefecture.of_body(identity.body) if identity.role is Role.PREFECTURE else None
-        connection = FeedConnection(number, stream, identity, prefecture, self)
+        connection = FeedConnection(number, stream, identity, prefecture, port, self)
         self._connections.add(connection)
         try:
-            if prefecture is None:
-                self._acceptor.refused(number, "not_a_feed", **connection.identity_fields)
+            if prefecture is None and port.name == "feed":
+                port.acceptor.refused(number, "not_a_feed", **connection.identity_fields)
                 connection.fail(ErrorCode.NOT_A_FEED, "this port serves prefectures only", "turned_away")
             elif self._draining.is_set():
                 connection.goodbye("draining")
@@ -223,7 +217,7 @@ class Hub:
             connection.close("defect")
 
     def _admit(self, connection: FeedConnection) -> None:
-        """The feed is the connection's: greet it. Never raises."""
+        """The feed, or the witness's place, is the connection's: greet it. Never raises."""
         try:
             greeting = self._greeting(connection)
         except JukinetError as error:
@@ -240,21 +234,24 @@ class Hub:
         connection.greet(greeting)
 
     def _turn_away_taken(self, connection: FeedConnection) -> None:
-        self._acceptor.refused(connection.number, "feed_taken", **connection.identity_fields)
-        connection.fail(ErrorCode.FEED_TAKEN, "another client of this prefecture is connected", "turned_away")
+        connection.port.acceptor.refused(connection.number, "feed_taken", **connection.identity_fields)
+        connection.fail(ErrorCode.FEED_TAKEN, "another client of this body is connected", "turned_away")
 
     def _greeting(self, connection: FeedConnection) -> fm.FeedGreeting:
-        """Where the feed stands, in one snapshot. Raises StoreError."""
+        """Where the feed stands, in one snapshot; a witness has none. Raises StoreError."""
         writer, prefecture = self._register.writer, connection.prefecture
         with writer.reading() as transaction:
             meta = schema.read_meta(transaction, writer.databases["meta"], writer.directory)
-            digest = HoldingsReader(transaction, writer.databases, writer.places).prefecture(prefecture)
-            position = read_feed(transaction, writer.databases["feeds"], prefecture).position
+            digest, position = NO_HOLDINGS, 0
+            if prefecture:
+                digest = HoldingsReader(transaction, writer.databases, writer.places).prefecture(prefecture)
+                position = read_feed(transaction, writer.databases["feeds"], prefecture).position
         today = (self._register.today() - REGISTERED_EPOCH).days
         day = REGISTERED_EPOCH + datetime.timedelta(max(today, meta.newest_day))  # as the engine reckons it
         return fm.FeedGreeting(
             server=self._product,
             register=meta.identifier,
+            role=str(connection.identity.role),
             body=connection.identity.body,
             prefecture=prefecture,
             position=position,
@@ -274,7 +271,7 @@ class Hub:
         """A connection has given everything back."""
         self._connections.discard(connection)
         self._starved.discard(connection)
-        self._admission.connections -= 1
+        connection.port.admission.connections -= 1
         self.metrics.count("connections_closed_total", kind)
         self.events.info("connection_closed", connection=connection.number, kind=kind, **connection.identity_fields)
         self.claims.closed(connection)
@@ -308,12 +305,17 @@ class Hub:
         directory = Path(self.configuration.record_of_use.directory)
         try:
             answer = await trio.to_thread.run_sync(
-                witness_answer, directory, connection.prefecture, message, limiter=self._witnessing
+                witness_answer, directory, connection.identity.body, message, limiter=self._witnessing
             )
             if not connection.closed:
                 connection.send(answer)
             if isinstance(message, fm.Cosign):
-                self.events.info("checkpoint_cosigned", connection=connection.number, leaves=message.size)
+                self.events.info(
+                    "checkpoint_cosigned",
+                    connection=connection.number,
+                    leaves=message.size,
+                    **connection.identity_fields,
+                )
         except (JukinetError, OSError) as error:
             code = error.code if isinstance(error, JukinetError) else ErrorCode.INTERNAL
             known = code in (ErrorCode.BAD_REQUEST, ErrorCode.NOT_AUTHORISED)
@@ -405,7 +407,8 @@ class Hub:
 
     def _snapshot(self) -> Snapshot:
         self.metrics.gauges = {
-            "feed_connections": len(self.claims),
+            "feed_connections": self.claims.count(Role.PREFECTURE),
+            "witness_connections": self.claims.count(Role.WITNESS),
             "feed_queued_bytes": self.applying.queued_bytes,
             "feed_writing": int(self.applying.writing),
             **self._alarm.gauges(),
@@ -430,19 +433,20 @@ class Hub:
     async def _reload(self) -> None:
         """Take up the certificates as they are now; when they cannot be used, they stay as they were."""
         try:
-            context = await trio.to_thread.run_sync(load_feed_context, self.configuration)
-            revoked = revoked_by(self.configuration.feed_tls.revocation_list)
+            loaded = [await trio.to_thread.run_sync(port.load) for port in self._ports]
         except ConfigurationError as error:
             self.metrics.count("reloads_total", "failed")
             self.events.error("reload_failed", reason=str(error))
             return
-        self._context, self._revoked = context, revoked
+        for port, credentials in zip(self._ports, loaded, strict=True):
+            port.credentials = credentials
         for number, connection in enumerate(list(self._connections), 1):
             if number % REVOCATIONS_PER_STEP == 0:
                 await trio.lowlevel.checkpoint()
             try:
-                if is_revoked(connection.certificate, revoked):
-                    connection.fail(ErrorCode.NOT_A_FEED, "the certificate was revoked", "certificate_revoked")
+                port = connection.port
+                if is_revoked(connection.certificate, port.credentials.revoked):
+                    connection.fail(port.unserved, "the certificate was revoked", "certificate_revoked")
             except Exception as error:
                 self.events.failure("connection_failed", error, connection=connection.number)
                 connection.close("defect")

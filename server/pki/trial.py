@@ -245,6 +245,12 @@ def read_certificate(path: str | Path) -> x509.Certificate:
         raise PkiError(f"{path}: holds no certificate in PEM; give a .pem file") from error
 
 
+def is_trial(certificate: x509.Certificate) -> bool:
+    """Whether a certificate says that it is not for real use."""
+    units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    return any(unit.value == UNIT for unit in units)
+
+
 def issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
     """Whether ``root`` signed ``certificate``."""
     try:

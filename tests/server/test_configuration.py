@@ -112,6 +112,7 @@ def test_every_relation_can_be_broken(tmp_path: Path) -> None:
     found = set(msgspec.convert(document, configuration.Configuration).contradictions())
     document["limits"]["queued_bytes_per_connection_max"] = 65_536
     document["limits"]["request_bytes_max"] = 1 << 20
+    document["feed"]["enabled"], document["witness"] = False, {"enabled": True}
     found |= set(msgspec.convert(document, configuration.Configuration).contradictions())
     assert found == set(configuration.RELATIONS)
 

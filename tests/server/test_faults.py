@@ -77,10 +77,10 @@ def test_certificate_of_another_root_is_refused(place: Place, server: Server, tm
     refused_handshake(place, server, context, "certificate_untrusted")
 
 
-def signed_certificate(place: Place, directory: Path, uris: list[str], days: tuple[int, int]) -> ssl.SSLContext:
-    """A caller whose certificate comes from the server's root but is not as the protocol wants it."""
-    root = x509.load_pem_x509_certificate((place.directory / "root.pem").read_bytes())
-    root_key = serialization.load_pem_private_key((place.directory / "root.key").read_bytes(), None)
+def odd_certificate(authority: Path, directory: Path, uris: list[str], days: tuple[int, int]) -> Path:
+    """A certificate and its key in one file, from the root in a directory, but not as the protocol wants it."""
+    root = x509.load_pem_x509_certificate((authority / "root.pem").read_bytes())
+    root_key = serialization.load_pem_private_key((authority / "root.key").read_bytes(), None)
     assert isinstance(root_key, ec.EllipticCurvePrivateKey)
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
@@ -100,9 +100,15 @@ def signed_certificate(place: Place, directory: Path, uris: list[str], days: tup
     pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    (directory / "odd.pem").write_bytes(pem)
+    path = directory / "odd.pem"
+    path.write_bytes(pem)
+    return path
+
+
+def signed_certificate(place: Place, directory: Path, uris: list[str], days: tuple[int, int]) -> ssl.SSLContext:
+    """A caller whose certificate comes from the server's root but is not as the protocol wants it."""
     context = client_context(place, None)
-    context.load_cert_chain(directory / "odd.pem")
+    context.load_cert_chain(odd_certificate(place.directory, directory, uris, days))
     return context
 
 

@@ -120,26 +120,25 @@ def step(side: str, kind: str, request_id: int, /, **fields: Any) -> Json:
     return {"from": side, "type": kind, "request_id": request_id, "fields": fields, "frame": data.hex()}
 
 
-def opening() -> list[Json]:
-    return [
-        step(
-            "server",
-            "FEED_GREETING",
-            0,
-            protocol=1,
-            server="jukinet 1.0",
-            register="0123456789abcdef0123456789abcdef",
-            role="prefecture",
-            body="tokyo",
-            prefecture=13,
-            position=41,
-            digest_count=1000,
-            digest_sum=SUMS[0],
-            areas=[13101, 13102],
-            today=20240402,
-            limits=LIMITS,
-        )
-    ]
+GREETING: Json = {
+    "protocol": 1,
+    "server": "jukinet 1.0",
+    "register": "0123456789abcdef0123456789abcdef",
+    "role": "prefecture",
+    "body": "tokyo",
+    "prefecture": 13,
+    "position": 41,
+    "digest_count": 1000,
+    "digest_sum": SUMS[0],
+    "areas": [13101, 13102],
+    "today": 20240402,
+    "limits": LIMITS,
+}
+NO_FEED: Json = {"prefecture": 0, "position": 0, "digest_count": 0, "digest_sum": "00" * 16, "areas": []}
+
+
+def opening(**changes: Any) -> list[Json]:
+    return [step("server", "FEED_GREETING", 0, **{**GREETING, **changes})]
 
 
 def acknowledged(request_id: int, position: int, **fields: Any) -> Json:
@@ -251,6 +250,13 @@ def witness() -> list[Json]:
     ]
 
 
+def witness_port() -> list[Json]:
+    """The same on the witness port, by a witness that is no prefecture."""
+    _, *exchange = witness()
+    exchange[2] = step("client", "COSIGN", 2, size=7, line="\u2014 auditor AAECAwQF")
+    return [*opening(role="witness", body="auditor", **NO_FEED), *exchange]
+
+
 def closing() -> list[Json]:
     return [
         *opening(),
@@ -350,6 +356,7 @@ CONVERSATIONS = {
     "feed-compare": compare,
     "feed-notices": notices,
     "feed-witness": witness,
+    "feed-witness-port": witness_port,
     "feed-closing": closing,
     "feed-taken": taken,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from feed_pair import (
@@ -27,6 +29,8 @@ from jukinet.core.notifications import Fault
 from jukinet.core.wire import FeedClientConnection, FeedServerConnection
 from jukinet.core.wire import feed_messages as f
 from jukinet.core.wire import messages as m
+from jukinet.core.wire.control import encode
+from jukinet.core.wire.frames import frame
 
 PAGE_KEYS = bounds.DIGEST_LEAF_KEYS * bounds.DIGEST_LEAVES_PER_PAGE
 STATED = changed(state=1)
@@ -288,6 +292,16 @@ def test_a_greeting_tells_the_connection_s_own_limits_and_areas_of_its_prefectur
             server.send(wrong)
     with pytest.raises(RemoteProtocolError):
         deliver(FeedClientConnection(), frame_of_greeting(wrong_areas))
+
+
+@pytest.mark.parametrize("changes", [{"role": "witness"}, {"prefecture": 0, "areas": []}])
+def test_a_witness_has_no_prefecture_and_a_prefecture_has_one(changes: dict[str, Any]) -> None:
+    fields = {name: getattr(greeting(LIMITS), name) for name in f.FeedGreeting.__struct_fields__}
+    wrong = f.FeedGreeting(**{**fields, **changes})
+    with pytest.raises(LocalProtocolError, match="a witness has none"):
+        FeedServerConnection(LIMITS).send(wrong)
+    with pytest.raises(RemoteProtocolError, match="a witness has none"):
+        deliver(FeedClientConnection(), frame(wrong.type, 0, encode(wrong)))
 
 
 def frame_of_greeting(message: f.FeedGreeting) -> bytes:

@@ -15,7 +15,13 @@ from wire_pair import deliver, joined
 from jukinet.core.errors import ErrorCode, RemoteProtocolError
 from jukinet.core.notifications import Fault, Notification, NotificationBatch, faults_of
 from jukinet.core.vocabulary import State
-from jukinet.core.wire import ConnectionState, FeedClientConnection, FeedMessageType, FeedServerConnection
+from jukinet.core.wire import (
+    ConnectionState,
+    FeedClientConnection,
+    FeedMessageType,
+    FeedServerConnection,
+    WitnessServerConnection,
+)
 from jukinet.core.wire import feed_messages as f
 from jukinet.core.wire import messages as m
 
@@ -60,8 +66,10 @@ def message_of(step: dict[str, Any]) -> m.Message:
     return CLASSES[kind](request_id=request_id, **fields)
 
 
-def replay(steps: list[dict[str, Any]]) -> tuple[FeedServerConnection, FeedClientConnection]:
-    server, client = FeedServerConnection(LIMITS), FeedClientConnection()
+def replay(
+    steps: list[dict[str, Any]], end: type[FeedServerConnection] = FeedServerConnection
+) -> tuple[FeedServerConnection, FeedClientConnection]:
+    server, client = end(LIMITS), FeedClientConnection()
     for step in steps:
         message, frame = message_of(step), bytes.fromhex(step["frame"])
         sender, receiver = (client, server) if step["from"] == "client" else (server, client)
@@ -105,7 +113,8 @@ def test_a_retired_code_is_stated_among_the_ranges_of_a_load() -> None:
     [(name, S.CLOSED if name in ("feed-closing", "feed-taken") else S.OPEN) for name in made.CONVERSATIONS],
 )
 def test_conversation(name: str, state: S) -> None:
-    server, _ = replay(load(f"{name}.json")["frames"])
+    end = WitnessServerConnection if name == "feed-witness-port" else FeedServerConnection
+    server, _ = replay(load(f"{name}.json")["frames"], end)
     assert server.state is state
 
 

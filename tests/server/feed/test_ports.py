@@ -166,6 +166,9 @@ def test_administration_socket(fed: FeedPlace, tmp_path: Path, capsys: pytest.Ca
         assert admin_command.run(parser.parse_args([str(path), "status"])) == 0
         assert '"serving": true' in capsys.readouterr().out
     path.unlink()
+    server = Server(fed.configuration(tmp_path, boundary={"administration_socket": "none/admin"}))
+    assert server.stop(None) == 5
+    assert any("jukinet serve: boundary.administration_socket" in told for told in server.raw)
     with pytest.raises(ServeError, match="at most 100 bytes"):
         administration.open_socket(str(tmp_path / ("x" * 100)))
     with pytest.raises(ServeError, match="administration_socket"):
