@@ -394,7 +394,7 @@ class Service:
             function=function,
             items=items,
             register_version=answer.version,
-            since=0 if function == LOOKUP else asked_with(question),
+            since=asked_with(question),
             request_id=request_id,
             matches=answer.matches,
         )
@@ -554,7 +554,7 @@ class Service:
 
     def _begin_batch(self, batch: Batch, question: Question, items: int, session: Session) -> None:
         """Begin a batch with what was asked."""
-        if isinstance(batch, LookupBatch):
+        if not isinstance(batch, BEGUN_BY_THE_LOOP):
             state(batch, question, items)
         elif isinstance(batch, HistoryBatch) and isinstance(question, m.HistoryRequest):
             reader = self.reader
@@ -568,7 +568,7 @@ class Service:
             else:
                 batch.begin(asked, items, matcher)
         else:
-            state(batch, question, items)
+            raise TypeError("the batch is not of the question's kind")
 
     def _matcher(self, rules: MatchRules) -> MatcherOf:
         """What a matcher for these rules is made of, today. Raises ConfigurationError."""
@@ -612,6 +612,8 @@ class Service:
 
 def asked_with(question: Question) -> int:
     """What the record of use says of a question besides: the date of a STATUS, the items given of SEARCH and MATCH."""
+    if isinstance(question, m.LookupRequest):
+        return 0  # as nearly always
     if isinstance(question, m.StatusRequest):
         return question.since
     if isinstance(question, m.FindRequest):

@@ -50,10 +50,12 @@ def seal_all(directory: Path, key: PrivateKey = KEY) -> int:
         return sealer.size
 
 
-def sealed_log(directory: Path, *, requests: int = 60, workers: tuple[int, ...] = (0, 1), lives: int = 2) -> Path:
+def sealed_log(
+    directory: Path, *, requests: int = 60, workers: tuple[int, ...] = (0, 1), lives: int = 2, key: PrivateKey = KEY
+) -> Path:
     """A log of some workers and lives, sealed."""
     for life in range(lives):
         for worker in workers:
             write_requests(directory, worker, requests, seed=life, segment_bytes_max=8_192)
-    seal_all(directory)
+    seal_all(directory, key)
     return directory

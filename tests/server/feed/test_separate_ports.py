@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import shutil
 import signal
 import socket
 import ssl
@@ -33,7 +32,7 @@ from jukinet.server.credentials import load_credentials
 from jukinet.server.pki.trial import IssuedFiles, TrialAuthority
 from jukinet.server.selfcheck import Noted, certificates
 
-from ...audit.sealed_logs import seal_all, sealed_log
+from ...audit.sealed_logs import sealed_log
 from ..revocations import revocation_list
 from ..serving import STEP_SECONDS, Caller, Place, Server
 from ..test_boundary import Told
@@ -248,9 +247,7 @@ def test_a_witness_that_is_no_prefecture_cosigns_on_its_port(
     separate: Separate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "record-of-use"
-    sealed_log(log, requests=12, workers=(7,))
-    shutil.rmtree(log / "tree")
-    seal_all(log, LOG)
+    sealed_log(log, requests=12, workers=(7,), key=LOG)
     (log / "witnesses").mkdir()
     (log / "witnesses/auditor.pub").write_text(AUDITOR.public.encode() + "\n")
     with Server(separate.settings(tmp_path)) as server:

@@ -31,9 +31,7 @@ def fed(place: Place, tmp_path: Path) -> FeedPlace:
 def log(tmp_path: Path) -> Path:
     """Sealed beforehand by a worker that the server does not run, so that it does not grow by itself."""
     directory = tmp_path / "record-of-use"
-    sealed_log(directory, requests=12, workers=(7,))
-    shutil.rmtree(directory / "tree")
-    seal_all(directory, LOG)
+    sealed_log(directory, requests=12, workers=(7,), key=LOG)
     (directory / "witnesses").mkdir()
     (directory / "witnesses/tokyo.pub").write_text(TOKYO.public.encode() + "\n")
     return directory
