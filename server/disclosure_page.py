@@ -47,6 +47,8 @@ OUTCOMES: Final = {
 }
 HAS_RECORD: Final = (Outcome.CURRENT, Outcome.CHANGED, Outcome.DEAD, Outcome.MOVED_AWAY, Outcome.REMOVED)
 """Outcomes with which something of a person is provided."""
+OF_CODE_CHANGE: Final = Item.CHANGE | Item.CODE
+"""What a LOOKUP provides of a code that was changed: when, and the new code (docs/protocol.md, 3.3)."""
 HEAD: Final = """\
 <!DOCTYPE html>
 <html lang="ja">
@@ -90,10 +92,14 @@ def moment(time_ns: int) -> str:
 
 def items(provision: Provision) -> str:
     """What was provided, or what was compared."""
-    names = "・".join(name for item, name in ITEMS.items() if provision.items & item)
-    if provision.outcome not in HAS_RECORD:
+    shown = provision.items
+    if provision.outcome == Outcome.CODE_CHANGED:
+        if provision.function != Function.HISTORY:  # which tells of what stood under the code before
+            shown = shown & OF_CODE_CHANGE if provision.function == Function.LOOKUP else 0
+    elif provision.outcome not in HAS_RECORD:
         return "（提供なし）"
-    if provision.function == Function.VERIFY:
+    names = "・".join(name for item, name in ITEMS.items() if shown & item)
+    if provision.function == Function.VERIFY and shown:
         return f"（一致・不一致のみ）{names}"
     return names or "（異動の有無のみ）"
 

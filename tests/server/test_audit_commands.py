@@ -119,7 +119,12 @@ PROVISION = Provision(
     [
         (Function.LOOKUP, Outcome.CURRENT, PROVISION.items, "氏名・住所"),
         (Function.LOOKUP, Outcome.DEAD, PROVISION.items, "氏名・住所"),
-        (Function.LOOKUP, Outcome.CODE_CHANGED, PROVISION.items, "（提供なし）"),
+        (Function.LOOKUP, Outcome.CODE_CHANGED, PROVISION.items, "（異動の有無のみ）"),
+        (Function.LOOKUP, Outcome.CODE_CHANGED, PROVISION.items | Item.CHANGE | Item.CODE, "変更情報・住民票コード"),
+        (Function.HISTORY, Outcome.CODE_CHANGED, PROVISION.items, "氏名・住所"),
+        (Function.STATUS, Outcome.CODE_CHANGED, 0, "（異動の有無のみ）"),
+        (Function.VERIFY, Outcome.CODE_CHANGED, PROVISION.items, "（異動の有無のみ）"),
+        (Function.LOOKUP, Outcome.EXPIRED, PROVISION.items, "（提供なし）"),
         (Function.VERIFY, Outcome.CURRENT, PROVISION.items, "（一致・不一致のみ）氏名・住所"),
         (Function.VERIFY, Outcome.NOT_CONNECTED, PROVISION.items, "（提供なし）"),
         (Function.STATUS, Outcome.CHANGED, 0, "（異動の有無のみ）"),
