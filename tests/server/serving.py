@@ -324,6 +324,19 @@ def client_context(place: Place, body: str | None) -> ssl.SSLContext:
     return context
 
 
+def tls_connection(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
+    """To a port of this machine. It is wrapped before it connects: wrapping one that the peer, killed perhaps, has just
+    reset fails and leaves its socket open."""
+    secured = context.wrap_socket(socket.socket(), server_hostname="localhost")
+    try:
+        secured.settimeout(STEP_SECONDS)
+        secured.connect(("127.0.0.1", port))
+    except BaseException:
+        secured.close()
+        raise
+    return secured
+
+
 class Caller:
     """A blocking connection: send a message, take events."""
 
@@ -331,12 +344,7 @@ class Caller:
         self, place: Place, port: int, body: str | None = "pensions", context: ssl.SSLContext | None = None
     ) -> None:
         self.wire = ClientConnection()
-        raw = socket.create_connection(("127.0.0.1", port), timeout=STEP_SECONDS)
-        try:
-            self.socket = (context or client_context(place, body)).wrap_socket(raw, server_hostname="localhost")
-        except BaseException:
-            raw.close()
-            raise
+        self.socket = tls_connection(context or client_context(place, body), port)
         self.session = 0
 
     def __enter__(self) -> Self:

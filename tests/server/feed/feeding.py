@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from jukinet.core.wire import messages as m
 from jukinet.server.pki.trial import TrialAuthority
 
 from ...core.stores import build_store
-from ..serving import STEP_SECONDS, Place, Server
+from ..serving import STEP_SECONDS, Place, Server, tls_connection
 
 TOKYO, SAPPORO, OSAKA, NAHA = 13101, 1100, 27127, 47201
 BODIES = {13: "tokyo", 1: "hokkaido", 27: "osaka", 47: "okinawa"}
@@ -129,19 +128,7 @@ class Feed:
 
     def __init__(self, place: FeedPlace, port: int, body: str = "tokyo", *, greeted: bool = True) -> None:
         self.wire = FeedClientConnection()
-        raw = socket.create_connection(("127.0.0.1", port), timeout=STEP_SECONDS)
-        try:
-            self.socket = place.context(body).wrap_socket(
-                raw, server_hostname="localhost", do_handshake_on_connect=False
-            )
-        except BaseException:  # the port may belong to a writer that has just been killed
-            raw.close()
-            raise
-        try:
-            self.socket.do_handshake()
-        except BaseException:
-            self.socket.close()
-            raise
+        self.socket = tls_connection(place.context(body), port)
         self.greeting: fm.FeedGreeting
         if greeted:
             try:

@@ -107,10 +107,6 @@ class Prefecture(threading.Thread):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    # wrap_socket() leaves its half-made socket to the collector when the peer has reset the connection meanwhile.
-    "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"
-)
 def test_killed_at_random_instants_nothing_acknowledged_is_lost(fed: FeedPlace, tmp_path: Path) -> None:
     chooser = random.Random(KILLS)
     with Server(fed.configuration(tmp_path)) as server:
