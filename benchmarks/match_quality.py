@@ -183,6 +183,7 @@ def compare_with_splink(report: Report, asked: list[Record], answers: Answers, r
     say(f"Splink on {len(asked):,} records")
     linked = register.link(asked)
     report.fact("splink_version", register.version)
+    report.fact("splink_in_memory", register.in_memory)
     report.figure("splink_records", len(asked), "records for Splink, and for the comparison", 0)
     report.figure("splink_training_seconds", register.training_seconds, "its parameters, once for many jobs", 1)
     report.figure("precision_beside_splink", own.precision, "this matcher on these records", 5)
