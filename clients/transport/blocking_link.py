@@ -18,7 +18,7 @@ from typing import Any
 from jukinet.clients.errors import ConnectionLostError, DeadlineExceededError
 from jukinet.clients.settings import Credentials, Deadlines, check_server
 from jukinet.clients.transport.exchange import ErrorFactory, Exchange, Pending, ProgressCallback, Waiter, lost, parts
-from jukinet.clients.transport.tls import loss, refusal, ungreeted
+from jukinet.clients.transport.tls import loss, refusal, ungreeted, wrapped
 from jukinet.core.errors import JukinetError, RemoteProtocolError
 from jukinet.core.wire import Sendable
 from jukinet.core.wire import messages as m
@@ -233,11 +233,12 @@ def open_blocking_link(host: str, port: int, tls: Credentials, deadlines: Deadli
         ) from None
     except OSError as error:
         raise refusal(host, port, error) from None
+    limit = time.monotonic() + deadlines.handshake
     try:
         sock.settimeout(deadlines.handshake)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        limit = time.monotonic() + deadlines.handshake
-        secured = context.wrap_socket(sock, server_hostname=host)
+        sock = secured = wrapped(context, sock, host)
+        secured.do_handshake()
         secured.setblocking(False)
     except TimeoutError:
         sock.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import ssl
 from typing import Final
 
@@ -34,6 +37,20 @@ def explain(error: ssl.SSLError) -> str | None:
         if reason.endswith(words):
             return meaning
     return None
+
+
+def wrapped(context: ssl.SSLContext, connected: socket.socket, host: str) -> ssl.SSLSocket:
+    """A connected socket with TLS, before the handshake. OSError, and the socket is closed, when the peer has reset it
+    meanwhile: it is asked for first, as `wrap_socket` would leave its own half-made socket to the collector."""
+    try:
+        try:
+            connected.getpeername()
+        except OSError:
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from None
+        return context.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
+    except BaseException:
+        connected.close()
+        raise
 
 
 BROKEN: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)

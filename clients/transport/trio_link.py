@@ -22,7 +22,7 @@ import trio
 from jukinet.clients.errors import ConnectionLostError, DeadlineExceededError
 from jukinet.clients.settings import QUERY, Credentials, Deadlines, Service, check_server
 from jukinet.clients.transport.exchange import ErrorFactory, Exchange, Pending, ProgressCallback, Waiter, lost, parts
-from jukinet.clients.transport.tls import loss, refusal, ungreeted
+from jukinet.clients.transport.tls import loss, refusal, ungreeted, wrapped
 from jukinet.clients.transport.trio_watch import NEVER, watch_of_this_run
 from jukinet.core.errors import JukinetError, RemoteProtocolError
 from jukinet.core.wire import Sendable
@@ -379,10 +379,10 @@ async def open_link(
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-    except BaseException:
+        secured = wrapped(context, sock, host)
+    except OSError as error:
         sock.close()
-        raise
+        raise refusal(host, port, error) from None
     link: Link | None = None
     try:
         with trio.fail_after(deadlines.handshake):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import socket
+import struct
 import threading
 from array import array
 from typing import Any
@@ -121,6 +123,27 @@ def test_no_connection(
         with clients.connect_blocking("127.0.0.1", peer.port, tls=tls, deadlines=Deadlines(handshake=0.3)):
             pass
     assert peer.connections == 1, "what is no sign of a start is told at once"
+
+
+def test_reset_before_a_word_of_tls(tls: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = socket.create_connection
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def open_and_be_reset(address: tuple[str, int], timeout: float) -> socket.socket:
+            connected = opened(address, timeout)
+            accepted, _ = listener.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            return connected
+
+        monkeypatch.setattr(socket, "create_connection", open_and_be_reset)
+        with (
+            pytest.raises(clients.ConnectionFailedError, match="cannot connect") as caught,
+            clients.connect_blocking("127.0.0.1", port, tls=tls, retry=Retry(tries=1)),
+        ):
+            pass
+    assert caught.value.repeatable
 
 
 def test_a_server_that_is_being_started_is_waited_for(make_peer: Any, tls: Credentials) -> None:

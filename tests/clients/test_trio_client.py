@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import socket
+import struct
 from array import array
 from typing import Any
 
@@ -328,6 +329,26 @@ async def test_nothing_listens(tls: Credentials) -> None:
     with pytest.raises(clients.ConnectionFailedError, match="nothing listens there"):
         async with clients.connect("127.0.0.1", port, tls=tls):
             pass
+
+
+async def test_reset_before_a_word_of_tls(tls: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the reset comes between connecting and TLS: a server that dies meanwhile."""
+    opened = trio.open_tcp_stream
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        async def open_and_be_reset(host: str, port: int) -> trio.SocketStream:
+            stream = await opened(host, port)
+            accepted, _ = await trio.to_thread.run_sync(listener.accept)
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            return stream
+
+        monkeypatch.setattr(trio, "open_tcp_stream", open_and_be_reset)
+        with pytest.raises(clients.ConnectionFailedError, match="cannot connect") as caught:
+            async with clients.connect("127.0.0.1", port, tls=tls, retry=Retry(tries=1)):
+                pass
+    assert caught.value.repeatable
 
 
 async def test_not_a_server(make_peer: Any, tls: Credentials) -> None:
