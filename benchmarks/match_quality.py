@@ -7,6 +7,7 @@ and judged on another.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from collections import Counter
@@ -264,6 +265,7 @@ def run(chosen: Options, more: argparse.Namespace) -> None:
         answers = measure(report, asked, reader, used)
         directory = reader.directory
     serve(report, chosen, directory, used, asked, answers)
+    shutil.rmtree(directory)  # Splink writes as much beside its register while it works
     linked = SPLINK_RECORDS if more.splink_records is None and not chosen.smoke else more.splink_records
     if linked and find_spec("splink") is None:
         say("Splink is not installed: pip install 'jukinet[bench]'")

@@ -61,7 +61,7 @@ TRAINING_PEOPLE: Final = 1_000_000
 PREPARING_PROCESSES: Final = 2
 PREPARED_ROWS: Final = 250_000
 """Rows of one group of a file."""
-PREDICTION_MEMORY: Final = "14GB"
+PREDICTION_MEMORY: Final = "17GB"
 """What DuckDB may use; the rest it writes beside the register."""
 IN_MEMORY_PEOPLE_MAX: Final = 20_000_000
 """With more residents DuckDB works on a database file, which it compresses, as rows in memory (some 600 bytes a person
@@ -226,7 +226,8 @@ class SplinkRegister:
             return duckdb.connect(config=settings)
         file = self._directory / "splink.duckdb"
         file.unlink(missing_ok=True)
-        return duckdb.connect(str(file), config=settings)
+        # Rows in no order: as DuckDB's documentation advises where they do not fit in memory.
+        return duckdb.connect(str(file), config=settings | {"preserve_insertion_order": False})
 
     def _load_register(self) -> None:
         files = [str(path) for path in self._files]

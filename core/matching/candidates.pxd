@@ -28,6 +28,8 @@ cdef enum:
     SLIP_LENGTH_MIN = 4
     SLIP_ROOM = 64              # people of all of them who are taken
     EXCHANGED_PROBES = 24       # places where a name's or reading's parts may meet; with more of them none is looked up
+    NEIGHBOURS_LISTED = 256     # keys of a list of which those in the address's municipality are taken, whatever their date
+    NEIGHBOURS_ROOM = 64
     SLIPS_BITS = 4              # bits of a signature that two slips change
     SLIP_BITS = 2
     SLIPS_LENGTH = 6
@@ -40,6 +42,7 @@ cdef enum:
     BY_EXCHANGED = 8
     BY_SLIP = 32                # the reading is one slip away, the date near
     BY_SWAPPED = 64             # the parts are exchanged, the date near
+    BY_NEIGHBOUR = 128          # the text is the same, and the municipality
     BY_ELSEWHERE = 16           # in another municipality, and one of several of whom few are compared
 
 ctypedef struct Candidate:

@@ -48,7 +48,8 @@ cdef extern from *:
     """
     uint32_t bits_of "jukinet_bits_of" (uint32_t value) noexcept nogil
 
-assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 3 * SCAN_KEPT + 2 * SLIP_ROOM
+assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 3 * SCAN_KEPT + 2 * SLIP_ROOM + NEIGHBOURS_ROOM
+assert LISTED_ROOM >= SCAN_ROOM and LISTED_ROOM >= NEIGHBOURS_LISTED
 assert SLIP_PROBES >= 3 * SLIP_LENGTH_MAX - 1 and SLIP_PROBES >= EXCHANGED_PROBES
 assert CANDIDATES_MAX >= 2 * (WIDE_ROOM + ELSEWHERE_KEPT)
 assert CANDIDATES_MAX == limits.MATCH_CANDIDATES_MAX
@@ -78,7 +79,9 @@ ctypedef struct Placing:
     uint32_t first              # place of the sweep's first key in the list
     uint32_t *elsewhere         # places of people in other municipalities
     uint32_t elsewhere_count
+    uint32_t room               # of those who may live there, so many are taken
     uint32_t taken
+    bint full                   # there were more
     uint8_t by
 
 
@@ -240,10 +243,10 @@ cdef bint gather(Gathering *work, const RegisterView *view, const IdentityView *
     for i in range(count):
         before[i] = work.rows[i].count
     if step == 2:
-        if not scan_dates(work, identity, count):
+        if not scan_dates(work, view, identity, count):
             return False
         for i in range(count):
-            if not take_others(work, identity, &work.rows[i]):
+            if not take_others(work, identity, &work.rows[i]) or not take_neighbours(work, view, i):
                 return False
     elif not probe_texts(work, view, identity, step, count):
         return False
@@ -289,7 +292,8 @@ cdef bint probe_texts(
         if step == 0:
             take_equal(work, row, probe, row.asked.birth_date, BY_NAME if i & 1 else BY_KANA)
         elif row.asked.birth_date:
-            take_near(work, row, probe, BY_NAME if i & 1 else BY_KANA)
+            if not take_near(work, view, row, probe, BY_NAME if i & 1 else BY_KANA):
+                return False
             if not take_exchanged(work, identity, row, i & 1):
                 return False
         elif i & 1 or row.asked.name_length == 0:
@@ -324,21 +328,29 @@ cdef void take_equal(Gathering *work, Row *row, const TextProbe *probe, uint32_t
     row.more |= found.more
 
 
-cdef void take_near(Gathering *work, Row *row, const TextProbe *probe, uint8_t by) noexcept nogil:
-    """People of the text with a near date, the equal ones being known."""
+cdef inline bint names_municipality(const Asked *asked) noexcept nogil:
+    return asked.placed and asked.address_parts.municipality != 0
+
+
+cdef bint take_near(Gathering *work, const RegisterView *view, Row *row, const TextProbe *probe, uint8_t by) noexcept nogil:
+    """People of the text with a near date, the equal ones being known; of many, as of those without a date, those who live where
+    the address says, and some others. False: the store is damaged."""
     cdef DateFilter filters[LIST_FILTERS]
-    cdef uint32_t k, count, taken = 0, date = row.asked.birth_date
+    cdef uint32_t k, count, kept = 0, date = row.asked.birth_date
     cdef Found found
     count = near_filters(date_code(date), filters)
     found = text_list(probe, filters, count, work.keys, work.notes, SCAN_ROOM)
-    for k in range(found.found):
-        if near(date, packed_of_code(work.notes[k])):
-            if taken == LIST_ROOM:
-                row.more = True
-                return
-            add(row, work.keys[k], by)
-            taken += 1
     row.more |= found.more
+    for k in range(found.found):
+        if packed_of_code(work.notes[k]) != date and near(date, packed_of_code(work.notes[k])):
+            work.keys[kept] = work.keys[k]
+            kept += 1
+    if kept > LIST_ROOM and names_municipality(&row.asked):
+        return take_placed(work, view, row, kept, by, LIST_ROOM)
+    row.more |= kept > LIST_ROOM
+    for k in range(kept if kept < LIST_ROOM else LIST_ROOM):
+        add(row, work.keys[k], by)
+    return True
 
 
 cdef bint take_exchanged(Gathering *work, const IdentityView *identity, Row *row, bint written) noexcept nogil:
@@ -384,8 +396,7 @@ cdef bint take_all(Gathering *work, const RegisterView *view, Row *row, const Te
 
     With too many of them nobody is taken: whatever they were, the row could not be answered. False: the store is damaged.
     """
-    cdef uint32_t k, step, before = row.count
-    cdef Placing placing
+    cdef uint32_t k
     cdef Found found = text_list(probe, NULL, 0, work.keys, work.notes, LISTED_ROOM)
     if found.more:
         row.more = True
@@ -394,29 +405,61 @@ cdef bint take_all(Gathering *work, const RegisterView *view, Row *row, const Te
         for k in range(found.found):
             add(row, work.keys[k], by)
         return True
-    work.placed += found.found
-    placing.work, placing.row, placing.by = work, row, by
-    placing.elsewhere, placing.elsewhere_count, placing.taken = work.notes, 0, 0
-    if not place_all(view, &placing, found.found):
+    return take_placed(work, view, row, found.found, by, WIDE_ROOM)
+
+
+cdef bint take_placed(
+    Gathering *work, const RegisterView *view, Row *row, uint32_t count, uint8_t by, uint32_t room
+) noexcept nogil:
+    """Of the first keys in ``work`` those who live in the address's municipality, and a few of the others for all of them.
+
+    With more than ``room`` of the former nobody is taken. False: the store is damaged.
+    """
+    cdef uint32_t k = 0, step, before = row.count
+    cdef Placing placing
+    place_begin(&placing, work, row, by, room)
+    if not place_all(view, &placing, count):
         return False
-    if row.more:
+    if placing.full:
+        row.more = True
         row.count = before
         return True
     if placing.elsewhere_count > row.elsewhere:
         row.elsewhere = placing.elsewhere_count
     # They stand by birth date: evenly spaced ones are of all ages.
     step = placing.elsewhere_count // ELSEWHERE_KEPT + 1
-    k = 0
     while k < placing.elsewhere_count:
         add(row, work.keys[work.notes[k]], by | BY_ELSEWHERE)
         k += step
     return True
 
 
+cdef bint take_neighbours(Gathering *work, const RegisterView *view, size_t i) noexcept nogil:
+    """People of the name as written, else of the reading, whatever their date, who live in the municipality of the row's address.
+
+    Only of a list that is not long: of a longer one most who live there are others. False: the store is damaged.
+    """
+    cdef Placing placing
+    cdef Row *row = &work.rows[i]
+    cdef const TextProbe *probe = &work.probes[2 * i + (row.asked.name_length > 0)]
+    cdef Found found
+    if not row.open or not row.asked.birth_date or not names_municipality(&row.asked) or text_length(probe) > NEIGHBOURS_LISTED:
+        return True
+    found = text_list(probe, NULL, 0, work.keys, work.notes, NEIGHBOURS_LISTED)
+    place_begin(&placing, work, row, BY_NEIGHBOUR, NEIGHBOURS_ROOM)
+    return place_all(view, &placing, found.found)
+
+
+cdef inline void place_begin(Placing *placing, Gathering *work, Row *row, uint8_t by, uint32_t room) noexcept nogil:
+    placing.work, placing.row, placing.by, placing.room = work, row, by, room
+    placing.elsewhere, placing.elsewhere_count, placing.taken, placing.full = work.notes, 0, 0, False
+
+
 cdef bint place_all(const RegisterView *view, Placing *placing, uint32_t count) noexcept nogil:
-    """Take those of a long list who live in the address's municipality. False: the store is damaged."""
+    """Take those of the keys in ``work`` who live in the address's municipality. False: the store is damaged."""
     cdef uint32_t first, n, k
     cdef uint64_t key
+    placing.work.placed += count
     first = 0
     while first < count:
         n = count - first if count - first < SWEEP_KEYS else SWEEP_KEYS
@@ -440,8 +483,8 @@ cdef int place_keys(void *context, size_t first, const Entry *entries, size_t co
         if not may_live_there(placing.work, &placing.row.asked, status_area(entries[i].status)):
             placing.elsewhere[placing.elsewhere_count] = placing.first + <uint32_t>(first + i)
             placing.elsewhere_count += 1
-        elif placing.taken == WIDE_ROOM:
-            placing.row.more = True
+        elif placing.taken == placing.room:
+            placing.full = True
         else:
             add(placing.row, placing.work.keys[placing.first + first + i], placing.by)
             placing.taken += 1
@@ -457,7 +500,9 @@ cdef inline bint may_live_there(const Gathering *work, const Asked *asked, uint3
     return not asked.address_parts.prefecture or not prefecture or asked.address_parts.prefecture == prefecture
 
 
-cdef bint scan_dates(Gathering *work, const IdentityView *identity, size_t count) noexcept nogil:
+cdef bint scan_dates(
+    Gathering *work, const RegisterView *view, const IdentityView *identity, size_t count
+) noexcept nogil:
     """Step 3: everybody of the birth date whose signature is close. False: the store is damaged."""
     cdef size_t i
     cdef uint32_t code, wanted, part, bits
@@ -479,33 +524,40 @@ cdef bint scan_dates(Gathering *work, const IdentityView *identity, size_t count
             part |= kana_signature(asked.kana + asked.kana_part, asked.kana_length - asked.kana_part)
             if asked.name_length:
                 wanted |= name_signature(asked.name, asked.name_length)
-            if not scan(work, identity, row, code, wanted, CARE_KANA, bits):
+            if not scan(work, view, identity, row, code, wanted, CARE_KANA, bits):
                 return False
         if asked.name_length:
             wanted = name_signature(asked.name, asked.name_length)
             bits = SLIPS_BITS if asked.name_points >= SLIPS_LENGTH else SLIP_BITS
             if asked.name_part or asked.kana_part == 0:
                 part |= name_signature(asked.name + asked.name_part, asked.name_length - asked.name_part)
-            if asked.kana_length == 0 and not scan(work, identity, row, code, wanted, CARE_NAME, bits):
+            if asked.kana_length == 0 and not scan(work, view, identity, row, code, wanted, CARE_NAME, bits):
                 return False
         # The text may be one part of a name, or the given name alone may be right: its bits, and any others.
         if asked.kana_part == 0 or asked.name_length or asked.placed:
-            if not scan(work, identity, row, code, part, part, 0):
+            if not scan(work, view, identity, row, code, part, part, 0):
                 return False
     return True
 
 
-cdef bint scan(Gathering *work, const IdentityView *identity, Row *row, uint32_t code, uint32_t wanted, uint32_t care, uint32_t bits
+cdef bint scan(
+    Gathering *work, const RegisterView *view, const IdentityView *identity, Row *row, uint32_t code, uint32_t wanted,
+    uint32_t care, uint32_t bits
 ) noexcept nogil:
     """Take the SCAN_KEPT people of a date whose signatures differ least; False: the store is damaged.
 
-    With a name in ``wanted`` beside the reading, whoever differs much in the reading must not in the name.
+    With a name in ``wanted`` beside the reading, whoever differs much in the reading must not in the name. Of more people whose
+    signatures differ in nothing, those are taken who live in the municipality of the row's address.
     """
     cdef Found found
+    cdef Placing placing
     cdef uint32_t k, differ, own, taken = 0
     cdef bint named = care == CARE_KANA and wanted & CARE_NAME != 0
     if scan_date(identity, code, wanted, care, bits, work.keys, work.notes, SCAN_ROOM, &found) < 0:
         return False
+    if bits == 0 and found.found > SCAN_KEPT and names_municipality(&row.asked):
+        place_begin(&placing, work, row, BY_DATE, SCAN_KEPT)
+        return place_all(view, &placing, found.found)
     for k in range(found.found):
         differ = work.notes[k] ^ wanted
         own = bits_of(differ & care)

@@ -27,7 +27,7 @@ from jukinet.core.matching.model cimport (
 
 from jukinet.core.matching.comparing import TWO_SLIPS_LENGTH_MIN
 from jukinet.core.matching.levels import READING_OF_LEVEL
-from jukinet.core.matching.weighing import DECADE_UNKNOWN_YEAR, FOLDED_AGAIN, SAME_HOUSEHOLD
+from jukinet.core.matching.weighing import DECADE_UNKNOWN_YEAR, FOLDED_AGAIN, NAMESAKE_AT_HOME, SAME_HOUSEHOLD
 
 from libc.math cimport log
 
@@ -42,6 +42,7 @@ cdef int SLIPS_LENGTH_MIN = TWO_SLIPS_LENGTH_MIN
 cdef uint32_t YEAR_UNKNOWN = DECADE_UNKNOWN_YEAR
 cdef double LOG_AGAIN = log(FOLDED_AGAIN)
 cdef double LOG_HOUSEHOLD = log(SAME_HOUSEHOLD)
+cdef double LOG_AT_HOME = log(NAMESAKE_AT_HOME)
 cdef uint8_t reading_of_level[10]
 for place in range(10):
     reading_of_level[place] = <uint8_t>int(READING_OF_LEVEL[place])
@@ -391,6 +392,13 @@ cdef TextLevel written_level(
     return out
 
 
+cdef inline double household(TextLevel level) noexcept nogil:
+    """Logarithm of the share that a surname has at one address, given how the whole text compares."""
+    if level.level == N_EQUAL or level.level == N_FOLDED or level.level == N_SWAPPED:
+        return LOG_HOUSEHOLD + LOG_AT_HOME
+    return LOG_HOUSEHOLD
+
+
 cdef double log_names(
     const ModelView *model, const Asked *asked, TextLevel kana, Held *reading, TextLevel name, Held *written,
     uint32_t birth_date, bint same_place
@@ -399,7 +407,7 @@ cdef double log_names(
     if kana.level != N_MISSING:
         find_shares(model, reading, birth_date, True)
         if same_place and says_surname(kana):
-            reading.surname = LOG_HOUSEHOLD
+            reading.surname = household(kana)
         ratio = model.kana[kana.level] - log_other(
             model, kana, reading, reading.part, reading.length - reading.part, True,
             BEARERS_UNKNOWN if same_place else asked.kana_log_share)
@@ -408,7 +416,7 @@ cdef double log_names(
     elif name.level != N_MISSING:
         find_shares(model, written, birth_date, False)
         if same_place and says_surname(name):
-            written.surname = LOG_HOUSEHOLD
+            written.surname = household(name)
         ratio = model.name_written[name.level] - log_other(
             model, name, written, points_of(written.text, written.part),
             points_of(written.text + written.part, written.length - written.part), False,

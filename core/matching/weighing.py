@@ -13,6 +13,9 @@ from jukinet.core.matching.parameters import DECADE_FIRST, DECADES, Parameters, 
 
 SAME_HOUSEHOLD: Final = 0.7
 """Share of people at one address who have one surname; in place of the surname's frequency there."""
+NAMESAKE_AT_HOME: Final = 0.1
+"""How often people at one address bear one whole name, against the chance that surname and given name meet: two people
+of one family register (koseki) are not given one name."""
 FOLDED_AGAIN: Final = 0.05
 """Exchanged parts that are somebody else's name: as a share of those whose name is equal."""
 AGREES_IN_PART: Final = 0.97
@@ -116,7 +119,7 @@ class Weighing:
         if reading != Reading.MISSING:
             surname, given = self.frequencies(held, written=False)
             if same_place and surname_equal(compared.kana, compared.kana_slip):
-                surname = SAME_HOUSEHOLD
+                surname = SAME_HOUSEHOLD * at_home(compared.kana)
             lengths = (held.kana_part, len(held.kana) - held.kana_part)
             other = self.name_other(
                 compared.kana, compared.kana_slip, surname, given, lengths, written=False, whole=kana_whole
@@ -127,7 +130,7 @@ class Weighing:
         elif compared.name != NameLevel.MISSING:
             surname, given = self.frequencies(held, written=True)
             if same_place and surname_equal(compared.name, compared.name_slip):
-                surname = SAME_HOUSEHOLD
+                surname = SAME_HOUSEHOLD * at_home(compared.name)
             lengths = (held.name_part, len(held.name) - held.name_part)
             other = self.name_other(
                 compared.name, compared.name_slip, surname, given, lengths, written=True, whole=name_whole
@@ -179,6 +182,11 @@ class Weighing:
         weights = [exp(value - highest) for value in scaled]
         total = sum(weights) + exp(nobody - highest)
         return [weight / total for weight in weights]
+
+
+def at_home(level: int) -> float:
+    """What the share of a text at one address is multiplied by."""
+    return NAMESAKE_AT_HOME if level in (NameLevel.EQUAL, NameLevel.FOLDED, NameLevel.SWAPPED) else 1.0
 
 
 def m_of_name(shares: Sequence[float], level: int) -> float:

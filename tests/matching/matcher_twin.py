@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from jukinet.core.folding.addresses import split_address
 from jukinet.core.matching.columns import MatchRules
 from jukinet.core.matching.comparing import Comparison, compare, compare_dates
 from jukinet.core.matching.folded import Folded, fold
@@ -124,6 +125,16 @@ class PlainMatcher:
                     found.add(place)
         return found
 
+    def _by_neighbours(self, asked: Folded) -> set[int]:
+        """The name, else the reading, and the municipality of the address equal, whatever the date."""
+        municipality = split_address(asked.address).municipality if asked.address else ""
+        places = self._names.get(asked.name, ()) if asked.name else self._kanas.get(asked.kana, ())
+        return {
+            place
+            for place in places
+            if municipality and split_address(self.records[place].address).municipality == municipality
+        }
+
     def found_share(self, asked: Folded, step: int) -> float:
         return self.weighing.found_share(step, reading=bool(asked.kana), date=bool(asked.birth_date))
 
@@ -141,7 +152,8 @@ class PlainMatcher:
 
     def _last(self, asked: Folded) -> set[int]:
         """Step 3."""
-        return self._by_date(asked) | self._by_slips(asked) | self._by_exchanged_near(asked)
+        near = self._by_slips(asked) | self._by_exchanged_near(asked)
+        return self._by_date(asked) | near | self._by_neighbours(asked)
 
     def all_candidates(self, asked: Folded) -> list[Candidate]:
         """The candidates of all steps together, for estimation."""

@@ -22,6 +22,8 @@ GIVENS = [
     ("由貴", "ユキ", 2), ("弘", "ヒロシ", 1),
 ]  # fmt: skip
 TOWNS = 9
+AREAS = {1: 0, 3: 2, 5: 4, 9: 4}
+"""The area of each town that people live in."""
 NUMBERS = ("1-2-3", "1丁目2番3号", "4番地5", "2-3-4 コーポ101", "2-3-4")
 
 
@@ -34,11 +36,12 @@ def residents(count: int, seed: int = 1) -> list[Resident]:
         if draw.random() < 0.05:
             date -= date % draw.choice((100, 10_000))
         gap = draw.choice(("　", "　", ""))
+        town = draw.choice(tuple(AREAS))
         found.append(
             Resident(
                 key=number * 1_999_993 % 10_000_000_000, state=State.CURRENT, reason=ChangeReason.MOVE_IN,
                 change_date=20200101, registered_day=7_000, update_number=1, sex=given[2], birth_date=date,
-                name=surname[0] + gap + given[0], kana=surname[1] + gap + given[1], town=draw.choice((1, 3, 5, 9)),
+                name=surname[0] + gap + given[0], kana=surname[1] + gap + given[1], town=town, area=AREAS[town],
                 address_rest=draw.choice(NUMBERS), alias=draw.choice(("", "", "", "通称　太郎")),
             )
         )  # fmt: skip

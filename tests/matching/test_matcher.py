@@ -346,3 +346,75 @@ def test_too_many_of_one_municipality_are_too_many(
     assert list(answers.statuses) == [Found.TOO_MANY] * 3
     assert batch.work[1] == 0
     assert not any(answers.keys)
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RegisterReader, list[Resident]]]:
+    """600 people of one name, of one year and one in two of one date; one in thirty in Naha."""
+    directory = tmp_path_factory.mktemp("crowded") / "register"
+    people = []
+    for number in range(PEOPLE):
+        person = namesake(number, residents(1)[0], 30)
+        fields = {name: getattr(person, name) for name in person.__struct_fields__}
+        date = 19650220 if number % 2 == 0 else 19650001 + (1 + number % 12) * 100 + number % 28
+        fields |= {"birth_date": date, "name": "髙橋　太郎", "kana": "タカハシ　タロウ", "sex": 1}
+        people.append(Resident(**fields))
+    build_store(directory, people)
+    with RegisterReader(directory) as reader:
+        yield reader, people
+
+
+def of_naha(people: list[Resident]) -> list[tuple[Resident, str]]:
+    """Those of the crowd who live in Naha, and their addresses."""
+    return [(person, TEXTS[person.town - 1] + person.address_rest) for person in people[::30]]
+
+
+def crowd_answers(reader: RegisterReader, rows: list[Row]) -> Answers:
+    with reader.pin() as snapshot:
+        model = Model(shipped(), 1_000_000)
+        return Matcher(model, RULES, reader.databases, reader.meta.width, NOTHING).match(snapshot, questions(rows))
+
+
+def test_one_part_of_a_name_finds_who_lives_at_the_address_in_a_crowd_of_the_date(
+    crowded: tuple[RegisterReader, list[Resident]],
+) -> None:
+    """More than a scan keeps have the part; those elsewhere do not take the place of whoever lives there."""
+    reader, people = crowded
+    told = of_naha(people)
+    rows = [("太郎", "", person.birth_date, 1, address) for person, address in told]
+    answers = crowd_answers(reader, rows)
+    assert list(answers.statuses) == [Found.ONE] * len(told)
+    assert list(answers.keys) == [person.key for person, _ in told]
+    assert {answers.levels[LEVELS * row] for row in range(len(rows))} == {Level.PARTIAL}
+
+
+def test_a_crowd_of_near_dates_is_looked_at_where_the_address_says(
+    crowded: tuple[RegisterReader, list[Resident]],
+) -> None:
+    reader, people = crowded
+    told = of_naha(people)
+    rows: list[Row] = [(person.name, person.kana, 19650000, 1, address) for person, address in told]
+    rows += [(person.name, person.kana, 19650000, 1, "") for person, _ in told]
+    answers = crowd_answers(reader, rows)
+    assert list(answers.statuses) == [Found.ONE] * len(told) + [Found.TOO_MANY] * len(told)
+    assert list(answers.keys) == [person.key for person, _ in told] + [0] * len(told)
+
+
+def test_a_whole_name_at_its_address_is_found_though_the_date_is_another(
+    reader: RegisterReader, twin: PlainMatcher, people: list[Resident]
+) -> None:
+    rows: list[Row] = []
+    for person in people:
+        if person.birth_date // 10_000 == 1956 and person.birth_date % 100:
+            address = TEXTS[person.town - 1] + person.address_rest
+            rows += [(person.name, person.kana, 19110000, person.sex, address), (person.name, "", 19110000, 0, address)]
+    answers = matched(reader, twin, rows)
+    different = [row for row in range(len(rows)) if answers.levels[LEVELS * row + 2] == Level.DIFFERENT]
+    assert different
+    held = {person.key: person for person in people}
+    for row in different:
+        person = held[answers.keys[row]]
+        assert fold(person.name, "", 0, 0, "").name == fold(rows[row][0], "", 0, 0, "").name
+        assert rows[row][4].startswith(TEXTS[person.town - 1])
+    elsewhere = matched(reader, twin, [(*row[:4], "大阪府大阪市北区梅田9-9") for row in rows])
+    assert not any(elsewhere.levels[LEVELS * row + 2] == Level.DIFFERENT for row in range(len(rows)))
