@@ -158,9 +158,7 @@ def measure(report: Report, asked: list[Record], reader: RegisterReader, chosen:
     report.figure("wrong_matches", told.wrong.total(), "rows answered with somebody else", 0)
     report.figure("wrong_matches_absent", told.wrong[ABSENT], "of them: rows whose person is not in the register", 0)
     report.figure("records_per_second", len(asked) / seconds, "in process, one core", 0)
-    for kind in SHARES:
-        if told.rows[kind]:
-            report.figure(f"recall_{kind}", told.right[kind] / told.rows[kind], f"{told.rows[kind]:,} rows", 4)
+    tell_kinds(report, "", told)
     for shape in sorted(told.shapes):
         share = told.right_shapes[shape] / told.shapes[shape]
         report.figure(f"recall_of_shape_{shape}", share, f"{told.shapes[shape]:,} rows", 4)
@@ -176,6 +174,16 @@ def measure(report: Report, asked: list[Record], reader: RegisterReader, chosen:
         if grade is not Grade.NONE:
             report.figure(f"grade_{grade.name.lower()}", bytes(answers.grades).count(grade), "rows of this grade", 0)
     return answers
+
+
+def tell_kinds(report: Report, name: str, told: Tally) -> None:
+    """Recall and precision by error kind; no precision of a kind of which no row was answered with one match."""
+    for kind in SHARES:
+        if told.rows[kind]:
+            report.figure(f"{name}recall_{kind}", told.right[kind] / told.rows[kind], f"{told.rows[kind]:,} rows", 4)
+        answered = told.right[kind] + told.wrong[kind]
+        if answered:
+            report.figure(f"{name}precision_{kind}", told.right[kind] / answered, f"{answered:,} rows answered", 5)
 
 
 def compare_with_splink(report: Report, asked: list[Record], answers: Answers, register: SplinkRegister) -> None:
@@ -209,6 +217,7 @@ def compare_with_splink(report: Report, asked: list[Record], answers: Answers, r
         5,
     )
     report.figure("splink_recall", best.recall, "Splink at that threshold", 4)
+    tell_kinds(report, "splink_", best)
     tell_rates(report, "splink", len(asked), linked.timed)
     few = asked[:SPLINK_FEW]
     if len(few) < len(asked):
