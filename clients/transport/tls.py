@@ -41,7 +41,7 @@ def explain(error: ssl.SSLError) -> str | None:
 
 def wrapped(context: ssl.SSLContext, connected: socket.socket, host: str) -> ssl.SSLSocket:
     """A connected socket with TLS, before the handshake. OSError, and the socket is closed, when the peer has reset it
-    meanwhile: it is asked for first, as `wrap_socket` would leave its own half-made socket to the collector."""
+    meanwhile. That is asked for first, as `wrap_socket` leaves its own half-made socket to the collector then."""
     try:
         try:
             connected.getpeername()

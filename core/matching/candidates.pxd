@@ -28,6 +28,7 @@ cdef enum:
     SLIP_LENGTH_MIN = 4
     SLIP_ROOM = 64              # people of all of them who are taken
     EXCHANGED_PROBES = 24       # places where a name's or reading's parts may meet; with more of them none is looked up
+    CROWD_ROOM = 2048           # of a scan or a list by near dates, placed where more are found than are taken
     NEIGHBOURS_LISTED = 256     # keys of a list of which those in the address's municipality are taken, whatever their date
     NEIGHBOURS_ROOM = 64
     SLIPS_BITS = 4              # bits of a signature that two slips change
@@ -68,9 +69,9 @@ ctypedef struct Gathering:
     const ModelView *model
     Row *rows                   # GROUP of them
     TextProbe probes[2 * GROUP] # of the reading and of the name, in turn
-    uint64_t *keys              # SCAN_ROOM of one question to the index
+    uint64_t *keys              # LISTED_ROOM of one question to the index
     uint64_t *codes             # SWEEP_KEYS of one sweep
-    uint32_t *notes             # SCAN_ROOM dates or signatures
+    uint32_t *notes             # LISTED_ROOM dates, signatures or places
     uint32_t *owners            # SWEEP_KEYS, row << 16 | place
     uint64_t compared           # records read and compared
     uint64_t placed             # people of whom only the area was looked at

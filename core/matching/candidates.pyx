@@ -48,8 +48,9 @@ cdef extern from *:
     """
     uint32_t bits_of "jukinet_bits_of" (uint32_t value) noexcept nogil
 
-assert CANDIDATES_MAX >= 2 * EQUAL_ROOM + 4 * LIST_ROOM + 3 * SCAN_KEPT + 2 * SLIP_ROOM + NEIGHBOURS_ROOM
-assert LISTED_ROOM >= SCAN_ROOM and LISTED_ROOM >= NEIGHBOURS_LISTED
+assert CANDIDATES_MAX >= (
+    4 * EQUAL_ROOM + 2 * (LIST_ROOM + ELSEWHERE_KEPT) + 3 * SCAN_KEPT + 2 * SLIP_ROOM + NEIGHBOURS_ROOM)
+assert LISTED_ROOM >= SCAN_ROOM >= CROWD_ROOM and LISTED_ROOM >= NEIGHBOURS_LISTED
 assert SLIP_PROBES >= 3 * SLIP_LENGTH_MAX - 1 and SLIP_PROBES >= EXCHANGED_PROBES
 assert CANDIDATES_MAX >= 2 * (WIDE_ROOM + ELSEWHERE_KEPT)
 assert CANDIDATES_MAX == limits.MATCH_CANDIDATES_MAX
@@ -89,7 +90,8 @@ cdef void add(Row *row, uint64_t key, uint8_t by) noexcept nogil:
     cdef uint32_t i
     for i in range(row.count):
         if row.candidates[i].key == key:
-            row.candidates[i].by |= by
+            # Whoever counts by themselves does not stand for others as well.
+            row.candidates[i].by |= by if row.candidates[i].by & BY_ELSEWHERE else by & ~BY_ELSEWHERE
             return
     if row.count == CANDIDATES_MAX:
         row.more = True
@@ -133,8 +135,9 @@ cdef int compare_keys(void *context, size_t first, const Entry *entries, size_t 
         ):
             continue
         # A text with the same bits of its hash, or an earlier one, is not the one looked up.
-        if candidate.by & ~(BY_SLIP | BY_SWAPPED | BY_DATE) == 0 and candidate.by != BY_DATE and not (
+        if candidate.by & ~(BY_SLIP | BY_SWAPPED | BY_DATE | BY_NEIGHBOUR) == 0 and candidate.by != BY_DATE and not (
             (candidate.by & BY_SLIP and candidate.levels.kana <= N_PART)
+            or (candidate.by & BY_NEIGHBOUR and (whole_name(candidate.levels.kana) or whole_name(candidate.levels.name)))
             or (candidate.by & BY_SWAPPED and (candidate.levels.kana == N_SWAPPED or candidate.levels.name == N_SWAPPED))
         ):
             if not candidate.by & BY_DATE or not compare_record(
@@ -345,7 +348,7 @@ cdef bint take_near(Gathering *work, const RegisterView *view, Row *row, const T
         if packed_of_code(work.notes[k]) != date and near(date, packed_of_code(work.notes[k])):
             work.keys[kept] = work.keys[k]
             kept += 1
-    if kept > LIST_ROOM and names_municipality(&row.asked):
+    if LIST_ROOM < kept <= CROWD_ROOM and not found.more and names_municipality(&row.asked):
         return take_placed(work, view, row, kept, by, LIST_ROOM)
     row.more |= kept > LIST_ROOM
     for k in range(kept if kept < LIST_ROOM else LIST_ROOM):
@@ -441,9 +444,12 @@ cdef bint take_neighbours(Gathering *work, const RegisterView *view, size_t i) n
     """
     cdef Placing placing
     cdef Row *row = &work.rows[i]
-    cdef const TextProbe *probe = &work.probes[2 * i + (row.asked.name_length > 0)]
+    cdef const TextProbe *probe
     cdef Found found
-    if not row.open or not row.asked.birth_date or not names_municipality(&row.asked) or text_length(probe) > NEIGHBOURS_LISTED:
+    if not row.open or not row.asked.birth_date or not names_municipality(&row.asked):
+        return True
+    probe = &work.probes[2 * i + (row.asked.name_length > 0)]       # begun for step 2
+    if text_length(probe) > NEIGHBOURS_LISTED:
         return True
     found = text_list(probe, NULL, 0, work.keys, work.notes, NEIGHBOURS_LISTED)
     place_begin(&placing, work, row, BY_NEIGHBOUR, NEIGHBOURS_ROOM)
@@ -555,7 +561,7 @@ cdef bint scan(
     cdef bint named = care == CARE_KANA and wanted & CARE_NAME != 0
     if scan_date(identity, code, wanted, care, bits, work.keys, work.notes, SCAN_ROOM, &found) < 0:
         return False
-    if bits == 0 and found.found > SCAN_KEPT and names_municipality(&row.asked):
+    if bits == 0 and SCAN_KEPT < found.found <= CROWD_ROOM and names_municipality(&row.asked):
         place_begin(&placing, work, row, BY_DATE, SCAN_KEPT)
         return place_all(view, &placing, found.found)
     for k in range(found.found):

@@ -95,7 +95,10 @@ class Weighing:
         return surname if level == NameLevel.SURNAME else 1.0
 
     def found_share(self, step: int, *, reading: bool, date: bool) -> float:
-        """The share of persons meant whom the steps up to this one, from 0, would find (c of docs/matching.md)."""
+        """The share of persons meant whom the steps up to this one, from 0, would find (c of docs/matching.md).
+
+        Those with another date, whom only an address leads to, are left out: not every row has one.
+        """
         p = self.parameters
         table = p.kana if reading else p.name[Reading.MISSING]
         equal = table[NameLevel.EQUAL] + table[NameLevel.FOLDED]

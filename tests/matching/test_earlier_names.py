@@ -14,6 +14,7 @@ from jukinet.core.feed.engine import FeedRegister
 from jukinet.core.law.retention import Rule, cutoffs
 from jukinet.core.matching.batch import Matcher
 from jukinet.core.matching.columns import LEVELS, Answers, MatchRules, Questions
+from jukinet.core.matching.levels import NameLevel
 from jukinet.core.matching.model import Model
 from jukinet.core.matching.parameters import shipped
 from jukinet.core.notifications import Notification, NotificationBatch
@@ -80,6 +81,28 @@ def test_a_name_past_its_retention_finds_nobody(directory: Path) -> None:
     answers, _ = ask(directory, datetime.date(2032, 1, 1), earlier=True)
     assert answers.statuses[0] != Found.ONE
     assert answers.keys[0] == 0
+
+
+def test_an_earlier_name_past_its_retention_leads_to_no_neighbour(directory: Path) -> None:
+    """Under another date, in the municipality that the person lives in: the index still knows the name, nobody may."""
+    person = next(p for p in residents(300, seed=5) if p.birth_date % 100 and "　" in p.kana and "　" in p.name)
+    day = datetime.date(2032, 1, 1)
+    seen: list[list[tuple[int, ...]]] = []
+    with FeedRegister(directory, today=lambda: day) as register, register.reader() as reader, reader.pin() as snapshot:
+        matcher = Matcher(
+            Model(shipped(), reader.meta.residents), MatchRules(), reader.databases, reader.meta.width,
+            cutoffs(Rule.FIVE_YEARS, day),
+        )  # fmt: skip
+        rows = [
+            (name, "", packed(19110203), 0, f"{AREAS[person.area].name}9-9")
+            for name in (person.name, "鵺野" + person.name.split("　")[1])
+        ]
+        matcher.begin(Questions.from_rows(rows))
+        matcher.run(snapshot, 0, len(rows), lambda _, found: seen.append(found))
+    married = [any(levels[1] == NameLevel.EQUAL for levels in found) for found in seen]
+    others = [sum(levels[1] not in (NameLevel.EQUAL, NameLevel.FOLDED) for levels in found) for found in seen]
+    assert married[1]
+    assert others == [0, 0]
 
 
 def new_code(directory: Path, day: datetime.date, *, twice: bool = False) -> int:

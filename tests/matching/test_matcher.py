@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from array import array
+from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from jukinet.core.law.retention import Cutoffs
 from jukinet.core.matching.batch import Matcher
 from jukinet.core.matching.columns import LEVELS, Answers, MatchRules, Questions
 from jukinet.core.matching.folded import Folded, fold
+from jukinet.core.matching.levels import DateLevel
 from jukinet.core.matching.matcher import MatchBatch
 from jukinet.core.matching.model import Model
 from jukinet.core.matching.parameters import shipped
@@ -411,10 +413,38 @@ def test_a_whole_name_at_its_address_is_found_though_the_date_is_another(
     answers = matched(reader, twin, rows)
     different = [row for row in range(len(rows)) if answers.levels[LEVELS * row + 2] == Level.DIFFERENT]
     assert different
+    assert {answers.grades[row] for row in different} <= {Grade.NEAR_DATE, Grade.NEAR_NAME}
     held = {person.key: person for person in people}
     for row in different:
         person = held[answers.keys[row]]
         assert fold(person.name, "", 0, 0, "").name == fold(rows[row][0], "", 0, 0, "").name
         assert rows[row][4].startswith(TEXTS[person.town - 1])
-    elsewhere = matched(reader, twin, [(*row[:4], "大阪府大阪市北区梅田9-9") for row in rows])
-    assert not any(elsewhere.levels[LEVELS * row + 2] == Level.DIFFERENT for row in range(len(rows)))
+
+
+def test_only_the_municipality_of_the_address_leads_to_other_dates(
+    reader: RegisterReader, twin: PlainMatcher, people: list[Resident]
+) -> None:
+    """Somebody with a far date is a candidate by the municipality where a bearer of the name lives, by no other."""
+    homes: defaultdict[str, set[int]] = defaultdict(set)
+    for person in people:
+        homes[fold(person.name, "", 0, 0, "").name].add(person.area)
+    far = [person for person in people if person.birth_date // 10_000 == 1956 and person.birth_date % 100]
+    rows: list[Row] = []
+    own = []
+    for person in far:
+        lived = homes[fold(person.name, "", 0, 0, "").name]
+        for area, town in HOMES:
+            rows.append((person.name, "", 19110203, 0, f"{TEXTS[town - 1]}8-8"))
+            own.append(area in lived)
+    assert {True, False} == set(own)
+    with_far_dates = set()
+
+    def observe(row: int, found: list[tuple[int, ...]]) -> None:
+        if any(levels[2] == DateLevel.DIFFERENT for levels in found):
+            with_far_dates.add(row)
+
+    batch = MatchBatch(Model(twin.weighing.parameters, twin.weighing.residents), RULES)
+    batch.begin(questions(rows), Answers.empty(len(rows)))
+    with reader.pin() as snapshot:
+        batch.run(snapshot, 0, len(rows), lambda _: [], observe)
+    assert with_far_dates == {row for row in range(len(rows)) if own[row]}
