@@ -186,7 +186,7 @@ def allowed(mapping: Mapping, granted: Item) -> Mapping:
         print(f"jukinet match: {item} is not asked by, for the affair may not see it", file=sys.stderr)
     if not (("name" in items or "kana" in items) and ("birth_date" in items or "address" in items)):
         raise UsageError("the items that the affair may see are less than a match asks by")
-    return Mapping(items, mapping.kept, mapping.guessed)
+    return Mapping(items, mapping.kept, mapping.guessed, readings=bool(granted & Item.KANA))
 
 
 class Match:

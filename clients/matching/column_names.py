@@ -48,6 +48,9 @@ WHOLE: Final[dict[str, frozenset[str]]] = {
             "カタカナ氏名",
             "半角カナ",
             "半角カナ氏名",
+            "カナ氏名半角",
+            "氏名カナ半角",
+            "氏名半角カナ",
             "シメイ",
             "カナシメイ",
             "仮名氏名",
@@ -67,6 +70,8 @@ WHOLE: Final[dict[str, frozenset[str]]] = {
             "出生年月日",
             "生年月日和暦",
             "生年月日西暦",
+            "セイネンガッピ",
+            "セイネンガツピ",
             "birthdate",
             "birthday",
             "dateofbirth",
@@ -74,9 +79,21 @@ WHOLE: Final[dict[str, frozenset[str]]] = {
             "born",
         )
     ),
-    "sex": frozenset(("性別", "性別コード", "男女", "sex", "gender")),
+    "sex": frozenset(("性別", "性別コード", "男女", "セイベツ", "sex", "gender")),
     "address": frozenset(
-        ("住所", "現住所", "住民票住所", "住所漢字", "所在地", "本人住所", "address", "addr", "residence")
+        (
+            "住所",
+            "現住所",
+            "住民票住所",
+            "住所漢字",
+            "所在地",
+            "本人住所",
+            "ジュウショ",
+            "ジユウシヨ",
+            "address",
+            "addr",
+            "residence",
+        )
     ),
 }
 PARTS: Final[dict[str, tuple[frozenset[str], ...]]] = {
@@ -89,6 +106,12 @@ PARTS: Final[dict[str, tuple[frozenset[str], ...]]] = {
             ("セイ", "姓カナ", "カナ姓", "氏カナ", "姓フリガナ", "surnamekana", "lastnamekana", "familynamekana")
         ),
         frozenset(("メイ", "名カナ", "カナメイ", "名フリガナ", "givennamekana", "firstnamekana")),
+    ),
+    "birth_date": (
+        frozenset(("元号", "年号", "生年元号", "元号コード", "年号コード", "era")),
+        frozenset(("年", "生年", "誕生年", "生年月日年", "birthyear", "yearofbirth")),
+        frozenset(("月", "生月", "誕生月", "生年月日月", "birthmonth", "monthofbirth")),
+        frozenset(("日", "生日", "生年月日日", "birthdayofmonth", "dayofbirth")),
     ),
     "address": (
         frozenset(("都道府県", "都道府県名", "prefecture")),
@@ -129,6 +152,8 @@ class Mapping(Struct, frozen=True):
     items: dict[str, tuple[int, ...]]
     kept: tuple[int, ...]
     guessed: bool = True
+    readings: bool = True
+    """Whether a name that is all kana may be asked as a reading."""
 
 
 def plain(name: str) -> str:
@@ -159,7 +184,8 @@ def guessed(names: Sequence[str]) -> Mapping:
             continue
         places = [next((i for i, name in enumerate(folded) if name in part), None) for part in parts]
         found = tuple(place for place in places if place is not None)
-        if found:
+        # A year alone, or a month, is as often one of something else.
+        if found and (item != "birth_date" or None not in places[1:]):
             items[item] = found
     kept = tuple(i for i, name in enumerate(folded) if name in OWN_NUMBER)
     return Mapping(items, kept[:1])

@@ -14,7 +14,7 @@ from msgspec import Struct
 from jukinet.clients.columns import optional
 from jukinet.clients.matching.column_names import Mapping
 from jukinet.clients.matching.csv_blocks import Columns, Row
-from jukinet.clients.matching.record_rows import Person, Reader, read_sex
+from jukinet.clients.matching.record_rows import Person, Reader, joined_date, read_sex
 from jukinet.clients.persons import Persons
 from jukinet.core import limits
 from jukinet.core.folding.column_folding import read_dates
@@ -85,6 +85,7 @@ class ColumnReader:
         self._reader = reader
         self._items = mapping.items
         self._kept = mapping.kept
+        self._readings = mapping.readings
         self._era_digits = reader.era_digits
         self._sexes: dict[str, int] = {}
         self._pa = optional("pyarrow")
@@ -111,12 +112,14 @@ class ColumnReader:
         compute, np = self._compute, self._np
         count = len(found.columns[0])
         texts = {item: self._text(found, item, " " if item in ("name", "kana") else "", count) for item in TEXTS}
-        self._take_readings(texts)
-        dates, results = self._dates(self._text(found, "birth_date", "", count))
+        in_kana = self._take_readings(texts)
+        dates, results = self._dates(self._date_text(found, count))
         sexes = self._sexes_of(self._text(found, "sex", "", count))
         named = compute.or_(*(compute.not_equal(texts[item], "") for item in ("name", "kana")))
         told = (dates > 0) | as_numpy(compute.not_equal(texts["address"], ""))
-        unusual = (results < 0) | (sexes < 0) | ~(as_numpy(named) & told)
+        unusual = (results < 0) | (sexes < 0) | ~(as_numpy(named) & told) | (dates > self._reader.last_date)
+        if not self._readings and in_kana is not None:
+            unusual |= as_numpy(in_kana)
         for item in TEXTS:
             lengths = compute.binary_length(texts[item]).to_numpy(zero_copy_only=False)
             unusual |= lengths > limits.CLAIM_TEXT_BYTES_MAX
@@ -169,15 +172,24 @@ class ColumnReader:
             whole = compute.binary_join_element_wise(whole, compute.if_else(both, between, ""), column, "")
         return whole
 
-    def _take_readings(self, texts: dict[str, Any]) -> None:
-        """A reading in the column of names, as on old records, is asked as a reading."""
+    def _date_text(self, found: Columns, count: int) -> Any:
+        """The text of birth dates, in one column or in several."""
+        held = [place for place in self._items.get("birth_date", ()) if place < len(found.columns)]
+        if len(held) < 2:
+            return self._text(found, "birth_date", "", count)
+        parts = zip(*(found.columns[place].to_pylist() for place in held), strict=True)
+        return self._pa.array(map(joined_date, parts), self._pa.string())
+
+    def _take_readings(self, texts: dict[str, Any]) -> Any:
+        """A reading in the column of names, as on old records, is asked as one. Which rows have it; None: no row."""
         compute = self._compute
         alone = compute.and_(compute.not_equal(texts["name"], ""), compute.equal(texts["kana"], ""))
         if not compute.any(alone).as_py():
-            return
+            return None
         reading = compute.and_(alone, compute.match_substring_regex(texts["name"], KANA_ONLY))
         texts["kana"] = compute.if_else(reading, texts["name"], texts["kana"])
         texts["name"] = compute.if_else(reading, "", texts["name"])
+        return reading
 
     def _dates(self, column: Any) -> tuple[Any, Any]:
         np = self._np
@@ -197,7 +209,10 @@ class ColumnReader:
 
 
 def persons_of(piece: Piece, given: Iterable[str]) -> Persons:
-    """The persons as columns of a question; only the items that the file has."""
+    """The persons as columns of a question; only the items that the file has.
+
+    Rows that cannot be asked have empty items: a reading in the column of names shows only where one may be asked by.
+    """
     compute = optional("pyarrow.compute")
     items = set(given)
 

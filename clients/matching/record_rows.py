@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -53,6 +54,10 @@ REASONS: Final = {
 }
 DATE_UNREADABLE: Final = "the birth date has no known form"
 DATE_IMPOSSIBLE: Final = "no calendar has the birth date"
+DATE_FUTURE: Final = (
+    "the birth date lies in the future; what the first of seven digits says of the era is set with --era-digits"
+)
+NAME_IN_KANA: Final = "the name is a reading, and the affair may not ask by one"
 LONG_FAULTS: Final = ((0, Fault.BAD_NAME), (1, Fault.BAD_KANA), (4, Fault.BAD_ADDRESS))
 
 
@@ -74,14 +79,21 @@ class Person(Struct, frozen=True, gc=False):
 
 
 class Reader:
-    """Turns rows into persons as the mapping says; ``era_digits``: what a lone digit before six others means."""
+    """Turns rows into persons as the mapping says; ``era_digits``: what a lone digit before six others means.
 
-    def __init__(self, mapping: Mapping, era_digits: EraDigits = EraDigits.IN_ORDER) -> None:
+    ``today``: no later birth date is asked; default: the day on which the reader is made.
+    """
+
+    def __init__(
+        self, mapping: Mapping, era_digits: EraDigits = EraDigits.IN_ORDER, today: datetime.date | None = None
+    ) -> None:
         items = mapping.items
         self.era_digits = era_digits
+        self.last_date = decimal_date(today or datetime.date.today())
+        self._readings = mapping.readings
         self._name = text_of(items.get("name", ()), " ")
         self._kana = text_of(items.get("kana", ()), " ")
-        self._date = text_of(items.get("birth_date", ()), "")
+        self._date = date_text_of(items.get("birth_date", ()))
         self._sex = text_of(items.get("sex", ()), "")
         self._address = text_of(items.get("address", ()), "")
         self._columns_min = 1 + max(place for places in items.values() for place in places)
@@ -90,8 +102,8 @@ class Reader:
         self._read_date = lru_cache(maxsize=65_536)(lambda text: read_birth_date(text, era_digits))
         self._read_sex = lru_cache(maxsize=1_024)(read_sex)
 
-    def person(self, row: Row) -> Person:
-        """The person of a row."""
+    def _broken(self, row: Row) -> Person | None:
+        """What a row is that has no items to be read; None for a row that has."""
         if row.fault:
             return Person(fault=Fault.UNREADABLE, reason=row.fault)
         fields = row.fields
@@ -103,22 +115,33 @@ class Reader:
                 if undecodable(fields[place]):
                     reason = f"column {place + 1} holds bytes that the file's encoding does not have"
                     return Person(fault=Fault.UNDECODABLE, reason=reason)
+        return None
+
+    def person(self, row: Row) -> Person:
+        """The person of a row."""
+        broken = self._broken(row)
+        if broken is not None:
+            return broken
+        fields = row.fields
         name, kana, address = self._name(fields), self._kana(fields), self._address(fields)
-        if name and not kana and _KANA_ONLY.fullmatch(name):
+        in_kana = bool(name and not kana and _KANA_ONLY.fullmatch(name))
+        if in_kana:
             name, kana = "", name  # a reading in the column of names, as on old records
         date, date_fault, beyond = self._read_date(self._date(fields))
         sex = self._read_sex(self._sex(fields))
-        fault, reason = "", date_fault
-        if date_fault:
-            fault = Fault.BAD_BIRTH_DATE
-        elif sex < 0:
+        if date_fault or date > self.last_date:
+            return Person(fault=Fault.BAD_BIRTH_DATE, reason=date_fault or DATE_FUTURE)
+        if in_kana and not self._readings:
+            return Person(fault=Fault.BAD_NAME, reason=NAME_IN_KANA)
+        fault = ""
+        if sex < 0:
             fault = Fault.BAD_SEX
         elif not (name or kana) or not (date or address):
             fault = Fault.TOO_FEW_ITEMS
         else:
             fault = too_long(name, kana, address)
         if fault:
-            return Person(fault=fault, reason=reason or REASONS[Fault(fault)])
+            return Person(fault=fault, reason=REASONS[Fault(fault)])
         return Person(name, kana, date, sex, address, beyond_era=beyond)
 
 
@@ -130,6 +153,36 @@ def text_of(places: Sequence[int], between: str) -> Callable[[Sequence[str]], st
         place = places[0]
         return lambda fields: fields[place].strip()
     return lambda fields: between.join(text for place in places if (text := fields[place].strip()))
+
+
+def date_text_of(places: Sequence[int]) -> Callable[[Sequence[str]], str]:
+    """What takes a birth date's text from the fields of a row, be it in one column or in several."""
+    if len(places) <= 1:
+        return text_of(places, "")
+    return lambda fields: joined_date([fields[place] for place in places])
+
+
+def joined_date(parts: Sequence[str]) -> str:
+    """The text of a date whose era, year, month and day, or some of them together, stand in columns of their own.
+
+    A lone digit before others is that of an era, and others have two digits then (3, 40, 2, 20 is 3400220).
+    """
+    texts = [part.strip() for part in parts]
+    while texts and not texts[-1]:
+        texts.pop()
+    while texts and not texts[0]:
+        texts.pop(0)
+    numbers = [unicodedata.normalize("NFKC", text) for text in texts]
+    if len(texts) > 1 and len(numbers[0]) == 1 and all(number.isdecimal() for number in numbers):
+        return numbers[0] + "".join(number.zfill(2) for number in numbers[1:])
+    if len(texts) == 2 and len(numbers[1]) >= 4:
+        return "".join(texts)
+    return ".".join(texts)
+
+
+def decimal_date(date: datetime.date) -> int:
+    """19650220 of a date."""
+    return date.year * 10_000 + date.month * 100 + date.day
 
 
 def too_long(name: str, kana: str, address: str) -> str:
