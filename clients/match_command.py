@@ -15,7 +15,7 @@ from jukinet.clients.errors import EXIT_ROWS_IN_ERROR, UsageError
 from jukinet.clients.matching.column_names import ITEMS, Mapping, mapping_of
 from jukinet.clients.matching.match_job import Ask, RecordSource, after, fill
 from jukinet.clients.matching.media_exchange import MediaAnswers, write_request
-from jukinet.clients.matching.record_file import ENCODINGS, SEPARATORS, RecordFile, open_records
+from jukinet.clients.matching.record_file import ENCODINGS, SEPARATORS, RecordFile, encoding_name, open_records
 from jukinet.clients.matching.record_rows import Reader
 from jukinet.clients.matching.report_page import report_page
 from jukinet.clients.matching.report_text import About, report_text
@@ -29,7 +29,7 @@ from jukinet.clients.matching.result_file import (
     output_format,
 )
 from jukinet.clients.matching.tally import Tally, tally_of
-from jukinet.clients.matching.understanding import columns_used, how_read, understood
+from jukinet.clients.matching.understanding import columns_used, how_read, not_understood, understood
 from jukinet.clients.persons import MatchAnswer, Persons
 from jukinet.clients.query.connection_settings import add_connection_arguments, connection_settings, media_settings
 from jukinet.clients.query.job import Job, Progress, open_job
@@ -89,7 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """How the file is read; what is not said is found out."""
     group = parser.add_argument_group("input", "What is not said is found out from the beginning of the file.")
-    group.add_argument("--encoding", choices=ENCODINGS, default=None, help="of CSV; Shift_JIS is cp932")
+    group.add_argument("--encoding", type=encoding_name, choices=ENCODINGS, default=None,
+                       help="of CSV; Shift_JIS is cp932")  # fmt: skip
     group.add_argument("--separator", choices=list(SEPARATOR_NAMES), default=None, help="of CSV")
     group.add_argument("--header", action=argparse.BooleanOptionalAction, default=None,
                        help="whether a CSV file begins with a row of column names")  # fmt: skip
@@ -117,7 +118,12 @@ def run(arguments: argparse.Namespace) -> int:
             header=arguments.header,
         )
         stack.callback(file.close)
-        mapping = mapping_of(file.names, arguments.map, arguments.keep)
+        try:
+            mapping = mapping_of(file.names, arguments.map, arguments.keep)
+        except UsageError:
+            if arguments.dry_run:
+                sys.stdout.write(not_understood(file, path.name, arguments.rows))
+            raise
         era_digits = EraDigits.ODD if arguments.era_digits == "odd" else EraDigits.IN_ORDER
         if arguments.dry_run:
             text, faults = understood(file, mapping, Reader(mapping, era_digits), path.name, arguments.rows)

@@ -34,8 +34,17 @@ ENCODING_NAMES: Final = {
     "utf-16": "UTF-16",
 }
 ENCODINGS: Final = tuple(ENCODING_NAMES)
+OTHER_NAMES: Final = {
+    **dict.fromkeys(("shift_jis", "shiftjis", "sjis", "ms932", "windows_31j", "932"), "cp932"),
+    **dict.fromkeys(("utf8", "utf_8"), "utf-8"),
+    **dict.fromkeys(("utf_8_sig", "utf8_sig", "utf_8_bom"), "utf-8-sig"),
+    **dict.fromkeys(("utf16", "utf_16"), "utf-16"),
+}
+"""What people call the encodings, in lower case and with low lines."""
 ESCAPED: Final = re.compile("[\udc80-\udcff]")
 """The surrogates that stand for bytes which could not be decoded."""
+ESCAPE_WIDE: Final = "jukinet-escape-wide"
+"""The error handler of UTF-16, for which surrogateescape is not made."""
 
 
 class RecordFile(ABC):
@@ -67,6 +76,21 @@ class RecordFile(ABC):
 def undecodable(text: str) -> bool:
     """Whether some of the text's bytes did not belong to the file's encoding."""
     return ESCAPED.search(text) is not None
+
+
+def _escape_wide(error: UnicodeError) -> tuple[str, int]:
+    """One surrogate for each part that could not be decoded."""
+    if isinstance(error, UnicodeDecodeError):
+        return "\udcff", error.end
+    raise error
+
+
+codecs.register_error(ESCAPE_WIDE, _escape_wide)
+
+
+def encoding_name(text: str) -> str:
+    """An encoding's name in ENCODINGS, from one that people use; another text as it is."""
+    return OTHER_NAMES.get(text.strip().lower().replace("-", "_"), text)
 
 
 def found_encoding(sample: bytes) -> str:
@@ -113,7 +137,9 @@ class CsvFile(RecordFile):
         if b"\0" in sample and not sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise UsageError(f"{path}: holds zero bytes; this is no CSV file")
         self.encoding = encoding or found_encoding(sample)
-        errors = "surrogateescape" if self.encoding != "utf-16" else "replace"
+        if self.encoding == "utf-8" and sample.startswith(codecs.BOM_UTF8):
+            self.encoding = "utf-8-sig"  # the mark is no part of the first name
+        errors = "surrogateescape" if self.encoding != "utf-16" else ESCAPE_WIDE
         lines = sample.decode(self.encoding, errors).splitlines()[:20]
         self.separator = separator or found_separator(lines)
         first = next(iter(csv.reader(lines[:1], delimiter=self.separator)), [])

@@ -12,6 +12,7 @@ BAR_WIDTH: Final = 360
 BAR_HEIGHT: Final = 16
 ROW_HEIGHT: Final = 24
 LABEL_WIDTH: Final = 330
+LABEL_CHARACTERS: Final = 44
 NUMBER_WIDTH: Final = 170
 COLOURS: Final = {"Answers": "#2f6f8f", "Not asked": "#b3543e"}
 COLOUR: Final = "#4f8a5b"
@@ -37,7 +38,7 @@ def chart(section: Section) -> str:
     for place, (words, count, part) in enumerate(listed):
         top = ROW_HEIGHT * place + 4
         length = max(1.0, BAR_WIDTH * count / most)
-        text = html.escape(words if len(words) <= 48 else words[:47] + "…")
+        text = html.escape(words if len(words) <= LABEL_CHARACTERS else words[: LABEL_CHARACTERS - 1] + "…")
         number = f"{count:,}" + (f" ({part})" if part else "")
         parts.append(
             f'<text x="{LABEL_WIDTH - 10}" y="{top + 13}" text-anchor="end">{text}'
@@ -49,13 +50,21 @@ def chart(section: Section) -> str:
     return "".join(parts)
 
 
+def in_full(section: Section) -> str:
+    """The labels that the chart cuts off, as a list."""
+    cut = [words for words, _, _ in section[1] if len(words) > LABEL_CHARACTERS]
+    return "<ul>" + "".join(f"<li>{html.escape(words)}</li>" for words in cut) + "</ul>" if cut else ""
+
+
 def report_page(tally: Tally, about: About) -> str:
     """The whole page. It holds counts, column names and file names, and nothing of any person."""
     rows = [("Read", about.source), ("Written", about.out)]
     rows += [(item.replace("_", " ").capitalize(), columns) for item, columns in about.columns]
     table = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)
     told = "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes(about))
-    charts = "".join(f"<h2>{html.escape(section[0])}</h2>{chart(section)}" for section in sections(tally))
+    charts = "".join(
+        f"<h2>{html.escape(section[0])}</h2>{chart(section)}{in_full(section)}" for section in sections(tally)
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Match report</title>'
         f"<style>{STYLE}</style></head><body><h1>Match report</h1>"

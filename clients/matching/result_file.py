@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from jukinet.clients.columns import FOUND_NAMES, GRADE_NAMES, OUTCOME_NAMES, optional
 from jukinet.clients.errors import UsageError
-from jukinet.clients.matching.record_rows import Batch
+from jukinet.clients.matching.record_rows import REASONS, Batch, Fault
 from jukinet.clients.persons import LEVEL_ITEMS, MatchAnswer
 from jukinet.clients.query.answer_output import date_text
 from jukinet.core.vocabulary import ChangeReason, Found, Item, Level
@@ -24,6 +24,15 @@ SUFFIXES: Final = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", "
 OUT_ENCODINGS: Final = ("utf-8", "utf-8-sig")
 LEVEL_NAMES: Final = tuple(level.name for level in Level)
 REASON_NAMES: Final = {int(reason): reason.name for reason in ChangeReason}
+REFUSED: Final[dict[int, str]] = {
+    Found.TOO_FEW_ITEMS: REASONS[Fault.TOO_FEW_ITEMS],
+    Found.BAD_NAME: "the name is too long when folded, or holds characters that no name has",
+    Found.BAD_KANA: "the reading holds other characters than kana, or is too long when folded",
+    Found.BAD_BIRTH_DATE: "the register takes the birth date for none",
+    Found.BAD_SEX: "the register takes the sex for none",
+    Found.BAD_ADDRESS: "the address is too long when folded, or holds characters that no address has",
+}
+"""Why the register did not look for a row."""
 MILLION: Final = 1_000_000
 FIRST_COLUMNS: Final = ("found", "reason", "grade", "probability", "margin", "candidates")
 PERSON_COLUMNS: Final[tuple[tuple[str, str, Item], ...]] = (
@@ -79,6 +88,7 @@ class ResultWriter:
                 ("grade", GRADE_NAMES),
                 ("outcome", OUTCOME_NAMES),
                 ("level", LEVEL_NAMES),
+                ("refused", [REFUSED.get(place) for place in range(len(FOUND_NAMES))]),
                 ("change_reason", [REASON_NAMES.get(number) for number in range(max(REASON_NAMES) + 1)]),
             )
         }
@@ -109,7 +119,9 @@ class ResultWriter:
         arrays: dict[str, Any] = {
             "row": pa.array(batch.numbers, pa.uint64()),
             "found": compute.coalesce(faults, found),
-            "reason": pa.array([reason or None for reason in batch.reasons], pa.string()),
+            "reason": compute.coalesce(
+                pa.array([reason or None for reason in batch.reasons], pa.string()), self._named("refused", wire.found)
+            ),
             "grade": self._only(one, self._named("grade", wire.grades)),
             "probability": self._share(wire.probabilities),
             "margin": self._share(wire.margins),

@@ -12,6 +12,9 @@ from jukinet.clients.partial_date import PartialDate
 from jukinet.core.vocabulary import Sex
 
 SEX_NAMES = {0: "", 1: "male", 2: "female", 9: "not applicable"}
+VALUES_SHOWN = 3
+VALUE_CHARACTERS = 24
+COLUMNS_SHOWN = 100
 assert set(SEX_NAMES) == set(map(int, Sex))
 
 
@@ -36,6 +39,20 @@ def columns_used(file: RecordFile, mapping: Mapping) -> list[tuple[str, str]]:
 
     used = [(item, named(places)) for item, places in mapping.items.items()]
     return [*used, ("passed on", named(mapping.kept))] if mapping.kept else used
+
+
+def not_understood(file: RecordFile, name: str, rows_max: int) -> str:
+    """What the dry run prints of a file whose columns do not say enough: each column with what stands in it."""
+    rows = [row.fields for row in itertools.islice(file.rows(), min(rows_max, VALUES_SHOWN)) if not row.fault]
+    lines = [how_read(file, name), "", "its columns, and what stands in the first rows:"]
+    for place, column in enumerate(file.names[:COLUMNS_SHOWN]):
+        values = " · ".join(shortened(fields[place]) for fields in rows if place < len(fields))
+        lines.append(f"  {place + 1:>4}" + (f" {column}" if file.has_names else "") + f": {values}")
+    return "\n".join([*lines, "", "nothing was asked"]) + "\n"
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= VALUE_CHARACTERS else text[: VALUE_CHARACTERS - 1] + "…"
 
 
 def understood(file: RecordFile, mapping: Mapping, reader: Reader, name: str, rows_max: int) -> tuple[str, int]:

@@ -128,6 +128,24 @@ def test_a_dry_run_asks_nothing(
     assert not (tmp_path / "results.parquet").exists()
 
 
+def test_a_dry_run_shows_columns_that_nothing_is_known_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "records.csv").write_bytes("ﾀｶﾊｼ,3400220,1\r\nﾔﾏﾀﾞ,3410330,2\r\n".encode("cp932"))
+    assert command.main(["match", str(tmp_path / "records.csv"), "--dry-run", "--encoding", "shift_jis"]) == 2
+    told = capsys.readouterr()
+    assert "Shift_JIS" in told.out
+    assert "2: 3400220 · 3410330" in told.out
+    assert "--map kana=2" in told.err
+
+
+def test_what_the_register_refuses_of_a_row_is_said(place: Place, profile: str, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("フリガナ,生年月日\n試験,昭和40年2月20日\nﾀｶﾊｼ,昭和40年2月20日\n")
+    out = tmp_path / "out.parquet"
+    assert command.main(["match", str(tmp_path / "in.csv"), "--out", str(out), "--profile", profile, "--quiet"]) == 1
+    first, second = pyarrow.parquet.read_table(out).to_pylist()
+    assert (first["found"], second["reason"]) == ("BAD_KANA", None)
+    assert "other characters than kana" in first["reason"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp932", "utf-16"])
 @pytest.mark.parametrize("separator", [",", "\t", ";"])
 def test_any_encoding_and_separator(place: Place, profile: str, tmp_path: Path, encoding: str, separator: str) -> None:

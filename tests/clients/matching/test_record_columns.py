@@ -31,6 +31,12 @@ PATIENT = settings(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 MAPPING = Mapping({"name": (1, 2), "kana": (3,), "birth_date": (4,), "sex": (5,), "address": (6,)}, (0,), False)
+MAPPINGS = (
+    MAPPING,
+    Mapping(MAPPING.items | {"birth_date": (0, 4)}, (0,), False),
+    Mapping({"name": (1, 2), "birth_date": (0, 4, 5), "address": (6,)}, (0,), False, readings=False),
+)
+"""All items in columns of their own; a date in several columns; and names in kana that are not asked as readings."""
 HEADER = ["番号", "姓", "名", "フリガナ", "生年月日", "性別", "住所"]
 NAMES = st.sampled_from(
     ["髙橋", "吉子", "", " 山田　", "ﾀｶﾊｼ", "タカハシ　ヨシコ", "\u00a0鈴木", 'a"b', "a,b", "山" * 400, "ア\nイ"]
@@ -48,11 +54,14 @@ DATES = st.sampled_from(
         "3400220",
         " 1965/2/20 ",
         "昭和70年1月1日",
+        "令和40年2月20日",
+        "4",
+        "12.1",
     ]
 )
 SEXES = st.sampled_from(["", "1", "男", "女", "Ｍ", "x", "0", "不明"])
 ADDRESSES = st.sampled_from(["", "東京都千代田区丸の内１－１", "x" * 1_100, "　"])
-ROW = st.tuples(st.sampled_from(["1", "", "〇二"]), NAMES, NAMES, NAMES, DATES, SEXES, ADDRESSES)
+ROW = st.tuples(st.sampled_from(["1", "", "〇二", "昭和", "1965"]), NAMES, NAMES, NAMES, DATES, SEXES, ADDRESSES)
 DAMAGE = st.sampled_from([b"\xff\xfe,", b'"', b"\r", b"\n", b",", b"\x81\n", b"\0", b"\xef\xbb\xbf", b'"",', b" \r\n"])
 
 
@@ -63,10 +72,10 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_blocks, "LINE_BYTES_MAX", 1_500)
 
 
-def one_by_one(path: Path, encoding: str, header: bool) -> tuple[list[Row], list[Person]]:
+def one_by_one(path: Path, encoding: str, header: bool, mapping: Mapping = MAPPING) -> tuple[list[Row], list[Person]]:
     with closing(open_records(path, encoding=encoding, separator=",", header=header)) as records:
         rows = list(records.rows())
-    reader = Reader(MAPPING)
+    reader = Reader(mapping)
     return rows, [reader.person(row) for row in rows]
 
 
@@ -119,8 +128,11 @@ def written(rows: list[tuple[str, ...]], header: bool, quoting: Any) -> str:
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     st.lists(st.tuples(st.integers(0, 4_000), DAMAGE), max_size=3),
     st.integers(1, 9),
+    st.sampled_from(MAPPINGS),
 )
-@example([("1", "髙橋", "吉子", "", "", "", "")], "utf-8", False, csv.QUOTE_MINIMAL, [(8, b"\n")], 1)
+@example([("1", "髙橋", "吉子", "", "", "", "")], "utf-8", False, csv.QUOTE_MINIMAL, [(8, b"\n")], 1, MAPPING)
+@example([("1965", "ﾀｶﾊｼ", "", "", "12.1", "1", "x")] * 9, "cp932", True, csv.QUOTE_MINIMAL, [], 4, MAPPINGS[2])
+@example([("昭和", "山田", "", "", "12.1", "1", "x")] * 9, "cp932", True, csv.QUOTE_MINIMAL, [], 4, MAPPINGS[1])
 def test_what_is_read_in_blocks_is_what_is_read_by_rows(
     tmp_path: Path,
     rows: list[tuple[str, ...]],
@@ -129,6 +141,7 @@ def test_what_is_read_in_blocks_is_what_is_read_by_rows(
     quoting: Any,
     damage: list[tuple[int, bytes]],
     size: int,
+    mapping: Mapping,
 ) -> None:
     data = written(rows, header, quoting).encode(encoding, "replace")
     if encoding != "utf-16":
@@ -138,11 +151,11 @@ def test_what_is_read_in_blocks_is_what_is_read_by_rows(
     path = tmp_path / "records.csv"
     path.write_bytes(data)
     try:
-        expected, people = one_by_one(path, encoding, header)
+        expected, people = one_by_one(path, encoding, header, mapping)
     except UsageError:
         return
     with closing(open_records(path, encoding=encoding, separator=",", header=header)) as records:
-        source = RecordSource(records, Reader(MAPPING), MAPPING)
+        source = RecordSource(records, Reader(mapping), mapping)
         check_batches(list(source.batches(size)), expected, people, size)
     assert source.beyond_era == sum(person.beyond_era for person in people)
 

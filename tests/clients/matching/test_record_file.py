@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jukinet.clients.errors import UsageError
 from jukinet.clients.matching.record_file import (
     ENCODINGS,
+    encoding_name,
     found_encoding,
     found_separator,
     open_records,
@@ -53,6 +54,29 @@ def test_a_few_bad_bytes_do_not_change_the_encoding(tmp_path: Path) -> None:
         assert [any(map(undecodable, row.fields)) for row in rows] == [False] * 50 + [True, False]
         assert rows[-1].fields[0] == "山田"
         records.close()
+
+
+def test_damage_in_utf_16_is_told_of_its_row(tmp_path: Path) -> None:
+    data = "氏名,生年月日\n高橋,1965\n".encode("utf-16") + b"\x00\xdc" + "山,1970\n川,1980\n".encode("utf-16-le")
+    records = open_records(file(tmp_path, data))
+    rows = list(records.rows())
+    assert [any(map(undecodable, row.fields)) for row in rows] == [False, True, False]
+    assert rows[-1].fields == ["川", "1980"]
+    records.close()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    records = open_records(file(tmp_path, "氏名,生年月日\n山田,1965\n".encode("utf-8-sig")), encoding="utf-8")
+    assert (records.encoding, records.names) == ("utf-8-sig", ["氏名", "生年月日"])
+    records.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("Shift_JIS", "cp932"), ("sjis", "cp932"), ("UTF8", "utf-8"), ("utf-8-sig", "utf-8-sig"), ("latin-1", "latin-1")],
+)
+def test_encodings_are_called_by_what_people_call_them(said: str, meant: str) -> None:
+    assert encoding_name(said) == meant
 
 
 @PATIENT

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from jukinet.clients.errors import UsageError
-from jukinet.clients.matching.column_names import guessed, looks_like_names, mapping_of
+from jukinet.clients.matching.column_names import Mapping, guessed, looks_like_names, mapping_of
 from jukinet.clients.matching.csv_blocks import Row
 from jukinet.clients.matching.record_columns import ColumnReader, Piece, persons_of
 from jukinet.clients.matching.record_rows import Person, Reader
@@ -32,6 +34,14 @@ def piece_of(*fields: str) -> Piece:
         (["ふりがな", "生年月日(和暦)", "No."], {"kana": (0,), "birth_date": (1,)}, (2,)),
         (["ｶﾅ氏名", "生年月日"], {"kana": (0,), "birth_date": (1,)}, ()),
         (["氏名", "都道府県", "市区町村", "住所1"], {"name": (0,), "address": (1, 2, 3)}, ()),
+        (["氏名", "元号", "年", "月", "日"], {"name": (0,), "birth_date": (1, 2, 3, 4)}, ()),
+        (["氏名", "生年", "生月", "生日"], {"name": (0,), "birth_date": (1, 2, 3)}, ()),
+        (["氏名", "年", "月", "住所"], {"name": (0,), "address": (3,)}, ()),
+        (
+            ["ｶﾅ氏名(半角)", "ｾｲﾈﾝｶﾞｯﾋﾟ", "ｾｲﾍﾞﾂ", "ｼﾞﾕｳｼﾖ"],
+            {"kana": (0,), "birth_date": (1,), "sex": (2,), "address": (3,)},
+            (),
+        ),
         (["x", "y"], {}, ()),
     ],
 )
@@ -85,6 +95,54 @@ def test_a_row_says_what_its_columns_say() -> None:
 def test_dates_are_read_as_people_write_them(text: str, date: int) -> None:
     person = read("1", "山田", "", text, "", "東京都")
     assert (person.fault, person.birth_date) == ("", date)
+
+
+@pytest.mark.parametrize(
+    ("parts", "date"),
+    [
+        (("", "1950", "3", "15"), 19500315),
+        (("", "1950", "03", "15"), 19500315),
+        (("昭和", "40", "2", "20"), 19650220),
+        (("Ｓ", "４０", "２", "２０"), 19650220),
+        (("昭和", "40年", "2月", "20日"), 19650220),
+        (("昭和", "元", "12", "28"), 19261228),
+        (("3", "40", "2", "20"), 19650220),
+        (("昭和", "40", "2", ""), 19650200),
+        (("", "1950", "", ""), 19500000),
+        (("昭和", "400220", "", ""), 19650220),
+        (("昭和", "40年2月20日", "", ""), 19650220),
+        (("3", "400220", "", ""), 19650220),
+        (("", "", "", ""), 0),
+    ],
+)
+def test_a_date_in_several_columns(parts: tuple[str, ...], date: int) -> None:
+    names = ["氏名", "元号", "年", "月", "日", "住所"]
+    person = read("山田", *parts, "東京都", names=names)
+    assert (person.fault, person.birth_date) == ("", date)
+
+
+@pytest.mark.parametrize("parts", [("", "1950", "", "15"), ("", "5", "2", "20"), ("昭和", "", "2", "20")])
+def test_a_date_in_columns_of_which_one_is_missing_is_none(parts: tuple[str, ...]) -> None:
+    person = read("山田", *parts, "東京都", names=["氏名", "元号", "年", "月", "日", "住所"])
+    assert person.fault == "BAD_BIRTH_DATE"
+
+
+def test_nobody_is_born_in_the_future() -> None:
+    mapping = mapping_of(NAMES, [], None)
+    reader = Reader(mapping, today=datetime.date(2026, 11, 29))
+    for text, fault in (("20261129", ""), ("20261130", "BAD_BIRTH_DATE"), ("2026", ""), ("2027", "BAD_BIRTH_DATE")):
+        assert reader.person(Row(1, ("1", "山田", "", text, "", ""))).fault == fault
+    # A pension record's Showa, read as the fifth era in order.
+    person = reader.person(Row(1, ("1", "山田", "", "5400220", "", "")))
+    assert person.fault == "BAD_BIRTH_DATE"
+    assert "--era-digits" in person.reason
+
+
+def test_a_reading_that_may_not_be_asked_by_is_told() -> None:
+    mapping = Mapping({"name": (1,), "birth_date": (3,)}, (), readings=False)
+    person = Reader(mapping).person(Row(1, ("1", "ﾀｶﾊｼ ﾖｼｺ", "", "1965-02-20", "女", "")))
+    assert (person.fault, person.kana) == ("BAD_NAME", "")
+    assert "reading" in person.reason
 
 
 def test_digits_of_pension_records_and_years_past_their_era() -> None:
