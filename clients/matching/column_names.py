@@ -127,6 +127,7 @@ OWN_NUMBER: Final = frozenset(
         "no",
         "number",
         "番号",
+        "バンゴウ",
         "整理番号",
         "管理番号",
         "記録番号",

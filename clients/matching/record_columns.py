@@ -14,7 +14,7 @@ from msgspec import Struct
 from jukinet.clients.columns import optional
 from jukinet.clients.matching.column_names import Mapping
 from jukinet.clients.matching.csv_blocks import Columns, Row
-from jukinet.clients.matching.record_rows import Person, Reader, joined_date, read_sex
+from jukinet.clients.matching.record_rows import FIRST_DATE, Person, Reader, joined_date, read_sex
 from jukinet.clients.persons import Persons
 from jukinet.core import limits
 from jukinet.core.folding.column_folding import read_dates
@@ -117,7 +117,8 @@ class ColumnReader:
         sexes = self._sexes_of(self._text(found, "sex", "", count))
         named = compute.or_(*(compute.not_equal(texts[item], "") for item in ("name", "kana")))
         told = (dates > 0) | as_numpy(compute.not_equal(texts["address"], ""))
-        unusual = (results < 0) | (sexes < 0) | ~(as_numpy(named) & told) | (dates > self._reader.last_date)
+        unusual = (results < 0) | (sexes < 0) | ~(as_numpy(named) & told)
+        unusual |= (dates > 0) & ((dates < FIRST_DATE) | (dates > self._reader.last_date))
         if not self._readings and in_kana is not None:
             unusual |= as_numpy(in_kana)
         for item in TEXTS:

@@ -57,6 +57,9 @@ DATE_IMPOSSIBLE: Final = "no calendar has the birth date"
 DATE_FUTURE: Final = (
     "the birth date lies in the future; what the first of seven digits says of the era is set with --era-digits"
 )
+DATE_EARLY: Final = "nobody of the register was born in that year: an era may be missing"
+FIRST_DATE: Final = 18_000_000
+"""No earlier birth date is asked: decimal, 1800."""
 NAME_IN_KANA: Final = "the name is a reading, and the affair may not ask by one"
 LONG_FAULTS: Final = ((0, Fault.BAD_NAME), (1, Fault.BAD_KANA), (4, Fault.BAD_ADDRESS))
 
@@ -129,8 +132,10 @@ class Reader:
             name, kana = "", name  # a reading in the column of names, as on old records
         date, date_fault, beyond = self._read_date(self._date(fields))
         sex = self._read_sex(self._sex(fields))
-        if date_fault or date > self.last_date:
-            return Person(fault=Fault.BAD_BIRTH_DATE, reason=date_fault or DATE_FUTURE)
+        if date and not FIRST_DATE <= date <= self.last_date:
+            date_fault = DATE_EARLY if date < FIRST_DATE else DATE_FUTURE
+        if date_fault:
+            return Person(fault=Fault.BAD_BIRTH_DATE, reason=date_fault)
         if in_kana and not self._readings:
             return Person(fault=Fault.BAD_NAME, reason=NAME_IN_KANA)
         fault = ""

@@ -130,7 +130,15 @@ def test_a_date_in_columns_of_which_one_is_missing_is_none(parts: tuple[str, ...
 def test_nobody_is_born_in_the_future() -> None:
     mapping = mapping_of(NAMES, [], None)
     reader = Reader(mapping, today=datetime.date(2026, 11, 29))
-    for text, fault in (("20261129", ""), ("20261130", "BAD_BIRTH_DATE"), ("2026", ""), ("2027", "BAD_BIRTH_DATE")):
+    bad = "BAD_BIRTH_DATE"
+    for text, fault in (
+        ("20261129", ""),
+        ("20261130", bad),
+        ("2026", ""),
+        ("2027", bad),
+        ("18000101", ""),
+        ("40.2.20", bad),
+    ):
         assert reader.person(Row(1, ("1", "山田", "", text, "", ""))).fault == fault
     # A pension record's Showa, read as the fifth era in order.
     person = reader.person(Row(1, ("1", "山田", "", "5400220", "", "")))
