@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     show(answer, arguments.format)
     if answer.found in WORDS:
         print(f"jukinet search: {WORDS[answer.found]}", file=sys.stderr)
-    elif answer.persons and missing and not arguments.address:
+    if missing and (answer.persons or answer.found is Found.TOO_MANY):
         print("jukinet search: others could live in areas that are not connected", file=sys.stderr)
     return 0 if answer.persons else EXIT_ROWS_IN_ERROR
 
