@@ -126,23 +126,6 @@ ROWS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("recall_of_shape_all", "recall: all items"),
         ("recall_of_shape_written", "recall: no reading"),
         ("recall_of_shape_pension", "recall: reading, birth date, sex alone"),
-        ("recall_clean", "recall: clean"),
-        ("recall_voicing", "recall: voicing"),
-        ("recall_kana_slip", "recall: kana slip"),
-        ("recall_variant_kanji", "recall: variant kanji"),
-        ("recall_swapped_parts", "recall: parts exchanged"),
-        ("recall_missing_part", "recall: a part missing"),
-        ("recall_maiden_name", "recall: maiden name"),
-        ("recall_date_digit", "recall: a digit of the date"),
-        ("recall_date_transposed", "recall: date transposed"),
-        ("recall_date_era", "recall: wrong era"),
-        ("recall_date_part_unknown", "recall: date known in part"),
-        ("recall_sex_wrong", "recall: sex wrong"),
-        ("recall_sex_missing", "recall: sex missing"),
-        ("recall_address_old", "recall: address old"),
-        ("recall_address_partial", "recall: address partial"),
-        ("recall_address_absent", "recall: address absent"),
-        ("recall_two_errors", "recall: two errors"),
         ("precision_at_09", "threshold 0.9: precision"),
         ("recall_at_09", "threshold 0.9: recall"),
         ("precision_at_095", "threshold 0.95: precision"),
@@ -153,6 +136,26 @@ ROWS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("recall_at_0999", "threshold 0.999: recall"),
     ),
 }
+KINDS: Final = (
+    ("clean", "clean"),
+    ("voicing", "voicing"),
+    ("kana_slip", "kana slip"),
+    ("variant_kanji", "variant kanji"),
+    ("swapped_parts", "parts exchanged"),
+    ("missing_part", "a part missing"),
+    ("maiden_name", "maiden name"),
+    ("date_digit", "a digit of the date"),
+    ("date_transposed", "date transposed"),
+    ("date_era", "wrong era"),
+    ("date_part_unknown", "date known in part"),
+    ("sex_wrong", "sex wrong"),
+    ("sex_missing", "sex missing"),
+    ("address_old", "address old"),
+    ("address_partial", "address partial"),
+    ("address_absent", "address absent"),
+    ("two_errors", "two errors"),
+)
+"""Kinds of error of match_quality.py, and what the page calls them."""
 ABOUT: Final = (
     ("date", "date"),
     ("cpu_model", "CPU"),
@@ -203,11 +206,28 @@ def table_of(program: str, reports: Reports) -> str:
     return "\n".join(lines) + "\n"
 
 
+def kinds_table(reports: Reports) -> str:
+    """Recall and precision by kind of error, of the largest scale: this matcher's, and Splink's on its records."""
+    residents, report = list(reports.items())[-1]
+    names = [f"{peer}{figure}" for peer in ("", "splink_") for figure in ("recall", "precision")]
+    lines = [
+        f"| {scale_name(residents)} residents | recall | precision | Splink: recall | Splink: precision |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for kind, meaning in KINDS:
+        values = [cell(report.get(f"{name}_{kind}", "")) for name in names]
+        lines.append(f"| {meaning} | " + " | ".join(values) + " |")
+    values = [cell(report.get(name, "")) for name in names]
+    return "\n".join([*lines, "| all | " + " | ".join(values) + " |"]) + "\n"
+
+
 def filled(text: str, found: Mapping[str, Reports]) -> str:
     """The page with every table anew; a program without reports says so."""
 
     def replacement(match: re.Match[str]) -> str:
         program = match[2]
+        if program == "match_kinds" and "match_quality" in found:
+            return f"{match[1]}\n{kinds_table(found['match_quality'])}\n{match[3]}"
         if program not in ROWS:
             raise SystemExit(f"docs/benchmarks.md asks for a table of {program}, which is no benchmark")
         table = table_of(program, found[program]) if program in found else "Not measured yet.\n"
