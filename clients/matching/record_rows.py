@@ -54,9 +54,7 @@ REASONS: Final = {
 }
 DATE_UNREADABLE: Final = "the birth date has no known form"
 DATE_IMPOSSIBLE: Final = "no calendar has the birth date"
-DATE_FUTURE: Final = (
-    "the birth date lies in the future; what the first of seven digits says of the era is set with --era-digits"
-)
+DATE_FUTURE: Final = "the birth date lies in the future; another era may be meant (--era-digits)"
 DATE_EARLY: Final = "nobody of the register was born in that year: an era may be missing"
 FIRST_DATE: Final = 18_000_000
 """No earlier birth date is asked: decimal, 1800."""
