@@ -42,7 +42,10 @@ def columns_used(file: RecordFile, mapping: Mapping) -> list[tuple[str, str]]:
 
 
 def not_understood(file: RecordFile, name: str, rows_max: int) -> str:
-    """What the dry run prints of a file whose columns do not say enough: each column with what stands in it."""
+    """What the dry run prints of a file whose columns do not say enough: each column with what stands in it.
+
+    Like `understood` it is for the eyes of whoever has the file, to choose --map by.
+    """
     rows = [row.fields for row in itertools.islice(file.rows(), min(rows_max, VALUES_SHOWN)) if not row.fault]
     lines = [how_read(file, name), "", "its columns, and what stands in the first rows:"]
     for place, column in enumerate(file.names[:COLUMNS_SHOWN]):

@@ -63,6 +63,13 @@ def test_the_page_is_whole_and_escapes_what_it_shows() -> None:
         assert max(widths) == 360.0
 
 
+def test_what_a_chart_cuts_off_stands_below_it_in_full() -> None:
+    reason = "the reading holds other characters than kana, or is too long when folded"
+    page = report_page(Tally(rows=1, reasons=Counter({("BAD_KANA", reason): 1})), ABOUT)
+    assert f"<li>BAD_KANA: {reason}</li>" in page
+    assert "<li>UNDECODABLE" not in report_page(TALLY, ABOUT), "it is short enough for the chart"
+
+
 def test_an_empty_job_has_a_report() -> None:
     assert "0 records" in report_text(Tally(), ABOUT)
     assert "Match report" in report_page(Tally(), ABOUT)
